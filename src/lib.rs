@@ -1,1 +1,11 @@
 //! A declarative reconciler for Linux network namespaces.
+//!
+//! ```text
+//! topology.yaml ── spec ──▶ State (desired) ─┐
+//!                                             ├─ plan ──▶ Plan ──▶ render
+//! kernel ──────── observe ─▶ State (observed)─┘            └─────▶ kernel::execute ──▶ observe again
+//! ```
+
+pub mod plan;
+pub mod resource;
+pub mod state;

@@ -1,0 +1,106 @@
+//! Links. A kind of link is one file here and one line in [`LinkKind`].
+
+pub mod veth;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use self::veth::Veth;
+use super::name::LinkName;
+
+/// A link.
+///
+/// What is `None` in a desired State is not netform's business there; in an observed one all is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// What it is.
+    pub kind: LinkKind,
+    /// Whether it is up (`IFF_UP`).
+    pub up: bool,
+    /// The largest packet, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The link-layer address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+    /// The link that it is a port of, a bridge for example.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<LinkName>,
+}
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// `lo`, which every namespace has from the start.
+    Loopback,
+    /// One end of a pair.
+    Veth(Veth),
+    /// One that netform doesn't make: the kernel's name of its kind, or an empty text for a device.
+    Other(String),
+}
+
+impl LinkKind {
+    /// What the kernel calls it (`IFLA_INFO_KIND`), or how people call it where the kernel has no word.
+    pub fn name(&self) -> &str {
+        match self {
+            LinkKind::Loopback => "loopback",
+            LinkKind::Veth(_) => veth::KIND,
+            LinkKind::Other(kind) if kind.is_empty() => "device",
+            LinkKind::Other(kind) => kind,
+        }
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = &self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for MacAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl std::str::FromStr for MacAddress {
+    type Err = NotAMacAddress;
+
+    fn from_str(text: &str) -> Result<MacAddress, NotAMacAddress> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2)
+                .ok_or(NotAMacAddress)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| NotAMacAddress)?;
+        }
+        if parts.next().is_some() {
+            Err(NotAMacAddress)
+        } else {
+            Ok(MacAddress(bytes))
+        }
+    }
+}
+
+/// A text isn't an Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error(
+    "an Ethernet address is six pairs of hexadecimal digits between colons, `02:00:00:00:00:01`"
+)]
+pub struct NotAMacAddress;

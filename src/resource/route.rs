@@ -1,0 +1,113 @@
+//! Routes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Family;
+use super::name::LinkName;
+
+/// The main routing table (`RT_TABLE_MAIN` of `linux/rtnetlink.h`).
+pub const MAIN: u32 = 254;
+
+/// The metric of an IPv6 route that was given none (`IP6_RT_PRIO_USER` of `net/ip6_route.h`).
+pub const IPV6_METRIC: u32 = 1024;
+
+/// What the kernel tells routes apart by.
+///
+/// Routes with a TOS or a source prefix, which netform doesn't make, are not in a State.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RouteKey {
+    /// The number of the routing table.
+    pub table: u32,
+    /// The prefix. `0.0.0.0/0` and `::/0` are the default routes.
+    pub to: IpNet,
+    /// The metric: lower wins. An IPv6 route that was given none has [`IPV6_METRIC`].
+    pub metric: u32,
+}
+
+impl RouteKey {
+    /// The main table's route to `to`, with the metric that the kernel gives if asked for none.
+    pub fn main(to: IpNet) -> RouteKey {
+        RouteKey {
+            table: MAIN,
+            to,
+            metric: if to.addr().is_ipv4() { 0 } else { IPV6_METRIC },
+        }
+    }
+
+    /// The family of its destination.
+    pub fn family(&self) -> Family {
+        Family::of(self.to.addr())
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// What happens to a packet that takes it.
+    pub target: Target,
+    /// The source address that packets without one get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src: Option<IpAddr>,
+    /// The path MTU in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+/// What happens to a packet that takes a route (`rtm_type` of `man 7 rtnetlink`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// It goes to one of these next hops, in the order of the kernel.
+    Unicast(Vec<NextHop>),
+    /// It is dropped silently.
+    Blackhole,
+    /// It is dropped, and the sender gets ICMP host unreachable.
+    Unreachable,
+    /// It is dropped, and the sender gets ICMP administratively prohibited.
+    Prohibit,
+    /// A kind that netform doesn't make, by the number of its `rtm_type`.
+    Other(u8),
+}
+
+/// One way on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NextHop {
+    /// The next router, which need not be of the route's family; none for a destination on the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+    /// The link. None in what is read only: of a next hop that isn't a link of the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev: Option<LinkName>,
+    /// Whether `via` is taken for reachable without a route to it (`RTNH_F_ONLINK`).
+    pub onlink: bool,
+    /// Its share among several, from 1 to 256.
+    pub weight: u16,
+}
+
+impl Route {
+    /// A route through one router on a link.
+    pub fn through(via: IpAddr, dev: LinkName) -> Route {
+        let hop = NextHop {
+            via: Some(via),
+            dev: Some(dev),
+            onlink: false,
+            weight: 1,
+        };
+        Route {
+            target: Target::Unicast(vec![hop]),
+            src: None,
+            mtu: None,
+        }
+    }
+
+    /// The next hops: none, unless it is a unicast route.
+    pub fn hops(&self) -> &[NextHop] {
+        match &self.target {
+            Target::Unicast(hops) => hops,
+            _ => &[],
+        }
+    }
+}

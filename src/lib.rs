@@ -7,5 +7,7 @@
 //! ```
 
 pub mod plan;
+pub mod render;
 pub mod resource;
+pub mod spec;
 pub mod state;

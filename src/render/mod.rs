@@ -1,0 +1,3 @@
+//! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
+
+pub mod style;

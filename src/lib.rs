@@ -7,5 +7,6 @@
 //! ```
 
 pub mod plan;
+pub mod render;
 pub mod resource;
 pub mod state;

@@ -1,0 +1,333 @@
+//! The kernel's room on a private host: what is executed is what is observed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::process::Command;
+
+use netform::kernel::Kernel;
+use netform::plan::{Action, Operation, Plan};
+use netform::resource::address::{Address, AddressKey};
+use netform::resource::file::{File, FileKind};
+use netform::resource::link::veth::{Peer, Veth};
+use netform::resource::link::{Link, LinkKind, MacAddress};
+use netform::resource::name::{NamespaceName, TopologyName};
+use netform::resource::namespace::Namespace;
+use netform::resource::route::{Route, RouteKey};
+use netform::resource::sysctl::{Sysctl, SysctlKey};
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Owner, State};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::UnshareFlags;
+
+fn on_a_private_host(test: impl FnOnce() + Send) {
+    let run = || {
+        // SAFETY: descriptors stay shared.
+        #[expect(unsafe_code, reason = "a private host for the test")]
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }
+            .expect("unshare");
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .expect("private");
+        mount("none", "/run", "tmpfs", MountFlags::empty(), None).expect("run");
+        sh("ip link set lo up; mkdir /run/upper /run/work /run/netns; \
+            mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work none /etc; rmdir /etc/netns 2>/dev/null || true");
+        test();
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).expect("the test passes");
+}
+
+fn sh(command: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-ec", command])
+        .output()
+        .expect("sh runs");
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn name<T: for<'a> TryFrom<&'a str>>(text: &str) -> T {
+    T::try_from(text).ok().expect("a name")
+}
+
+struct Builder {
+    topology: TopologyName,
+    state: State,
+}
+
+impl Builder {
+    fn new() -> Builder {
+        Builder {
+            topology: name("breezyfrost"),
+            state: State::new(),
+        }
+    }
+
+    fn put(&mut self, ns: &Ns, key: Key, resource: Resource) {
+        let owner = Owner::Topology(self.topology.clone());
+        self.state.insert(Id::new(ns.clone(), key), resource, owner);
+    }
+
+    fn namespace(&mut self, text: &str) -> Ns {
+        let ns = Ns::Named(name::<NamespaceName>(text));
+        self.put(
+            &ns,
+            Key::Namespace,
+            Resource::Namespace(Namespace::default()),
+        );
+        for family in Family::BOTH {
+            self.sysctl(&ns, SysctlKey::forwarding(family), "0");
+        }
+        ns
+    }
+
+    fn sysctl(&mut self, ns: &Ns, key: SysctlKey, value: &str) {
+        self.put(
+            ns,
+            Key::Sysctl(key),
+            Resource::Sysctl(Sysctl {
+                value: value.to_owned(),
+            }),
+        );
+    }
+
+    fn end(&mut self, here: (&Ns, &str), there: (&Ns, &str), mac: u8) {
+        let link = Link {
+            kind: LinkKind::Veth(Veth {
+                peer: Some(Peer {
+                    ns: there.0.clone(),
+                    name: name(there.1),
+                }),
+            }),
+            up: true,
+            mtu: Some(1500),
+            mac: Some(MacAddress([2, 0, 0, 0, 0, mac])),
+            master: None,
+        };
+        self.put(here.0, Key::Link(name(here.1)), Resource::Link(link));
+    }
+
+    fn address(&mut self, ns: &Ns, link: &str, text: &str) {
+        let (ip, prefix) = text.split_once('/').expect("a prefix");
+        let key = AddressKey {
+            link: name(link),
+            ip: ip.parse().expect("ip"),
+        };
+        let address = Address {
+            prefix: prefix.parse().expect("length"),
+            peer: None,
+        };
+        self.put(ns, Key::Address(key), Resource::Address(address));
+    }
+
+    fn route(&mut self, ns: &Ns, to: &str, via: &str, dev: &str) {
+        let key = RouteKey::main(to.parse().expect("prefix"));
+        let via: IpAddr = via.parse().expect("ip");
+        self.put(
+            ns,
+            Key::Route(key),
+            Resource::Route(Route::through(via, name(dev))),
+        );
+    }
+}
+
+fn story() -> Builder {
+    let mut b = Builder::new();
+    let ns = b.namespace("breezyfrost");
+    b.end((&ns, "veth1"), (&Ns::Host, "veth1_p"), 1);
+    b.end((&Ns::Host, "veth1_p"), (&ns, "veth1"), 2);
+    b.address(&ns, "veth1", "192.168.50.2/24");
+    b.address(&ns, "veth1", "fd50::2/64");
+    b.address(&Ns::Host, "veth1_p", "192.168.50.3/24");
+    b.address(&Ns::Host, "veth1_p", "fd50::3/64");
+    b.route(&ns, "0.0.0.0/0", "192.168.50.3", "veth1");
+    b.route(&ns, "::/0", "fd50::3", "veth1");
+    b.sysctl(
+        &Ns::Host,
+        SysctlKey::conf(Family::Ipv6, name("veth1_p"), "accept_ra"),
+        "0",
+    );
+    b.sysctl(
+        &Ns::Host,
+        SysctlKey::conf(Family::Ipv4, name("veth1_p"), "forwarding"),
+        "1",
+    );
+    b.put(
+        &ns,
+        Key::File(FileKind::ResolvConf),
+        Resource::File(File {
+            content: "nameserver 198.51.100.53\n".to_owned(),
+        }),
+    );
+    b
+}
+
+/// A planner that knows just enough for these tests.
+fn plan(topology: &TopologyName, desired: &State, observed: &State) -> Plan {
+    let mut operations: Vec<Operation> = Vec::new();
+    let mut places: BTreeMap<Id, usize> = BTreeMap::new();
+    for (id, entry) in observed.entries.iter().rev() {
+        if entry.owner.is(topology) && !desired.entries.contains_key(id) {
+            let with = match (&id.key, &entry.resource) {
+                (Key::Link(_), Resource::Link(link)) => match &link.kind {
+                    LinkKind::Veth(Veth { peer: Some(peer) }) if id.ns == Ns::Host => {
+                        Some(Id::link(peer.ns.clone(), peer.name.clone()))
+                    }
+                    _ => Some(Id::namespace(id.ns.clone())),
+                },
+                (Key::Namespace | Key::File(_), _) => None,
+                (Key::Sysctl(SysctlKey::Conf { link, .. }), _) => {
+                    Some(Id::link(id.ns.clone(), link.clone()))
+                }
+                (Key::Address(key), _) => Some(Id::link(id.ns.clone(), key.link.clone())),
+                _ => Some(Id::namespace(id.ns.clone())),
+            };
+            let after = Vec::new();
+            let action = Action::Remove(entry.resource.clone());
+            operations.push(Operation {
+                id: id.clone(),
+                action,
+                with,
+                reason: None,
+                after,
+            });
+        }
+    }
+    for (id, entry) in &desired.entries {
+        let action = match observed.get(id) {
+            Some(seen) if seen.resource == entry.resource => continue,
+            Some(seen) => Action::Update {
+                before: seen.resource.clone(),
+                after: entry.resource.clone(),
+            },
+            None => Action::Create(entry.resource.clone()),
+        };
+        let mut after = Vec::new();
+        after.extend(places.get(&Id::namespace(id.ns.clone())));
+        after.extend(
+            id.key
+                .of_link()
+                .and_then(|l| places.get(&Id::link(id.ns.clone(), l.clone()))),
+        );
+        if let Key::Route(_) = id.key {
+            after.extend(
+                places
+                    .iter()
+                    .filter(|(other, _)| {
+                        other.ns == id.ns && matches!(other.key, Key::Address(_) | Key::Link(_))
+                    })
+                    .map(|(_, place)| place),
+            );
+        }
+        let with = match (&entry.resource, &action) {
+            (Resource::Link(link), Action::Create(_)) => match &link.kind {
+                LinkKind::Veth(Veth { peer: Some(peer) }) => {
+                    Some(Id::link(peer.ns.clone(), peer.name.clone()))
+                        .filter(|id| places.contains_key(id))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        places.insert(id.clone(), operations.len());
+        operations.push(Operation {
+            id: id.clone(),
+            action,
+            with,
+            reason: None,
+            after,
+        });
+    }
+    Plan {
+        topology: topology.clone(),
+        operations,
+        warnings: Vec::new(),
+    }
+}
+
+fn apply(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> Plan {
+    let observed = kernel.observe(topology, desired).expect("observed");
+    let plan = plan(topology, desired, &observed);
+    kernel
+        .execute(&plan)
+        .unwrap_or_else(|failure| panic!("{failure:?}"));
+    plan
+}
+
+fn difference(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> Vec<Operation> {
+    let observed = kernel.observe(topology, desired).expect("observed");
+    for (id, entry) in &desired.entries {
+        let seen = observed.get(id);
+        if let Some(seen) = seen
+            && seen.resource == entry.resource
+            && !matches!(id.key, Key::Sysctl(_))
+        {
+            assert_eq!(seen.owner, entry.owner, "{id:?}");
+        }
+    }
+    plan(topology, desired, &observed).operations
+}
+
+const WORLD: &str = "ip -d link; ip address; ip route show table all; ip -6 route show table all; ip rule; \
+     find /run/net* /etc/netns 2>/dev/null | sort; \
+     cd /proc/sys/net; grep -r . ipv4/conf ipv6/conf ipv4/ip_forward 2>/dev/null | sort";
+
+#[test]
+fn the_story_is_made_seen_and_unmade() {
+    on_a_private_host(|| {
+        sh("mount --bind /run/netns /run/netns; mount --make-shared /run/netns");
+        let before = sh(WORLD);
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        let lock = kernel.lock().expect("lock");
+        let first = apply(&mut kernel, &topology, &state);
+        assert_eq!(first.operations.len(), state.entries.len());
+        assert_eq!(difference(&mut kernel, &topology, &state), []);
+        assert_eq!(
+            difference(&mut Kernel::open().expect("open"), &topology, &state),
+            []
+        );
+        sh("ip netns exec breezyfrost ping -c1 -W5 192.168.50.3");
+        sh("ip netns exec breezyfrost ping -c1 -W5 fd50::3");
+        apply(&mut kernel, &topology, &State::new());
+        drop(lock);
+        assert_eq!(sh(WORLD), before);
+    });
+}
+
+#[test]
+fn drift_of_each_kind_is_seen_and_mended() {
+    on_a_private_host(|| {
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &topology, &state);
+        for (drift, differences) in [
+            ("ip -n breezyfrost route del default", 1),
+            ("ip -n breezyfrost address del 192.168.50.2/24 dev veth1", 2),
+            ("ip link set veth1_p mtu 1400", 1),
+            ("ip link set veth1_p address 02:00:00:00:00:77", 1),
+            ("ip -n breezyfrost link set veth1 down", 4),
+            (
+                "ip netns exec breezyfrost sysctl -qw net.ipv4.ip_forward=1",
+                1,
+            ),
+            ("sysctl -qw net.ipv6.conf.veth1_p.accept_ra=2", 1),
+            (
+                "echo 'nameserver 1.1.1.1' >> /etc/netns/breezyfrost/resolv.conf",
+                1,
+            ),
+        ] {
+            sh(drift);
+            let found = difference(&mut kernel, &topology, &state);
+            assert_eq!(found.len(), differences, "{drift}: {found:#?}");
+            apply(&mut kernel, &topology, &state);
+            assert_eq!(difference(&mut kernel, &topology, &state), [], "{drift}");
+        }
+        apply(&mut kernel, &topology, &State::new());
+    });
+}

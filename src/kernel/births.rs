@@ -8,10 +8,11 @@ use super::execute::{Failed, setting};
 use super::namespace::{self, Inheritance};
 use super::read;
 use super::socket::{Requests, Socket};
-use super::space::{Space, inode_of};
+use super::space::{Known, Space, inode_of};
 use super::{Kernel, tag};
-use crate::plan::Plan;
-use crate::resource::Ns;
+use crate::plan::{Action, Operation, Plan};
+use crate::resource::name::LinkName;
+use crate::resource::{Key, Ns, Resource};
 
 /// The number of `lo` in every namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
 const LOOPBACK: u32 = 1;
@@ -63,7 +64,7 @@ fn birth(
     };
     let mut failed_at = place;
     let furnish = || {
-        let mut socket = Socket::open()?;
+        let socket = Socket::open()?;
         let mut requests = Requests::default();
         let change = Change {
             up: Some(true),
@@ -76,16 +77,27 @@ fn birth(
             return Err(Error::refused(verdict.errno, verdict.text));
         }
         inheritance.undo()?;
+        let switches = read::switches(&socket)?;
         for at in settings {
             failed_at = *at;
-            setting(&plan.operations[*at])?;
+            let operation = &plan.operations[*at];
+            if !is_so(operation, switches) {
+                setting(operation)?;
+            }
         }
         failed_at = place;
         let mut space = Space {
             inode: inode_of(namespace::open_own()?.as_fd())?,
+            owner: Some(plan.topology.clone()),
             ..Space::default()
         };
-        space.learn(&read::links(&mut socket)?);
+        let lo = Known {
+            index: LOOPBACK,
+            ..Known::default()
+        };
+        space
+            .links
+            .insert(LinkName::try_from("lo").expect("it is a name"), lo);
         space.socket = Some(socket);
         Ok(space)
     };
@@ -93,4 +105,17 @@ fn birth(
         place: Some(failed_at),
         error,
     })
+}
+
+/// Whether a namespace forwards already as an operation asks for. Most new ones do, and to write it
+/// takes the kernel the longer the more namespaces there are.
+fn is_so(operation: &Operation, switches: [Option<i32>; 2]) -> bool {
+    let (Key::Sysctl(key), Action::Create(Resource::Sysctl(new))) =
+        (&operation.id.key, &operation.action)
+    else {
+        return false;
+    };
+    key.switch()
+        .and_then(|family| switches[family as usize])
+        .is_some_and(|now| now.to_string() == new.value)
 }

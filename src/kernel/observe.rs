@@ -82,6 +82,7 @@ pub(super) fn observe(
         .iter()
         .filter_map(SysctlKey::switch)
         .collect();
+    let names: Vec<NamespaceName> = wanted.keys().filter_map(Ns::name).cloned().collect();
     let seen = see(kernel, wanted)?;
     let peers = peers::resolve(kernel, &seen)?;
     let mut state = State::new();
@@ -97,13 +98,8 @@ pub(super) fn observe(
         }
         .assemble(&switches);
     }
-    for name in seen.iter().filter_map(|one| one.ns.name()) {
-        files(name, &mut state)?;
-    }
-    // A namespace's files may outlive it.
-    let absent = mine.iter().flat_map(|record| &record.namespaces);
-    let named = desired.entries.keys().filter_map(|id| id.ns.name());
-    for name in absent.chain(named) {
+    // Also of namespaces that don't exist: their files may outlive them.
+    for name in &names {
         files(name, &mut state)?;
     }
     state.loans = on_loan(&records);
@@ -159,7 +155,7 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
     let files: Vec<&SysctlKey> = task
         .sysctls
         .iter()
-        .filter(|key| !matches!(key, SysctlKey::Conf { family, name, .. } if read::comes_with_link(*family, name)))
+        .filter(|key| !read::is_at_hand(key))
         .collect();
     if kept.is_none() || !files.is_empty() {
         namespace::enter(&door)?;
@@ -181,11 +177,22 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
             reading.sysctls.insert(key.clone(), value);
         }
     }
+    let asks_for_switch = task.sysctls.iter().any(|key| key.switch().is_some());
+    let switches = if asks_for_switch {
+        read::switches(&socket)?
+    } else {
+        [None; 2]
+    };
     for key in &task.sysctls {
-        if let SysctlKey::Conf { family, link, name } = key
-            && let Some(link) = reading.links.iter().find(|l| l.name == link.as_str())
-            && let Some(value) = link.conf(*family, name)
-        {
+        let value = match key {
+            SysctlKey::Conf { family, link, name } => reading
+                .links
+                .iter()
+                .find(|l| l.name == link.as_str())
+                .and_then(|link| link.conf(*family, name)),
+            SysctlKey::Global(_) => key.switch().and_then(|family| switches[family as usize]),
+        };
+        if let Some(value) = value {
             reading.sysctls.insert(key.clone(), value.to_string());
         }
     }
@@ -207,9 +214,7 @@ pub(super) fn see_host(kernel: &mut Kernel) -> Result<Reading, Error> {
 fn files(ns: &NamespaceName, state: &mut State) -> Result<(), Error> {
     for kind in FileKind::ALL {
         let id = Id::new(Ns::Named(ns.clone()), Key::File(kind));
-        if !state.entries.contains_key(&id)
-            && let Some((content, owner)) = file::read(ns, kind)?
-        {
+        if let Some((content, owner)) = file::read(ns, kind)? {
             let owner = owner.map_or(Owner::Foreign, Owner::Topology);
             state.insert(id, Resource::File(File { content }), owner);
         }

@@ -10,7 +10,7 @@ use super::codec::{
     Message, attribute, attributes, i32_of, ip_of, next_hops, text_of, u16_of, u32_of,
 };
 use super::error::Error;
-use super::socket::Socket;
+use super::socket::{Requests, Socket};
 use crate::resource::Family;
 use crate::resource::link::MacAddress;
 use crate::resource::sysctl::SysctlKey;
@@ -68,6 +68,17 @@ pub(super) mod rta {
     pub(crate) const VIA: u16 = 18;
     pub(crate) const RTAX_MTU: u16 = 2;
 }
+
+/// Attributes of settings (`linux/netconf.h`).
+mod netconfa {
+    pub(crate) const IFINDEX: u16 = 1;
+    pub(crate) const FORWARDING: u16 = 2;
+    /// `NETCONFA_IFINDEX_ALL`: the settings of the whole namespace.
+    pub(crate) const ALL: i32 = -1;
+}
+
+/// `RTM_GETNETCONF` of `linux/rtnetlink.h`.
+const RTM_GETNETCONF: u16 = 82;
 
 /// Settings of a link that come with it: family, name, and the place in the kernel's array
 /// (`linux/ip.h` counted from 0, `linux/ipv6.h`). To read the file of one takes longer than all of this.
@@ -168,9 +179,32 @@ impl Link {
     }
 }
 
-/// Whether a link's setting comes with the link, so that its file needn't be read.
-pub(super) fn comes_with_link(family: Family, name: &str) -> bool {
-    CONF.iter().any(|(f, n, _)| *f == family && *n == name)
+/// Whether a setting is read along with the links, or asked for, so that its file needn't be read. The
+/// kernel finds the file of a setting the slower the more namespaces there are.
+pub(super) fn is_at_hand(key: &SysctlKey) -> bool {
+    match key {
+        SysctlKey::Conf { family, name, .. } => {
+            CONF.iter().any(|(f, n, _)| f == family && n == name)
+        }
+        SysctlKey::Global(_) => key.switch().is_some(),
+    }
+}
+
+/// Whether a namespace forwards, by family ([`SysctlKey::switch`]). None: the kernel lacks the family.
+pub(super) fn switches(socket: &Socket) -> Result<[Option<i32>; 2], Error> {
+    let mut requests = Requests::default();
+    for family in Family::BOTH {
+        let mut request = requests.request(RTM_GETNETCONF, 0);
+        request.fixed(&[number(family)]);
+        request.put(netconfa::IFINDEX, &netconfa::ALL.to_ne_bytes());
+    }
+    let mut switches = [None; 2];
+    // An error says that there is nothing of the kind.
+    socket.send(&mut requests, |place, message| {
+        let attributes = message.payload.get(4..).unwrap_or_default();
+        switches[place] = attribute(attributes, netconfa::FORWARDING).map(i32_of);
+    })?;
+    Ok(switches)
 }
 
 /// All links.

@@ -32,8 +32,6 @@ pub(super) struct Known {
     pub(super) owner: Option<TopologyName>,
     /// Whether it was made by netform and lacks the tag: its creation never came to its end.
     pub(super) untagged: bool,
-    /// Whether it is `lo`.
-    pub(super) loopback: bool,
     /// Whether IPv4 forwards what comes in by it, if that is known.
     pub(super) forwarding: [bool; 2],
 }
@@ -89,7 +87,6 @@ impl Space {
                     index: link.index,
                     untagged: link.group == tag::GROUP && owner.is_none(),
                     owner,
-                    loopback: link.is_loopback(),
                     forwarding: crate::resource::Family::BOTH
                         .map(|family| link.conf(family, "forwarding") == Some(1)),
                 };

@@ -29,19 +29,26 @@ pub(super) fn births(
         namespace::prepare().map_err(Failed::at(*first))?;
     }
     let inheritance = Inheritance::default();
-    let results = namespace::spread(jobs, |(place, settings)| {
-        let result = birth(plan, place, &settings, &inheritance);
-        (place, settings, result)
-    });
+    let room = kernel.room.saturating_sub(kernel.spaces.len());
+    let jobs = jobs.into_iter().enumerate().collect();
+    let results = namespace::spread(
+        jobs,
+        |(rank, (place, settings)): (usize, (usize, Vec<usize>))| {
+            let mut result = birth(plan, place, &settings, &inheritance);
+            if let Ok(space) = &mut result
+                && rank >= room
+            {
+                space.socket = None;
+            }
+            (place, settings, result)
+        },
+    );
     let mut failure = Ok(());
     for (place, settings, result) in results {
         match result {
-            Ok(mut space) => {
+            Ok(space) => {
                 finished.push(place);
                 finished.extend(settings);
-                if kernel.spaces.len() >= kernel.room {
-                    space.socket = None;
-                }
                 let ns = plan.operations[place].id.ns.clone();
                 kernel.spaces.insert(ns, space);
             }

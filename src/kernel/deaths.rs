@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
+use super::codec::Verdict;
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
@@ -42,9 +43,10 @@ pub(super) fn deaths(
         let mut outbox = Outbox::default();
         outbox.delete(&leaving);
         let socket = kernel.socket(ns).map_err(Failed::at(place))?;
-        let failed = outbox.send(socket).map_err(Failed::at(place))?;
         // One that is gone already is what was asked for.
-        if let Some((place, verdict)) = failed.into_iter().find(|(_, v)| v.errno != libc::ENODEV) {
+        let gone = |_, verdict: &Verdict| verdict.errno == libc::ENODEV;
+        let failed = outbox.send(socket, gone).map_err(Failed::at(place))?;
+        if let Some((place, verdict)) = failed.into_iter().next() {
             let error = Error::refused(verdict.errno, verdict.text);
             return Err(Failed::at(place)(error));
         }

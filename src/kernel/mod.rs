@@ -7,6 +7,7 @@
 //! Each namespace has a socket of its own, which is opened inside of it and used from outside; requests
 //! go out many a datagram. Numbers of links never leave this room.
 
+mod assemble;
 mod births;
 mod codec;
 mod deaths;

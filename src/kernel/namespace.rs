@@ -46,6 +46,26 @@ pub fn open(name: &NamespaceName) -> Result<Option<OwnedFd>, Error> {
     Ok(is_one.then_some(file))
 }
 
+/// The names in `/run/netns`, also of files that no namespace is mounted over.
+pub(super) fn names() -> Result<Vec<NamespaceName>, Error> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", DIRECTORY, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", DIRECTORY, e))?;
+        // A name that we don't take is none of ours.
+        let name = entry.file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|name| NamespaceName::try_from(name).ok()),
+        );
+    }
+    Ok(names)
+}
+
 /// Opens the namespace of this thread.
 pub fn open_own() -> Result<OwnedFd, Error> {
     let file = File::open(OWN).map_err(|e| Error::io("open", OWN, e))?;

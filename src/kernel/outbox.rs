@@ -74,15 +74,22 @@ impl Outbox {
         }
     }
 
-    /// Sends all, until a datagram has a request that fails. The failures are by operation.
-    pub(super) fn send(self, socket: &Socket) -> Result<Vec<(usize, Verdict)>, Error> {
+    /// Sends all, until a datagram has a request that fails. The failures are by operation, without
+    /// those that do no harm.
+    pub(super) fn send(
+        self,
+        socket: &Socket,
+        harmless: impl Fn(usize, &Verdict) -> bool,
+    ) -> Result<Vec<(usize, Verdict)>, Error> {
         for mut letter in self.letters {
             let failed = socket.send(&mut letter.requests, |_, _| {})?;
+            let failed: Vec<_> = failed
+                .into_iter()
+                .map(|(request, verdict)| (letter.places[request], verdict))
+                .filter(|(place, verdict)| !harmless(*place, verdict))
+                .collect();
             if !failed.is_empty() {
-                return Ok(failed
-                    .into_iter()
-                    .map(|(request, verdict)| (letter.places[request], verdict))
-                    .collect());
+                return Ok(failed);
             }
         }
         Ok(Vec::new())

@@ -99,6 +99,10 @@ impl Space {
 impl Kernel {
     /// The space of a namespace, with a socket and the numbers of its links.
     pub(super) fn space(&mut self, ns: &Ns) -> Result<&mut Space, Error> {
+        if self.spaces.len() >= self.room && self.spaces.get(ns).is_none_or(|s| s.socket.is_none())
+        {
+            self.close_one();
+        }
         let host = &self.host;
         let space = self.spaces.entry(ns.clone()).or_default();
         if space.socket.is_none() {
@@ -113,6 +117,17 @@ impl Kernel {
             space.socket = Some(socket);
         }
         Ok(space)
+    }
+
+    /// Closes the socket of some namespace to make room for another's.
+    fn close_one(&mut self) {
+        let mut open = self
+            .spaces
+            .iter_mut()
+            .filter(|(ns, space)| **ns != Ns::Host && space.socket.is_some());
+        if let Some((_, space)) = open.next() {
+            space.socket = None;
+        }
     }
 
     /// The socket of a namespace.

@@ -26,7 +26,7 @@ pub(super) struct End<'a> {
     /// The number it gets.
     pub(super) index: u32,
     pub(super) name: &'a LinkName,
-    pub(super) link: &'a Link,
+    pub(super) link: Option<&'a Link>,
 }
 
 /// What to change of a link.
@@ -82,10 +82,10 @@ pub(super) fn new_veth(
 
 fn born(request: &mut Request<'_>, end: &End<'_>) {
     request.put_text(ifla::IFNAME, end.name.as_str());
-    if let Some(mtu) = end.link.mtu {
+    if let Some(mtu) = end.link.and_then(|link| link.mtu) {
         request.put_u32(ifla::MTU, mtu);
     }
-    if let Some(MacAddress(mac)) = end.link.mac {
+    if let Some(MacAddress(mac)) = end.link.and_then(|link| link.mac) {
         request.put(ifla::ADDRESS, &mac);
     }
     request.put_u32(ifla::GROUP, GROUP);

@@ -13,9 +13,6 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::record;
 
-/// How long to wait for another netform.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How often to look whether it is done.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -26,11 +23,11 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Waits for it, for up to 10 seconds.
-    pub(super) fn take() -> Result<Lock, Error> {
+    /// Waits for it, for as long as `patience`.
+    pub(super) fn take(patience: Duration) -> Result<Lock, Error> {
         let path = path();
         let directory = Path::new(record::DIRECTORY);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
             let file = OpenOptions::new()

@@ -32,6 +32,7 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
@@ -47,6 +48,9 @@ use crate::state::{Facts, State};
 
 /// Descriptors that are kept free for everything but the sockets of namespaces.
 const SPARE: u64 = 128;
+
+/// How long to wait for another netform.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The kernel of this machine, seen from the network namespace that it was opened in, the host.
 pub struct Kernel {
@@ -83,7 +87,12 @@ impl Kernel {
     /// Takes the right to change the network, of which there is one on this machine. Waits up to 10
     /// seconds for another netform to end.
     pub fn lock(&self) -> Result<Lock, Error> {
-        Lock::take()
+        self.lock_within(PATIENCE)
+    }
+
+    /// The same, waiting for as long as `patience`.
+    pub fn lock_within(&self, patience: Duration) -> Result<Lock, Error> {
+        Lock::take(patience)
     }
 
     /// What lowering must know of the host.

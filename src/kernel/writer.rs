@@ -230,14 +230,13 @@ impl<'p> Writer<'p> {
         link: &Link,
         peer: &Peer,
     ) -> Result<u32, Error> {
+        // Without an operation of its own the other end is only what the pair needs.
         let other = Id::link(peer.ns.clone(), peer.name.clone());
-        let Some(other) = self.creations.get(&other).copied() else {
-            return Err(Error::Impossible("a veth needs both ends"));
-        };
+        let other = self.creations.get(&other).copied();
         let here = End {
             index: self.number(),
             name,
-            link,
+            link: Some(link),
         };
         let there = End {
             index: self.number(),

@@ -233,23 +233,49 @@ impl Inheritance {
     /// Undoes it in the namespace of this thread, a new one. What was copied is looked up in the first
     /// one, because all copy from the same.
     pub(super) fn undo(&self) -> Result<(), Error> {
-        for (path, value) in self.undo.get_or_init(copied) {
+        let read = |path: &str| sysctl::read(path).ok().flatten();
+        for (path, value) in self.undo.get_or_init(|| copied(read)) {
             sysctl::write(path, value)?;
         }
         Ok(())
     }
 }
 
-fn copied() -> Vec<(String, &'static str)> {
+/// What differs from the kernel's own values, as `read` gives the present ones.
+fn copied(read: impl Fn(&str) -> Option<String>) -> Vec<(String, &'static str)> {
     let mut undo = Vec::new();
     for (name, values) in DEFAULTS {
         for (link, value) in ["all", "default", "lo"].into_iter().zip(values) {
             let path = format!("net/ipv4/conf/{link}/{name}");
             // What this kernel doesn't have it hasn't copied.
-            if sysctl::read(&path).is_ok_and(|now| now.is_some_and(|now| now != value)) {
+            if read(&path).is_some_and(|now| now != value) {
                 undo.push((path, value));
             }
         }
     }
     undo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_copied_is_undone() {
+        let own = |path: &str| {
+            let (link, name) = path.strip_prefix("net/ipv4/conf/")?.split_once('/')?;
+            let (_, values) = DEFAULTS.iter().find(|(default, _)| *default == name)?;
+            let place = ["all", "default", "lo"].iter().position(|l| *l == link)?;
+            Some(values[place].to_owned())
+        };
+        assert_eq!(copied(own), []);
+        assert_eq!(copied(|_| None), []);
+        let filtered = |path: &str| match path {
+            "net/ipv4/conf/all/rp_filter" => Some("2".to_owned()),
+            "net/ipv4/conf/lo/disable_policy" => None,
+            _ => own(path),
+        };
+        let undo = [("net/ipv4/conf/all/rp_filter".to_owned(), "0")];
+        assert_eq!(copied(filtered), undo);
+    }
 }

@@ -20,7 +20,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
 
 /// Runs a test on a host of its own: with network, mounts, `/run` and `/etc` that nobody else sees.
-pub fn on_a_private_host(test: impl FnOnce() + Send) {
+pub(crate) fn on_a_private_host(test: impl FnOnce() + Send) {
     let run = || {
         // SAFETY: descriptors stay shared.
         #[expect(unsafe_code, reason = "a private host for the test")]
@@ -40,7 +40,7 @@ pub fn on_a_private_host(test: impl FnOnce() + Send) {
 }
 
 /// Runs a command, and returns what it says.
-pub fn sh(command: &str) -> String {
+pub(crate) fn sh(command: &str) -> String {
     let output = Command::new("sh")
         .args(["-ec", command])
         .output()
@@ -54,30 +54,30 @@ pub fn sh(command: &str) -> String {
 }
 
 /// A name that is valid.
-pub fn name<T: for<'a> TryFrom<&'a str>>(text: &str) -> T {
+pub(crate) fn name<T: for<'a> TryFrom<&'a str>>(text: &str) -> T {
     T::try_from(text).ok().expect("a name")
 }
 
 /// A desired State while it is put together.
-pub struct Builder {
-    pub topology: TopologyName,
-    pub state: State,
+pub(crate) struct Builder {
+    pub(crate) topology: TopologyName,
+    pub(crate) state: State,
 }
 
 impl Builder {
-    pub fn new() -> Builder {
+    pub(crate) fn new() -> Builder {
         Builder {
             topology: name("breezyfrost"),
             state: State::new(),
         }
     }
 
-    pub fn put(&mut self, ns: &Ns, key: Key, resource: Resource) {
+    pub(crate) fn put(&mut self, ns: &Ns, key: Key, resource: Resource) {
         let owner = Owner::Topology(self.topology.clone());
         self.state.insert(Id::new(ns.clone(), key), resource, owner);
     }
 
-    pub fn namespace(&mut self, text: &str) -> Ns {
+    pub(crate) fn namespace(&mut self, text: &str) -> Ns {
         let ns = Ns::Named(name::<NamespaceName>(text));
         self.put(
             &ns,
@@ -90,7 +90,7 @@ impl Builder {
         ns
     }
 
-    pub fn sysctl(&mut self, ns: &Ns, key: SysctlKey, value: &str) {
+    pub(crate) fn sysctl(&mut self, ns: &Ns, key: SysctlKey, value: &str) {
         self.put(
             ns,
             Key::Sysctl(key),
@@ -100,7 +100,7 @@ impl Builder {
         );
     }
 
-    pub fn end(&mut self, here: (&Ns, &str), there: (&Ns, &str), mac: u8) {
+    pub(crate) fn end(&mut self, here: (&Ns, &str), there: (&Ns, &str), mac: u8) {
         let link = Link {
             kind: LinkKind::Veth(Veth {
                 peer: Some(Peer {
@@ -116,7 +116,7 @@ impl Builder {
         self.put(here.0, Key::Link(name(here.1)), Resource::Link(link));
     }
 
-    pub fn address(&mut self, ns: &Ns, link: &str, text: &str) {
+    pub(crate) fn address(&mut self, ns: &Ns, link: &str, text: &str) {
         let (ip, prefix) = text.split_once('/').expect("a prefix");
         let key = AddressKey {
             link: name(link),
@@ -129,7 +129,7 @@ impl Builder {
         self.put(ns, Key::Address(key), Resource::Address(address));
     }
 
-    pub fn route(&mut self, ns: &Ns, to: &str, via: &str, dev: &str) {
+    pub(crate) fn route(&mut self, ns: &Ns, to: &str, via: &str, dev: &str) {
         let key = RouteKey::main(to.parse().expect("prefix"));
         let via: IpAddr = via.parse().expect("ip");
         self.put(
@@ -141,7 +141,7 @@ impl Builder {
 }
 
 /// The story: one namespace, reachable from the host on both families.
-pub fn story() -> Builder {
+pub(crate) fn story() -> Builder {
     let mut b = Builder::new();
     let ns = b.namespace("breezyfrost");
     b.end((&ns, "veth1"), (&Ns::Host, "veth1_p"), 1);
@@ -173,7 +173,7 @@ pub fn story() -> Builder {
 }
 
 /// A planner that knows just enough for these tests.
-pub fn plan(topology: &TopologyName, desired: &State, observed: &State) -> Plan {
+pub(crate) fn plan(topology: &TopologyName, desired: &State, observed: &State) -> Plan {
     let mut operations: Vec<Operation> = Vec::new();
     let mut places: BTreeMap<Id, usize> = BTreeMap::new();
     for (id, entry) in observed.entries.iter().rev() {
@@ -261,7 +261,7 @@ pub fn plan(topology: &TopologyName, desired: &State, observed: &State) -> Plan 
 }
 
 /// Observes, plans and executes.
-pub fn apply(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> Plan {
+pub(crate) fn apply(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> Plan {
     let observed = kernel.observe(topology, desired).expect("observed");
     let plan = plan(topology, desired, &observed);
     kernel
@@ -271,7 +271,11 @@ pub fn apply(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> P
 }
 
 /// What a plan would do now; what is there must be the topology's.
-pub fn difference(kernel: &mut Kernel, topology: &TopologyName, desired: &State) -> Vec<Operation> {
+pub(crate) fn difference(
+    kernel: &mut Kernel,
+    topology: &TopologyName,
+    desired: &State,
+) -> Vec<Operation> {
     let observed = kernel.observe(topology, desired).expect("observed");
     for (id, entry) in &desired.entries {
         let seen = observed.get(id);
@@ -286,7 +290,7 @@ pub fn difference(kernel: &mut Kernel, topology: &TopologyName, desired: &State)
 }
 
 /// The lines of one text that the other lacks, both ways.
-pub fn changed(before: &str, after: &str) -> Vec<String> {
+pub(crate) fn changed(before: &str, after: &str) -> Vec<String> {
     let lacks = |text: &str, other: &str, sign: &str| -> Vec<String> {
         let lines = text
             .lines()
@@ -297,7 +301,7 @@ pub fn changed(before: &str, after: &str) -> Vec<String> {
 }
 
 /// All that netform could have changed.
-pub fn world() -> String {
+pub(crate) fn world() -> String {
     sh(
         "ip -d link; ip address; ip route show table all; ip -6 route show table all; ip rule
         find /run/net* /etc/netns 2>/dev/null | sort
@@ -306,7 +310,7 @@ pub fn world() -> String {
 }
 
 /// The peer of a veth.
-pub fn peer(link: &Link) -> Option<&Peer> {
+pub(crate) fn peer(link: &Link) -> Option<&Peer> {
     match &link.kind {
         LinkKind::Veth(veth) => veth.peer.as_ref(),
         _ => None,
@@ -315,14 +319,14 @@ pub fn peer(link: &Link) -> Option<&Peer> {
 
 impl Builder {
     /// Makes all of it the topology's, whose name was changed.
-    pub fn own(&mut self) {
+    pub(crate) fn own(&mut self) {
         for entry in self.state.entries.values_mut() {
             entry.owner = Owner::Topology(self.topology.clone());
         }
     }
 
     /// So many namespaces, each reachable from the host.
-    pub fn many(count: u8) -> Builder {
+    pub(crate) fn many(count: u8) -> Builder {
         let mut b = Builder::new();
         for i in 0..count {
             let ns = b.namespace(&format!("n{i}"));

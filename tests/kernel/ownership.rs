@@ -3,6 +3,7 @@
 use netform::kernel::Kernel;
 use netform::plan::{Action, Operation, Plan};
 use netform::resource::address::AddressKey;
+use netform::resource::name::LinkName;
 use netform::resource::route::RouteKey;
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
@@ -218,7 +219,7 @@ fn a_borrowed_value_is_known_until_the_last_gives_it_back() {
         let loan = &observed.loans[&id];
         assert!(loan.by.values().all(|original| original == "0"));
         assert_eq!(loan.by.len(), 2);
-        assert!(loan.links.iter().map(|link| link.as_str()).eq(["d1"]));
+        assert!(loan.links.iter().map(LinkName::as_str).eq(["d1"]));
         // The switch is concerned, so each link's value is known.
         let d0 = Id::new(
             Ns::Host,

@@ -276,11 +276,14 @@ impl<'p> Run<'p> {
             results
         };
         let results = namespace::spread(by_ns.into_iter().collect(), write);
+        let mut all = Ok(());
         for (place, result) in results.into_iter().flatten() {
-            result.map_err(Failed::at(place))?;
-            finished.push(place);
+            match result {
+                Ok(()) => finished.push(place),
+                Err(error) => all = all.and(Err(Failed::at(place)(error))),
+            }
         }
-        Ok(())
+        all
     }
 }
 

@@ -13,6 +13,8 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 /// The record of the plan's topology. It says what the plan makes before that is made, all at once:
 /// what is in it and never came to be does no harm.
 pub(super) struct Journal {
+    /// What it said before.
+    before: Record,
     record: Record,
 }
 
@@ -20,8 +22,8 @@ impl Journal {
     /// Writes down what the plan is about to make and to borrow.
     pub(super) fn open(kernel: &mut Kernel, plan: &Plan) -> Result<Journal, Failed> {
         let fail = |error| Failed { place: None, error };
-        let old = Record::read(&plan.topology).map_err(fail)?;
-        let mut record = old.clone();
+        let before = Record::read(&plan.topology).map_err(fail)?;
+        let mut record = before.clone();
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
             let id = &operation.id;
@@ -50,10 +52,10 @@ impl Journal {
                 _ => {}
             }
         }
-        if record != old {
+        if record != before {
             record.write().map_err(fail)?;
         }
-        Ok(Journal { record })
+        Ok(Journal { before, record })
     }
 
     /// Strikes out what is gone, and removes the record if nothing is left.
@@ -66,10 +68,19 @@ impl Journal {
         let mut record = self.record;
         let old = record.clone();
         let makes = made(plan);
-        let finished = plan.operations.iter().zip(done).filter(|(_, done)| **done);
-        for (operation, _) in finished {
+        for (operation, done) in plan.operations.iter().zip(done) {
             let id = &operation.id;
             match (&operation.action, &id.key, &id.ns) {
+                // What never came to be must not be taken for ours once somebody else makes it.
+                (Action::Create(_), Key::Namespace, Ns::Named(name))
+                    if !done && !self.before.namespaces.contains(name) =>
+                {
+                    record.namespaces.remove(name);
+                }
+                (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
+                    record.loans.retain(|loan| loan.id != *id);
+                }
+                _ if !done => {}
                 // One that is made anew is there.
                 (Action::Remove(_), ..) if makes.contains(id) => {}
                 (Action::Remove(_), Key::Namespace, Ns::Named(name)) => {
@@ -78,7 +89,7 @@ impl Journal {
                 (Action::Remove(_), Key::Address(_) | Key::Route(_), _) => {
                     record.claims.remove(id);
                 }
-                (Action::GiveBack { .. }, _, _) => record.loans.retain(|loan| loan.id != *id),
+                (Action::GiveBack { .. }, ..) => record.loans.retain(|loan| loan.id != *id),
                 _ => {}
             }
         }

@@ -55,6 +55,10 @@ fn what_came_meanwhile_is_not_taken_for_ours() {
             if meanwhile.contains("link") {
                 assert_eq!(sh("ip -d link show veth1_p"), before);
             }
+            if meanwhile.contains("netns") {
+                // A namespace that is not ours must not get a witness.
+                assert_eq!(sh("ls /run/netform"), "");
+            }
             sh(cleanup);
             let mut kernel = Kernel::open().expect("open");
             apply(&mut kernel, &topology, &state);

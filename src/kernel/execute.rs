@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::error::{Error, Failure};
 use super::journal::Journal;
 use super::writer::{Writer, peer_of};
-use super::{Kernel, births, deaths, file, namespace, sysctl};
+use super::{Kernel, births, deaths, file, namespace, sysctl, tables};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::file::FileKind;
 use crate::resource::name::NamespaceName;
@@ -201,11 +201,11 @@ impl<'p> Run<'p> {
                 births::births(kernel, plan, jobs, &mut finished)
             }
             Sort::File => one_by_one(round, &mut finished, |place| self.file(place)),
-            Sort::Table => one_by_one(round, &mut finished, |_| {
-                Err(Error::Impossible("nftables is not there yet"))
+            Sort::Table => self.inside(kernel, round, &mut finished, |operation| {
+                tables::change(&operation.action)
             }),
             Sort::Netlink => writer.write(kernel, round, &mut finished),
-            Sort::Sysctl => self.sysctls(kernel, round, &mut finished),
+            Sort::Sysctl => self.inside(kernel, round, &mut finished, setting),
             Sort::Death => deaths::deaths(kernel, plan, round, &mut finished),
         };
         for place in finished {
@@ -247,11 +247,13 @@ impl<'p> Run<'p> {
         }
     }
 
-    fn sysctls(
+    /// Does operations from inside of their namespaces, several of these at once.
+    fn inside(
         &self,
-        kernel: &mut Kernel,
+        kernel: &Kernel,
         round: &[usize],
         finished: &mut Vec<usize>,
+        work: impl Fn(&Operation) -> Result<(), Error> + Sync,
     ) -> Result<(), Failed> {
         let mut by_ns: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
         for place in round {
@@ -259,14 +261,14 @@ impl<'p> Run<'p> {
             by_ns.entry(ns).or_default().push(*place);
         }
         let host = &kernel.host;
-        let write = |(ns, places): (&Ns, Vec<usize>)| -> Vec<(usize, Result<(), Error>)> {
+        let visit = |(ns, places): (&Ns, Vec<usize>)| -> Vec<(usize, Result<(), Error>)> {
             let entered = super::space::door_of(host, ns).and_then(namespace::enter);
             if let Err(error) = entered {
                 return vec![(places[0], Err(error))];
             }
             let mut results = Vec::with_capacity(places.len());
             for place in places {
-                let result = setting(&self.plan.operations[place]);
+                let result = work(&self.plan.operations[place]);
                 let failed = result.is_err();
                 results.push((place, result));
                 if failed {
@@ -275,7 +277,7 @@ impl<'p> Run<'p> {
             }
             results
         };
-        let results = namespace::spread(by_ns.into_iter().collect(), write);
+        let results = namespace::spread(by_ns.into_iter().collect(), visit);
         let mut all = Ok(());
         for (place, result) in results.into_iter().flatten() {
             match result {

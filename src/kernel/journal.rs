@@ -35,7 +35,7 @@ impl Journal {
                     record.directories.extend(file::missing_directories(name));
                 }
                 (Action::Create(resource), _, _)
-                    if !carries_owner(kernel, plan, &makes, id, resource) =>
+                    if !found_without_record(kernel, plan, &makes, id, resource) =>
                 {
                     record.claims.insert(id.clone());
                 }
@@ -85,8 +85,9 @@ impl Journal {
                 (Action::Remove(_), ..) if makes.contains(id) => {}
                 (Action::Remove(_), Key::Namespace, Ns::Named(name)) => {
                     record.namespaces.remove(name);
+                    record.claims.retain(|claim| claim.ns != id.ns);
                 }
-                (Action::Remove(_), Key::Address(_) | Key::Route(_), _) => {
+                (Action::Remove(_), Key::Address(_) | Key::Route(_) | Key::Table, _) => {
                     record.claims.remove(id);
                 }
                 (Action::GiveBack { .. }, ..) => record.loans.retain(|loan| loan.id != *id),
@@ -136,8 +137,9 @@ fn made(plan: &Plan) -> HashSet<&Id> {
         .collect()
 }
 
-/// Whether something says by itself whose it is: an address or a route by its link or its namespace.
-fn carries_owner(
+/// Whether something is found, and says whose it is, without the record: an address or a route by its
+/// link or its namespace.
+fn found_without_record(
     kernel: &Kernel,
     plan: &Plan,
     makes: &HashSet<&Id>,
@@ -169,6 +171,8 @@ fn carries_owner(
                     .filter_map(|hop| hop.dev.as_ref())
                     .any(ours)
         }
+        // Only the host is always asked.
+        (Key::Table, _) => *ns == Ns::Host,
         _ => true,
     }
 }

@@ -27,6 +27,7 @@ mod record;
 mod socket;
 mod space;
 mod sysctl;
+mod tables;
 mod tag;
 mod writer;
 

@@ -9,7 +9,7 @@ use super::read::{self, Reading};
 use super::record::Record;
 use super::socket::Socket;
 use super::space::{Space, door, inode_of};
-use super::{Kernel, file, namespace, peers, record, sysctl, tag};
+use super::{Kernel, file, namespace, peers, record, sysctl, tables, tag};
 use crate::resource::file::{File, FileKind};
 use crate::resource::link::veth::{self};
 use crate::resource::name::{NamespaceName, TopologyName};
@@ -21,8 +21,11 @@ use crate::state::{Loan, Owner, State};
 /// What to read of a namespace besides its links, its addresses and its main table.
 #[derive(Default)]
 struct Wanted {
+    /// The numbers of more routing tables.
     tables: BTreeSet<u32>,
     sysctls: BTreeSet<SysctlKey>,
+    /// Whose nftables table.
+    nftables: Option<TopologyName>,
 }
 
 /// One namespace to be read.
@@ -49,7 +52,7 @@ pub(super) fn observe(
     let records = record::all()?;
     let mine = records.iter().find(|record| record.topology == *topology);
     let mut wanted: BTreeMap<Ns, Wanted> = BTreeMap::new();
-    wanted.entry(Ns::Host).or_default();
+    wanted.entry(Ns::Host).or_default().nftables = Some(topology.clone());
     for name in mine.iter().flat_map(|record| &record.namespaces) {
         wanted.entry(Ns::Named(name.clone())).or_default();
     }
@@ -65,6 +68,7 @@ pub(super) fn observe(
             Key::Sysctl(key) => {
                 wanted.sysctls.insert(key.clone());
             }
+            Key::Table => wanted.nftables = Some(topology.clone()),
             _ => {}
         }
     }
@@ -79,14 +83,24 @@ pub(super) fn observe(
     if leads_out(&seen, topology, &peers) {
         let lost = lost(kernel, topology, &names)?;
         names.extend(lost.iter().cloned());
-        let wanted = lost
-            .into_iter()
-            .map(|name| (Ns::Named(name), Wanted::default()));
+        let wanted = lost.into_iter().map(|name| {
+            let nftables = Some(topology.clone());
+            let wanted = Wanted {
+                nftables,
+                ..Wanted::default()
+            };
+            (Ns::Named(name), wanted)
+        });
         seen.extend(see(kernel, wanted.collect())?);
         peers = peers::resolve(kernel, &seen)?;
     }
     let mut state = State::new();
-    for one in &seen {
+    for one in &mut seen {
+        if let Some((table, owner)) = one.reading.nftables.take() {
+            let owner = owner.map_or(Owner::Foreign, Owner::Topology);
+            let id = Id::new(one.ns.clone(), Key::Table);
+            state.insert(id, Resource::Table(table), owner);
+        }
         let assembly = Assembly {
             ns: &one.ns,
             reading: &one.reading,
@@ -148,12 +162,16 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
     let inode = inode_of(door.as_fd())?;
     // One that has the name now may be another than the one that had it.
     let kept = task.socket.filter(|(_, of)| *of == inode);
-    let Wanted { tables, sysctls } = task.wanted;
+    let Wanted {
+        tables,
+        sysctls,
+        nftables,
+    } = task.wanted;
     let files: Vec<&SysctlKey> = sysctls
         .iter()
         .filter(|key| !read::is_at_hand(key))
         .collect();
-    if kept.is_none() || !files.is_empty() {
+    if kept.is_none() || !files.is_empty() || nftables.is_some() {
         namespace::enter(&door)?;
     }
     let mut socket = match kept {
@@ -172,6 +190,9 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
         if let Some(value) = sysctl::read(&key.path())? {
             reading.sysctls.insert(key.clone(), value);
         }
+    }
+    if let Some(topology) = nftables {
+        reading.nftables = tables::read(&topology)?;
     }
     let asks_for_switch = sysctls.iter().any(|key| key.switch().is_some());
     let switches = if asks_for_switch {

@@ -31,7 +31,8 @@ pub(super) struct Record {
     pub(super) namespaces: BTreeSet<NamespaceName>,
     /// The sysctls it has on loan.
     pub(super) loans: Vec<Borrowed>,
-    /// Its addresses and routes on links that aren't its own.
+    /// Its addresses and routes on links that aren't its own; and its tables, which say themselves whose
+    /// they are, so that only the namespaces that have one are asked for it.
     pub(super) claims: BTreeSet<Id>,
     /// The directories it made for its files.
     pub(super) directories: BTreeSet<PathBuf>,

@@ -309,3 +309,52 @@ fn the_peer_of_a_veth_is_found_whatever_its_number() {
         }
     });
 }
+
+#[test]
+fn a_pair_lies_in_one_namespace_or_between_two() {
+    on_a_private_host(|| {
+        let mut b = Builder::new();
+        let (x, y) = (b.namespace("x"), b.namespace("y"));
+        b.end((&x, "in1"), (&x, "in2"), 1);
+        b.end((&x, "in2"), (&x, "in1"), 2);
+        b.end((&x, "out"), (&y, "out"), 3);
+        b.end((&y, "out"), (&x, "out"), 4);
+        b.end((&Ns::Host, "h1"), (&Ns::Host, "h2"), 5);
+        b.end((&Ns::Host, "h2"), (&Ns::Host, "h1"), 6);
+        b.address(&x, "out", "fd01::1/64");
+        b.address(&y, "out", "fd01::2/64");
+        b.route(&x, "::/0", "fd01::2", "out");
+        b.route(&y, "::/0", "fd01::1", "out");
+        let Builder { topology, state } = b;
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &topology, &state);
+        assert_eq!(difference(&mut kernel, &topology, &state), []);
+        sh("ip netns exec x ping -c1 -W5 fd01::2");
+        for end in ["h1", "h2"] {
+            assert!(sh(&format!("ip link show {end}")).contains("alias netform:breezyfrost"));
+        }
+    });
+}
+
+#[test]
+fn a_link_becomes_and_ceases_to_be_a_port() {
+    on_a_private_host(|| {
+        sh("ip link add br0 type bridge; ip link set br0 up");
+        let Builder { topology, mut state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        let id = Id::link(Ns::Host, name("veth1_p"));
+        for master in [Some("br0"), None, Some("br0")] {
+            let entry = state.entries.get_mut(&id).expect("a link");
+            let Resource::Link(link) = &mut entry.resource else {
+                panic!("a link")
+            };
+            link.master = master.map(name);
+            apply(&mut kernel, &topology, &state);
+            assert_eq!(difference(&mut kernel, &topology, &state), []);
+            let shown = sh("ip link show veth1_p");
+            assert_eq!(shown.contains("master br0"), master.is_some(), "{shown}");
+        }
+        apply(&mut kernel, &topology, &State::new());
+        assert_eq!(sh("ip -o link | wc -l"), "2\n");
+    });
+}

@@ -1,0 +1,1 @@
+//! What somebody changes by hand is seen, and mended.

@@ -97,7 +97,6 @@ fn unordered(text: &str) -> Vec<String> {
 fn random_tables_are_read_back_equal_and_become_each_other() {
     in_sandbox(|| {
         let seed = fastrand::u64(..);
-        println!("seed {seed}");
         let mut source = fastrand::Rng::with_seed(seed);
         let mut socket = NfSocket::open().expect("a socket");
         let mut before: Option<Table> = None;
@@ -112,14 +111,12 @@ fn random_tables_are_read_back_equal_and_become_each_other() {
                     after: after.clone(),
                 },
             };
-            socket.apply(&[change]).expect("the kernel takes it");
+            if let Err(error) = socket.apply(&[change]) {
+                panic!("seed {seed}: {error}");
+            }
             let read = socket.read(&after.name).expect("the kernel tells it");
-            assert!(
-                read.as_ref() == Some(&after),
-                "{}\n{}",
-                after,
-                read.expect("it is there")
-            );
+            let read = read.expect("it is there");
+            assert!(read == after, "seed {seed}:\n{after}\n{read}");
             before = Some(after);
         }
     });

@@ -217,9 +217,13 @@ fn element(object: &ElementRef, fields: &[Field]) -> Element {
         .data(sys::NFTNL_SET_ELEM_KEY_END)
         .unwrap_or_else(|| from.clone());
     let mut unknown = Vec::new();
+    let mut key = Element::decode(fields, &from, &to);
     match object.u32(sys::NFTNL_SET_ELEM_FLAGS).unwrap_or(0) {
         0 => {}
-        flags if flags & CATCHALL != 0 => unknown.push("*".to_owned()),
+        flags if flags & CATCHALL != 0 => {
+            key.clear();
+            unknown.push("*".to_owned());
+        }
         // The end of a range, in sets of one field.
         flags => unknown.push(format!("flags {flags:#x}")),
     }
@@ -243,7 +247,7 @@ fn element(object: &ElementRef, fields: &[Field]) -> Element {
         unknown.push(format!(": {data:02x?}"));
     }
     Element {
-        key: Element::decode(fields, &from, &to),
+        key,
         verdict,
         unknown: (!unknown.is_empty()).then(|| unknown.join(" ")),
     }

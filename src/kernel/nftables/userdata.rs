@@ -40,7 +40,10 @@ pub(super) fn set(order: ByteOrder, text: Option<&str>) -> Vec<u8> {
 
 fn put_comment(bytes: &mut Vec<u8>, kind: u8, text: &str) {
     // `nft` refuses a comment that is longer than this, with its NUL.
-    let text = &text.as_bytes()[..text.floor_char_boundary(127)];
+    let end = (0..=text.len().min(127))
+        .rfind(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
+    let text = &text.as_bytes()[..end];
     bytes.push(kind);
     bytes.push(u8::try_from(text.len() + 1).expect("a comment is cut"));
     bytes.extend(text);

@@ -117,7 +117,7 @@ impl Messages {
         }
         let header = header(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE);
         self.put("create", Object::Table(table.name.clone()), |out| {
-            object.build(out, header)
+            object.build(out, header);
         });
     }
 
@@ -126,7 +126,7 @@ impl Messages {
         object.set_str(sys::NFTNL_TABLE_NAME, name);
         let header = header(libc::NFT_MSG_DELTABLE, 0);
         self.put("delete", Object::Table(name.to_owned()), |out| {
-            object.build(out, header)
+            object.build(out, header);
         });
     }
 
@@ -197,7 +197,9 @@ impl Messages {
         let userdata = userdata::set(order, set.comment.as_deref());
         object.set_data(sys::NFTNL_SET_USERDATA, &userdata);
         let header = header(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE);
-        self.put("create", about, |out| object.build(out, header));
+        self.put("create", about, |out| {
+            object.build(out, header);
+        });
         Ok(())
     }
 
@@ -213,7 +215,9 @@ impl Messages {
             return Err(Error::Unwritable { object: about });
         }
         let header = header(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE);
-        self.put("create", about, |out| object.build(out, header));
+        self.put("create", about, |out| {
+            object.build(out, header);
+        });
         Ok(())
     }
 
@@ -247,7 +251,9 @@ impl Messages {
             libc::NFT_MSG_NEWRULE,
             libc::NLM_F_CREATE | libc::NLM_F_APPEND,
         );
-        self.put("create", about, |out| object.build(out, header));
+        self.put("create", about, |out| {
+            object.build(out, header);
+        });
         Ok(())
     }
 

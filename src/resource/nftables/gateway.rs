@@ -103,9 +103,9 @@ impl Gateway {
     pub fn table(&self) -> Option<Table> {
         let mut table = Table::of(&self.topology);
         self.put_sets(&mut table);
-        self.put_source_validation(&mut table);
+        Gateway::put_source_validation(&mut table);
         self.put_forwarding(&mut table);
-        self.put_outbound(&mut table);
+        Gateway::put_outbound(&mut table);
         self.put_fallback(&mut table);
         (!table.chains.is_empty()).then_some(table)
     }
@@ -234,7 +234,7 @@ impl Gateway {
 
     /// Chains `sources` and `source`: before connection tracking, so that a forged packet leaves no
     /// trace there, and so that the holder itself is protected too.
-    fn put_source_validation(&self, table: &mut Table) {
+    fn put_source_validation(table: &mut Table) {
         if !table.sets.contains_key(LINKS) {
             return;
         }
@@ -339,7 +339,7 @@ impl Gateway {
     }
 
     /// Chain `outbound`: the first packet of a connection decides which source it is seen with.
-    fn put_outbound(&self, table: &mut Table) {
+    fn put_outbound(table: &mut Table) {
         let mut rules = Vec::new();
         for family in Family::BOTH {
             for (set, statements) in by_pair(family, MASQUERADE, MASQUERADE_FROM) {

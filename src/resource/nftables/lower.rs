@@ -10,7 +10,7 @@ use super::statement::{Direction, End, Icmpv6Type, Key, Statement};
 use crate::resource::Family;
 
 /// The first register: most statements need no other.
-const FIRST: u32 = 1;
+pub(super) const FIRST: u32 = 1;
 
 /// The expressions of a rule.
 ///
@@ -183,9 +183,9 @@ pub(super) fn body(statement: &Statement) -> Vec<Expression> {
     }
 }
 
+/// The comparison of an address with a prefix; whole bytes are loaded alone, as `nft` does it.
 fn within(end: End, net: IpNet) -> Vec<Expression> {
-    let mut expressions = vec![load(Key::Address(Family::of(net.addr()), end), FIRST)];
-    let (network, mask) = match net {
+    let (mut network, mask) = match net {
         IpNet::V4(net) => (
             net.network().octets().to_vec(),
             net.netmask().octets().to_vec(),
@@ -195,16 +195,34 @@ fn within(end: End, net: IpNet) -> Vec<Expression> {
             net.netmask().octets().to_vec(),
         ),
     };
-    if net.prefix_len() < net.max_prefix_len() {
-        expressions.push(Expression::Bitwise {
+    let bits = usize::from(net.prefix_len());
+    let load = load(Key::Address(Family::of(net.addr()), end), FIRST);
+    if bits == 0 || !bits.is_multiple_of(8) {
+        let bitwise = Expression::Bitwise {
             sreg: FIRST,
             dreg: FIRST,
             xor: vec![0; mask.len()],
             mask,
-        });
+        };
+        return vec![load, bitwise, equals(network)];
     }
-    expressions.push(equals(network));
-    expressions
+    network.truncate(bits / 8);
+    vec![part_of(load, network.len()), equals(network)]
+}
+
+/// The expression that loads only the first bytes of what another one loads.
+pub(super) fn part_of(load: Expression, bytes: usize) -> Expression {
+    match load {
+        Expression::Payload {
+            base, offset, dreg, ..
+        } => Expression::Payload {
+            base,
+            offset,
+            len: u32::try_from(bytes).expect("an address is short"),
+            dreg,
+        },
+        other => other,
+    }
 }
 
 fn icmpv6(types: &BTreeSet<Icmpv6Type>) -> Vec<Expression> {

@@ -175,23 +175,35 @@ fn loaded(expression: &Expression) -> Option<Key> {
         .find(|key| lower::load(*key, *dreg) == *expression)
 }
 
+/// The prefix that some first bytes of an address are compared with, under a mask.
 fn within(load: &Expression, mask: &[u8], network: &[u8]) -> Option<Statement> {
-    let Key::Address(family, end) = loaded(load)? else {
+    let whole = |key: &Key| {
+        let bytes = network.len();
+        lower::part_of(lower::load(*key, lower::FIRST), bytes) == *load
+    };
+    let Key::Address(family, end) = Key::ALL.into_iter().find(whole)? else {
         return None;
     };
     let net = match family {
         Family::Ipv4 => {
-            let network = Ipv4Addr::from(<[u8; 4]>::try_from(network).ok()?);
-            let mask = Ipv4Addr::from(<[u8; 4]>::try_from(mask).ok()?);
+            let [network, mask] = [network, mask].map(filled_up);
+            let [network, mask] = [Ipv4Addr::from(network?), Ipv4Addr::from(mask?)];
             IpNet::V4(Ipv4Net::with_netmask(network, mask).ok()?)
         }
         Family::Ipv6 => {
-            let network = Ipv6Addr::from(<[u8; 16]>::try_from(network).ok()?);
-            let mask = Ipv6Addr::from(<[u8; 16]>::try_from(mask).ok()?);
+            let [network, mask] = [network, mask].map(filled_up);
+            let [network, mask] = [Ipv6Addr::from(network?), Ipv6Addr::from(mask?)];
             IpNet::V6(Ipv6Net::with_netmask(network, mask).ok()?)
         }
     };
     Some(Statement::Within { end, net })
+}
+
+/// Bytes with zeros behind them.
+fn filled_up<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let mut filled = [0; N];
+    filled.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(filled)
 }
 
 fn states(set: &Set) -> Option<BTreeMap<CtState, Verdict>> {

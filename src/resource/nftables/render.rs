@@ -305,7 +305,8 @@ impl Display for Element {
             write!(f, "{dot}{value}")?;
         }
         if let Some(unknown) = &self.unknown {
-            write!(f, " {unknown}")?;
+            let space = if self.key.is_empty() { "" } else { " " };
+            write!(f, "{space}{unknown}")?;
         }
         match &self.verdict {
             Some(verdict) => write!(f, " : {verdict}"),

@@ -315,9 +315,8 @@ impl Value {
                 net.network().octets().to_vec(),
                 net.broadcast().octets().to_vec(),
             ),
-            Value::Protocol(number) => both(vec![*number]),
             Value::Port(port) => both(port.to_be_bytes().to_vec()),
-            Value::Icmpv6Type(Icmpv6Type(number)) => both(vec![*number]),
+            Value::Protocol(number) | Value::Icmpv6Type(Icmpv6Type(number)) => both(vec![*number]),
             Value::CtState(state) => both(state.bit().to_ne_bytes().to_vec()),
             Value::Raw { from, to } => (from.clone(), to.clone()),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::nftables;
 use crate::resource::name::TopologyName;
 
 /// Why the kernel could not be read or changed.
@@ -65,6 +66,9 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// nftables could not be read or changed.
+    #[error(transparent)]
+    Nftables(#[from] nftables::Error),
     /// A dump was interrupted by changes again and again.
     #[error("the network changes faster than it can be read: run this again when it is quiet")]
     Restless,

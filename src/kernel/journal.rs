@@ -171,8 +171,7 @@ fn found_without_record(
                     .filter_map(|hop| hop.dev.as_ref())
                     .any(ours)
         }
-        // Only the host is always asked.
-        (Key::Table, _) => *ns == Ns::Host,
+        (Key::Table, _) => false,
         _ => true,
     }
 }

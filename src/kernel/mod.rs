@@ -19,6 +19,7 @@ mod file;
 mod journal;
 mod lock;
 pub mod namespace;
+pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;

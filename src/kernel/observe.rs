@@ -52,7 +52,8 @@ pub(super) fn observe(
     let records = record::all()?;
     let mine = records.iter().find(|record| record.topology == *topology);
     let mut wanted: BTreeMap<Ns, Wanted> = BTreeMap::new();
-    wanted.entry(Ns::Host).or_default().nftables = Some(topology.clone());
+    // With a record, that says where there is a table. To ask may load a module of the kernel.
+    wanted.entry(Ns::Host).or_default().nftables = mine.is_none().then(|| topology.clone());
     for name in mine.iter().flat_map(|record| &record.namespaces) {
         wanted.entry(Ns::Named(name.clone())).or_default();
     }
@@ -96,8 +97,8 @@ pub(super) fn observe(
     }
     let mut state = State::new();
     for one in &mut seen {
-        if let Some((table, owner)) = one.reading.nftables.take() {
-            let owner = owner.map_or(Owner::Foreign, Owner::Topology);
+        if let Some(table) = one.reading.nftables.take() {
+            let owner = table.owner().map_or(Owner::Foreign, Owner::Topology);
             let id = Id::new(one.ns.clone(), Key::Table);
             state.insert(id, Resource::Table(table), owner);
         }

@@ -13,7 +13,6 @@ use super::error::Error;
 use super::socket::{Requests, Socket};
 use crate::resource::Family;
 use crate::resource::link::MacAddress;
-use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
 use crate::resource::sysctl::SysctlKey;
 
@@ -159,8 +158,8 @@ pub(super) struct Reading {
     pub(super) routes: Vec<Route>,
     /// The values that were asked for and don't come with the links.
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
-    /// The topology's nftables table, if it was asked for and exists, and whose tag it carries.
-    pub(super) nftables: Option<(Table, Option<TopologyName>)>,
+    /// The topology's nftables table, if it was asked for and exists.
+    pub(super) nftables: Option<Table>,
 }
 
 impl Link {

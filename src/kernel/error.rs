@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// nftables could not be read or changed.
     #[error(transparent)]
-    Nftables(#[from] nftables::Error),
+    Nftables(Box<nftables::Error>),
     /// A dump was interrupted by changes again and again.
     #[error("the network changes faster than it can be read: run this again when it is quiet")]
     Restless,
@@ -96,6 +96,12 @@ pub enum Error {
     /// The operation is none that can be done.
     #[error("netform can't do this: {0}; please report it")]
     Impossible(&'static str),
+}
+
+impl From<nftables::Error> for Error {
+    fn from(error: nftables::Error) -> Error {
+        Error::Nftables(Box::new(error))
+    }
 }
 
 /// Why a plan was not carried out to its end.

@@ -24,6 +24,15 @@ impl Journal {
         let fail = |error| Failed { place: None, error };
         let before = Record::read(&plan.topology).map_err(fail)?;
         let mut record = before.clone();
+        // What a crash left in it, or somebody else removed.
+        if let Some((topology, gone)) = kernel.gone.take()
+            && topology == plan.topology
+        {
+            record.claims.retain(|id| !gone.contains(id));
+            record
+                .namespaces
+                .retain(|name| !gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+        }
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
             let id = &operation.id;
@@ -76,6 +85,9 @@ impl Journal {
                     if !done && !self.before.namespaces.contains(name) =>
                 {
                     record.namespaces.remove(name);
+                }
+                (Action::Create(_), Key::Table, _) if !done && !self.before.claims.contains(id) => {
+                    record.claims.remove(id);
                 }
                 (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
                     record.loans.retain(|loan| loan.id != *id);

@@ -44,8 +44,8 @@ pub use self::lock::Lock;
 
 use self::space::Space;
 use crate::plan::Plan;
-use crate::resource::Ns;
 use crate::resource::name::TopologyName;
+use crate::resource::{Id, Ns};
 use crate::state::{Facts, State};
 
 /// Descriptors that are kept free for everything but the sockets of namespaces.
@@ -60,6 +60,8 @@ pub struct Kernel {
     /// How many sockets may be kept open.
     room: usize,
     spaces: BTreeMap<Ns, Space>,
+    /// What the record of a topology names and the last observation did not find.
+    gone: Option<(TopologyName, BTreeSet<Id>)>,
 }
 
 impl Kernel {
@@ -83,6 +85,7 @@ impl Kernel {
             host: namespace::open_own()?,
             room: raise_limit(),
             spaces: BTreeMap::new(),
+            gone: None,
         })
     }
 
@@ -108,7 +111,8 @@ impl Kernel {
         observe::observe(self, topology, desired)
     }
 
-    /// Does what a plan says. Operations that don't depend on each other may be done in another order
+    /// Does what a plan says, and keeps the record; also a plan without operations has it forget what
+    /// is gone. Operations that don't depend on each other may be done in another order
     /// than the plan's, many at once. The plan must come from what [`Kernel::observe`] read last.
     pub fn execute(&mut self, plan: &Plan) -> Result<(), Failure> {
         execute::execute(self, plan)

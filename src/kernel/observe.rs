@@ -118,6 +118,11 @@ pub(super) fn observe(
         files(name, &mut state)?;
     }
     state.loans = on_loan(&records);
+    let index = mine.iter().flat_map(|record| &record.namespaces);
+    let index = index.map(|name| Id::namespace(Ns::Named(name.clone())));
+    let claims = mine.iter().flat_map(|record| &record.claims).cloned();
+    let gone = index.chain(claims).filter(|id| state.get(id).is_none());
+    kernel.gone = Some((topology.clone(), gone.collect()));
     Ok(state)
 }
 

@@ -12,6 +12,9 @@ use netform::resource::link::veth::{Peer, Veth};
 use netform::resource::link::{Link, LinkKind, MacAddress};
 use netform::resource::name::{NamespaceName, TopologyName};
 use netform::resource::namespace::Namespace;
+use netform::resource::nftables::gateway::{
+    Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+};
 use netform::resource::route::{Route, RouteKey};
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
@@ -129,6 +132,33 @@ impl Builder {
         self.put(ns, Key::Address(key), Resource::Address(address));
     }
 
+    /// The table of a gateway link with one member, which leaves by `ens33`.
+    pub(crate) fn table(&mut self, ns: &Ns, link: &str) {
+        let egress = Egress {
+            dev: name("ens33"),
+            nat: Nat::Masquerade,
+        };
+        let gateway_link = GatewayLink {
+            origin: Origin::Made,
+            shape: Shape::PointToPoint,
+            members: ["192.168.50.2", "fd50::2"]
+                .map(|ip| ip.parse().expect("an address"))
+                .into(),
+            prefixes: ["192.168.50.0/24", "fd50::/64"]
+                .map(|prefix| prefix.parse().expect("a prefix"))
+                .into(),
+            egress: BTreeMap::from([(Family::Ipv4, egress)]),
+        };
+        let gateway = Gateway {
+            topology: self.topology.clone(),
+            links: BTreeMap::from([(name(link), gateway_link)]),
+            guard: Guard::Links,
+            fallback: None,
+        };
+        let table = gateway.table().expect("a gateway needs one");
+        self.put(ns, Key::Table, Resource::Table(table));
+    }
+
     pub(crate) fn route(&mut self, ns: &Ns, to: &str, via: &str, dev: &str) {
         let key = RouteKey::main(to.parse().expect("prefix"));
         let via: IpAddr = via.parse().expect("ip");
@@ -162,6 +192,7 @@ pub(crate) fn story() -> Builder {
         SysctlKey::conf(Family::Ipv4, name("veth1_p"), "forwarding"),
         "1",
     );
+    b.table(&Ns::Host, "veth1_p");
     b.put(
         &ns,
         Key::File(FileKind::ResolvConf),
@@ -303,7 +334,7 @@ pub(crate) fn changed(before: &str, after: &str) -> Vec<String> {
 /// All that netform could have changed.
 pub(crate) fn world() -> String {
     sh(
-        "ip -d link; ip address; ip route show table all; ip -6 route show table all; ip rule
+        "ip -d link; ip address; ip route show table all; ip -6 route show table all; ip rule; nft list ruleset
         find /run/net* /etc/netns 2>/dev/null | sort
         cd /proc/sys/net; grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward | sort",
     )

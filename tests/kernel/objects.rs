@@ -340,7 +340,10 @@ fn a_pair_lies_in_one_namespace_or_between_two() {
 fn a_link_becomes_and_ceases_to_be_a_port() {
     on_a_private_host(|| {
         sh("ip link add br0 type bridge; ip link set br0 up");
-        let Builder { topology, mut state } = story();
+        let Builder {
+            topology,
+            mut state,
+        } = story();
         let mut kernel = Kernel::open().expect("open");
         let id = Id::link(Ns::Host, name("veth1_p"));
         for master in [Some("br0"), None, Some("br0")] {

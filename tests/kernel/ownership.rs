@@ -292,3 +292,70 @@ fn a_file_of_somebody_else_is_foreign() {
         assert_eq!(sh("cat /etc/netns/breezyfrost/resolv.conf"), "search x\n");
     });
 }
+
+#[test]
+fn a_table_inside_of_a_namespace_is_found_when_the_spec_has_none_anymore() {
+    on_a_private_host(|| {
+        let mut b = story();
+        let ns = Ns::Named(name("breezyfrost"));
+        b.table(&ns, "veth1");
+        let Builder {
+            topology,
+            mut state,
+        } = b;
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &topology, &state);
+        assert_eq!(difference(&mut kernel, &topology, &state), []);
+        for ns in [ns, Ns::Host] {
+            state.entries.remove(&Id::new(ns, Key::Table));
+        }
+        let found = difference(&mut kernel, &topology, &state);
+        assert_eq!(found.len(), 2);
+        let tables = |operation: &Operation| matches!(operation.action, Action::Remove(_));
+        assert!(found.iter().all(tables), "{found:?}");
+        let mut removal = found;
+        for operation in &mut removal {
+            operation.with = None;
+        }
+        let removal = Plan {
+            topology: topology.clone(),
+            operations: removal,
+            warnings: Vec::new(),
+        };
+        kernel.execute(&removal).expect("removed");
+        assert_eq!(difference(&mut kernel, &topology, &state), []);
+        assert_eq!(
+            sh("ip netns exec breezyfrost nft list tables; nft list tables"),
+            ""
+        );
+    });
+}
+
+#[test]
+fn a_table_of_our_name_without_our_tag_is_foreign() {
+    on_a_private_host(|| {
+        sh("nft add table inet netform-breezyfrost");
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        let observed = kernel.observe(&topology, &state).expect("observed");
+        let table = observed.get(&Id::new(Ns::Host, Key::Table));
+        assert_eq!(table.map(|entry| &entry.owner), Some(&Owner::Foreign));
+    });
+}
+
+#[test]
+fn what_a_crash_left_in_the_record_is_forgotten() {
+    on_a_private_host(|| {
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &topology, &state);
+        let record = sh("cat /run/netform/breezyfrost.json");
+        apply(&mut kernel, &topology, &State::new());
+        assert_eq!(sh("ls /run/netform"), "");
+        // As if netform had been killed right after it wrote what it was about to make.
+        std::fs::write("/run/netform/breezyfrost.json", record).expect("written");
+        let plan = apply(&mut kernel, &topology, &State::new());
+        assert_eq!(plan.operations, []);
+        assert_eq!(sh("ls /run/netform"), "");
+    });
+}

@@ -117,7 +117,7 @@ pub(super) fn spread<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sy
 }
 
 /// Makes the directory of the names, and has mounts in it reach the other mount namespaces, as
-/// `ip netns` does (`create_netns_dir` of its `ipnetns.c`).
+/// `ip netns` does (`create_netns_dir` of its `ipnetns.c`). It stays when the last name goes, as with `ip`.
 pub(super) fn prepare() -> Result<(), Error> {
     fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;

@@ -1,5 +1,9 @@
 //! The story, from nothing to nothing.
 
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
 use netform::kernel::Kernel;
 use netform::plan::Plan;
 use netform::state::State;
@@ -127,5 +131,48 @@ fn two_hundred_namespaces_are_made_at_once() {
         sh("ip netns exec n199 ping -c1 -W5 fd50:c7::1");
         apply(&mut kernel, &topology, &State::new());
         assert_eq!(sh("ls /run/netns; ip -o link | wc -l"), "1\n");
+    });
+}
+
+/// Set in the process that is to be killed.
+const VICTIM: &str = "NETFORM_TEST_VICTIM";
+
+#[test]
+fn killed_at_any_moment_the_next_apply_ends_it() {
+    let Builder { topology, state } = Builder::many(20);
+    if std::env::var_os(VICTIM).is_some() {
+        // The parent's host: make it all and unmake it until somebody kills us.
+        let mut kernel = Kernel::open().expect("open");
+        loop {
+            let _lock = kernel.lock().expect("lock");
+            apply(&mut kernel, &topology, &state);
+            apply(&mut kernel, &topology, &State::new());
+        }
+    }
+    on_a_private_host(|| {
+        sh("mount --bind /run/netns /run/netns; mount --make-shared /run/netns");
+        let before = world();
+        for moment in 0..12 {
+            let mut victim = Command::new(std::env::current_exe().expect("a path"))
+                .args([
+                    "--exact",
+                    "story::killed_at_any_moment_the_next_apply_ends_it",
+                ])
+                .env(VICTIM, "1")
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("it runs");
+            thread::sleep(Duration::from_millis(3 + moment * 7));
+            victim.kill().expect("killed");
+            victim.wait().expect("it ends");
+
+            let mut kernel = Kernel::open().expect("open");
+            let lock = kernel.lock().expect("lock");
+            apply(&mut kernel, &topology, &state);
+            assert_eq!(difference(&mut kernel, &topology, &state), []);
+            apply(&mut kernel, &topology, &State::new());
+            drop(lock);
+            assert_eq!(changed(&before, &world()), [""; 0]);
+        }
     });
 }

@@ -1,5 +1,7 @@
 //! What is written is read back equal.
 
+use std::net::IpAddr;
+
 use netform::kernel::nftables::{NfSocket, TableChange};
 use netform::resource::nftables::{Element, Table, Value};
 
@@ -119,6 +121,39 @@ fn random_tables_are_read_back_equal_and_become_each_other() {
             assert!(read == after, "seed {seed}:\n{after}\n{read}");
             before = Some(after);
         }
+    });
+}
+
+/// More than the kernel takes in one message of a process without privilege over the whole machine.
+#[test]
+fn twenty_thousand_members_are_read_back_equal_and_go_again() {
+    in_sandbox(|| {
+        let mut gateway = seed();
+        let only = gateway.links.values_mut().next().expect("it has one");
+        only.members
+            .extend((0..20_000_u128).map(|last| IpAddr::V6((0xfd50 << 112 | last).into())));
+        let large = gateway.table().expect("it needs one");
+        let mut socket = NfSocket::open().expect("a socket");
+        let read = written(&mut socket, &large);
+        assert!(
+            read == large,
+            "{} elements",
+            read.sets["sources6"].elements.len()
+        );
+
+        let mut small = large.clone();
+        small
+            .sets
+            .get_mut("sources6")
+            .expect("the set")
+            .elements
+            .clear();
+        let change = TableChange::Update {
+            before: large,
+            after: small.clone(),
+        };
+        socket.apply(&[change]).expect("the kernel takes it");
+        assert!(socket.read(&small.name).expect("it is read") == Some(small));
     });
 }
 

@@ -1,0 +1,32 @@
+//! The fallback: IPv6 forwarding is a switch of the whole namespace on Linux before 6.17, and what it
+//! opens besides is shut here.
+
+use super::super::statement::{Direction, Statement};
+use super::super::{ChainKind, Hook, Rule, Table};
+use super::words::{FILTER, accept, base, count_and_drop, put_chain};
+use super::{Gateway, links};
+use crate::resource::Family;
+
+/// Puts in the chain `fallback`.
+pub(super) fn put(gateway: &Gateway, table: &mut Table) {
+    let Some(group) = gateway.fallback else {
+        return;
+    };
+    // Links that others made aren't of netform's group.
+    let existing = links::about_existing_links(table, Family::Ipv6);
+    let mut rules: Vec<Rule> = existing
+        .into_iter()
+        .map(|what| Rule::new([what, accept()]))
+        .collect();
+    let not_ours =
+        [Direction::In, Direction::Out].map(|direction| Statement::NotGroup { direction, group });
+    let statements = [Statement::Family(Family::Ipv6)]
+        .into_iter()
+        .chain(not_ours);
+    rules.push(
+        Rule::new(statements.chain(count_and_drop()))
+            .because("IPv6 forwarding is on for members only; it was off before"),
+    );
+    let base = base(ChainKind::Filter, Hook::Forward, FILTER);
+    put_chain(table, "fallback", Some(base), rules);
+}

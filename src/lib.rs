@@ -8,5 +8,6 @@
 
 pub mod kernel;
 pub mod plan;
+pub mod render;
 pub mod resource;
 pub mod state;

@@ -15,7 +15,8 @@ pub(super) struct Header {
     pub(super) flags: u16,
 }
 
-/// Bytes of the buffer that a message is made in: more than the 64 KB that an attribute can hold.
+/// Bytes of the buffer that a message is made in: more than twice the 64 KB that an attribute can hold. A
+/// message has one large attribute at most: the elements of a set, or the expressions of a rule.
 const ROOM: usize = 160 * 1024;
 
 /// Appends a message to `out` that has nothing but what `fill` writes behind its header. Its sequence

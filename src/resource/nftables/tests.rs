@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::diff::{Change, diff};
-use super::gateway::{Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape};
+use super::gateway::{Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape};
 use super::lower::lower;
 use super::recognise::recognise;
 use super::*;
@@ -43,6 +43,13 @@ fn gateway(members: &[&str]) -> Gateway {
         links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
         guard: Guard::Links,
         fallback: None,
+    }
+}
+
+fn fallback(group: u32) -> Fallback {
+    Fallback {
+        group,
+        bridges: BTreeSet::new(),
     }
 }
 
@@ -235,7 +242,7 @@ fn prefixes_that_overlap_or_adjoin_are_one() {
 #[test]
 fn the_fallback_shuts_what_has_nothing_to_do_with_our_links() {
     let mut gateway = gateway(&["fd50::2"]);
-    gateway.fallback = Some(28262);
+    gateway.fallback = Some(fallback(28262));
     assert_eq!(
         rules(&table(&gateway), "fallback"),
         [
@@ -253,6 +260,24 @@ fn the_fallback_shuts_what_has_nothing_to_do_with_our_links() {
             "oifname . ip6 daddr @behind6 accept"
         ]
     );
+}
+
+#[test]
+fn the_fallback_leaves_frames_between_the_ports_of_foreign_bridges_alone() {
+    let mut gateway = gateway(&["fd50::2"]);
+    let bridges = ["virbr0", "br9"].map(link).into();
+    gateway.fallback = Some(Fallback { group: 1, bridges });
+    let table = table(&gateway);
+    assert_eq!(
+        rules(&table, "fallback")[0],
+        "iifname . oifname @bridges accept"
+    );
+    let elements: Vec<String> = table.sets["bridges"]
+        .elements
+        .iter()
+        .map(Element::to_string)
+        .collect();
+    assert_eq!(elements, ["\"br9\" . \"br9\"", "\"virbr0\" . \"virbr0\""]);
 }
 
 #[test]
@@ -348,7 +373,7 @@ fn a_difference_of_any_two_tables_is_empty_only_if_they_are_equal() {
     let mut tables = vec![table(&base)];
     base.guard = Guard::Nothing;
     tables.push(table(&base));
-    base.fallback = Some(1);
+    base.fallback = Some(fallback(1));
     tables.push(table(&base));
     only_link(&mut base).origin = Origin::Existing;
     tables.push(table(&base));

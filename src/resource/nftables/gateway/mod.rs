@@ -28,9 +28,19 @@ pub struct Gateway {
     pub links: BTreeMap<LinkName, GatewayLink>,
     /// What is judged.
     pub guard: Guard,
-    /// The group of netform's links, where IPv6 forwarding had to be switched on for the whole namespace
-    /// though it was off: what goes neither in nor out by such a link is then not forwarded, as before.
-    pub fallback: Option<u32>,
+    /// What to keep shut where IPv6 forwarding had to be switched on for the whole namespace though it
+    /// was off.
+    pub fallback: Option<Fallback>,
+}
+
+/// What goes neither in nor out by a link of netform's is not forwarded, as before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// The group of netform's links.
+    pub group: u32,
+    /// Bridges that others made in that namespace. With `br_netfilter` frames between their ports look as
+    /// if they were forwarded, and must go on.
+    pub bridges: BTreeSet<LinkName>,
 }
 
 /// What is judged.

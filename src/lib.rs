@@ -6,6 +6,8 @@
 //! kernel ──────── observe ─▶ State (observed)─┘            └─────▶ kernel::execute ──▶ observe again
 //! ```
 
+pub mod cli;
+pub mod kernel;
 pub mod plan;
 pub mod render;
 pub mod resource;

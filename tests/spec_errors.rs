@@ -13,7 +13,11 @@ fn at(path: &str) -> PathBuf {
 }
 
 fn read(path: &Path) -> Source {
-    let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .expect("it has a name")
+        .to_string_lossy()
+        .into_owned();
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
     Source::new(name, text)
 }
@@ -29,7 +33,9 @@ fn compare(path: &Path, expected: &str) -> Result<(), String> {
         return Ok(());
     }
     let name = path.display();
-    Err(format!("{name} is stale. It has\n{stands}\nand should have\n{expected}"))
+    Err(format!(
+        "{name} is stale. It has\n{stands}\nand should have\n{expected}"
+    ))
 }
 
 #[test]
@@ -37,7 +43,10 @@ fn every_error_reads_as_it_is_recorded() {
     let mut cases: Vec<PathBuf> = fs::read_dir(at("tests/errors"))
         .expect("the cases are there")
         .map(|entry| entry.expect("it can be listed").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     cases.sort();
     assert!(cases.len() >= 50, "only {} cases", cases.len());
@@ -53,8 +62,10 @@ fn every_error_reads_as_it_is_recorded() {
             Err(found) => found,
             Ok(spec) => panic!("{} is valid: {spec:#?}", case.display()),
         };
-        let texts: Vec<String> =
-            found.iter().map(|diagnostic| diagnostic.render(&sources, Colour::Off)).collect();
+        let texts: Vec<String> = found
+            .iter()
+            .map(|diagnostic| diagnostic.render(&sources, Colour::Off))
+            .collect();
         stale.extend(compare(&case.with_extension("txt"), &texts.join("\n")).err());
     }
     assert!(stale.is_empty(), "{}", stale.join("\n"));
@@ -76,12 +87,15 @@ fn the_examples_are_valid() {
         assert!(source.text.starts_with(modeline), "{}", source.name);
         let sources = [source];
         let spec = spec::parse(&sources).unwrap_or_else(|found| {
-            let texts: Vec<String> =
-                found.iter().map(|found| found.render(&sources, Colour::Off)).collect();
+            let texts: Vec<String> = found
+                .iter()
+                .map(|found| found.render(&sources, Colour::Off))
+                .collect();
             panic!("{}", texts.join("\n"))
         });
         names.push(spec.name.value.to_string());
     }
-    names.sort();
-    assert!(names.starts_with(&["breezyfrost".into(), "breezyfrost-dual".into()]), "{names:?}");
+    for name in ["breezyfrost", "breezyfrost-dual"] {
+        assert!(names.iter().any(|known| known == name), "{names:?}");
+    }
 }

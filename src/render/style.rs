@@ -35,7 +35,9 @@ impl Colour {
             Role::Added => Style::new().fg_color(Some(AnsiColor::Green.into())),
             Role::Changed => Style::new().fg_color(Some(AnsiColor::Yellow.into())),
             Role::Removed => Style::new().fg_color(Some(AnsiColor::Red.into())),
-            Role::Warning => Style::new().fg_color(Some(AnsiColor::Magenta.into())).bold(),
+            Role::Warning => Style::new()
+                .fg_color(Some(AnsiColor::Magenta.into()))
+                .bold(),
             Role::Title => Style::new().bold(),
             Role::Faint => Style::new().dimmed(),
         };

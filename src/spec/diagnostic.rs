@@ -56,7 +56,10 @@ impl Diagnostic {
     /// `sources` are those that the spans count in.
     pub fn render(&self, sources: &[Source], colour: Colour) -> String {
         let error = colour.paint(Role::Removed, "error:");
-        let mut text = format!("{error} {}\n", colour.paint(Role::Title, &self.message));
+        let mut text = format!(
+            "{error} {}\n",
+            colour.paint(Role::Title, &plain(&self.message))
+        );
         let places: Vec<Place> = self
             .labels
             .iter()
@@ -72,8 +75,10 @@ impl Diagnostic {
             }
         }
         for (index, file) in files.iter().enumerate() {
-            let mut here: Vec<&Place> =
-                places.iter().filter(|place| place.label.span.source == *file).collect();
+            let mut here: Vec<&Place> = places
+                .iter()
+                .filter(|place| place.label.span.source == *file)
+                .collect();
             let corner = if index == 0 { "╭─" } else { "├─" };
             let Place { line, column, .. } = here[0];
             let name = plain(&sources[*file].name);
@@ -128,7 +133,11 @@ fn write_lines(
         let _ = writeln!(text, "{}", shown.trim_end());
         for place in here {
             let (from, width) = row.columns(place.label.span);
-            let role = if place.primary { Role::Removed } else { Role::Changed };
+            let role = if place.primary {
+                Role::Removed
+            } else {
+                Role::Changed
+            };
             let (left, right) = ((width - 1) / 2, width / 2);
             let line = if place.label.text.is_empty() {
                 "─".repeat(width)
@@ -176,7 +185,11 @@ impl Row {
         };
         if column > WINDOW {
             let mark = row.column(mark.start);
-            let wanted = if mark + LEAD < WINDOW { 0 } else { mark - LEAD };
+            let wanted = if mark + LEAD < WINDOW {
+                0
+            } else {
+                (mark - LEAD).min(column - WINDOW)
+            };
             let first = row.cells.partition_point(|(_, column)| *column < wanted);
             row.skipped = row.cells[first].1;
         }

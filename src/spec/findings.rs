@@ -41,7 +41,8 @@ impl Findings {
 
     /// All of them, in the order of their places.
     pub(super) fn into_sorted(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by_key(|found| found.labels.first().map(|label| label.span));
+        self.found
+            .sort_by_key(|found| found.labels.first().map(|label| label.span));
         self.found.dedup();
         if self.dropped > 0 {
             self.found.push(Diagnostic {

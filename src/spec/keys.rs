@@ -82,7 +82,12 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
     what: "a topology",
     about: "A topology: everything that netform makes true on this host, and nothing else.",
     keys: &[
-        key("version", Required, Shape::Version, "The version of the language: 1."),
+        key(
+            "version",
+            Required,
+            Shape::Version,
+            "The version of the language: 1.",
+        ),
         key(
             "name",
             Required,
@@ -175,7 +180,12 @@ pub(super) static VETH: Mapping = Mapping {
     what: "a veth",
     about: "A pair of links: what goes into one end comes out of the other.",
     keys: &[
-        key("ends", Required, Shape::Several(&Shape::Of(&END), 2, 2), "The two ends."),
+        key(
+            "ends",
+            Required,
+            Shape::Several(&Shape::Of(&END), 2, 2),
+            "The two ends.",
+        ),
         key(
             "mtu",
             Optional,
@@ -197,7 +207,12 @@ pub(super) static END: Mapping = Mapping {
             Shape::Pattern(NAMESPACE),
             "The namespace it is in: a key of `namespaces`, or `host`.",
         ),
-        key("name", Required, Shape::Pattern(LINK), "Its name, at most 15 bytes."),
+        key(
+            "name",
+            Required,
+            Shape::Pattern(LINK),
+            "Its name, at most 15 bytes.",
+        ),
         key(
             "addresses",
             Optional,
@@ -227,7 +242,12 @@ pub(super) static SUBNET_ENTRY: Mapping = Mapping {
     what: "a subnet",
     about: "A prefix, its gateway and its way out. A dual-stack network is two subnets.",
     keys: &[
-        key("cidr", Required, Shape::Prefix, "The prefix, without host bits."),
+        key(
+            "cidr",
+            Required,
+            Shape::Prefix,
+            "The prefix, without host bits.",
+        ),
         key(
             "gateway",
             Optional,

@@ -1,7 +1,7 @@
 //! What the user writes: a topology in YAML, read, checked and kept with the places of its values.
 //!
 //! ```text
-//! text ── tree ──▶ nodes with places ── document ──▶ typed values ── check ──▶ Spec
+//! text ── tree ──▶ nodes with places ── document ──▶ typed values ── check ──▶ Spec ── lower ──▶ State
 //! ```
 //!
 //! Every stage goes on after an error as far as it can, so that one run finds all of them.
@@ -11,6 +11,7 @@ pub mod diagnostic;
 mod document;
 mod findings;
 mod keys;
+pub mod lower;
 pub mod model;
 mod reader;
 pub mod schema;
@@ -19,6 +20,7 @@ mod tree;
 
 use diagnostic::Diagnostic;
 use findings::Findings;
+pub use lower::lower;
 pub use model::Spec;
 use source::Source;
 

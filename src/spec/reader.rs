@@ -21,7 +21,10 @@ pub(super) struct Fields<'n, 'a> {
 impl<'n, 'a> Fields<'n, 'a> {
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'n Node<'a>> {
-        self.entries.iter().find(|entry| entry.key.value == key).map(|entry| &entry.value)
+        self.entries
+            .iter()
+            .find(|entry| entry.key.value == key)
+            .map(|entry| &entry.value)
     }
 }
 
@@ -62,7 +65,8 @@ impl Reader<'_> {
         let span = entry.key.span;
         if mapping.later.contains(&key) {
             let message = format!("`{key}` is not supported by this version of netform yet");
-            self.found.error(message, span, "remove it, or use a version that knows it");
+            self.found
+                .error(message, span, "remove it, or use a version that knows it");
             return;
         }
         let names: Vec<&str> = mapping.keys.iter().map(|key| key.name).collect();
@@ -70,7 +74,11 @@ impl Reader<'_> {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("its keys are {}", listed(&names)),
         };
-        self.found.error(format!("{} has no key `{}`", mapping.what, short(key)), span, help);
+        self.found.error(
+            format!("{} has no key `{}`", mapping.what, short(key)),
+            span,
+            help,
+        );
     }
 
     /// Whether an entry is one that every mapping may have and that means nothing.
@@ -79,10 +87,13 @@ impl Reader<'_> {
             "description" => {
                 let text = matches!(*entry.value.value, Value::Scalar { .. } | Value::Null);
                 if !text {
-                    let message =
-                        format!("`description` is a text, and this is {}", kind(&entry.value));
+                    let message = format!(
+                        "`description` is a text, and this is {}",
+                        kind(&entry.value)
+                    );
                     let at = place(&entry.value, entry.key.span);
-                    self.found.error(message, at, "write a text, between quotes if need be");
+                    self.found
+                        .error(message, at, "write a text, between quotes if need be");
                 }
                 true
             }
@@ -94,9 +105,10 @@ impl Reader<'_> {
     pub(super) fn entries<'n, 'a>(&mut self, node: &'n Node<'a>, key: &str) -> Vec<&'n Entry<'a>> {
         match &*node.value {
             Value::Null => Vec::new(),
-            Value::Map(entries) => {
-                entries.iter().filter(|entry| !self.is_remark(entry)).collect()
-            }
+            Value::Map(entries) => entries
+                .iter()
+                .filter(|entry| !self.is_remark(entry))
+                .collect(),
             _ => {
                 let help = "write `NAME: {…}` for each";
                 self.wrong(node, key, "a mapping from names", help);
@@ -128,15 +140,25 @@ impl Reader<'_> {
         key: &str,
         expected: &str,
     ) -> Option<Spanned<&'n str>> {
+        if let Value::Scalar { text, plain: true } = &*node.value
+            && (is_number(text) || is_bool(text))
+        {
+            let help = format!("put it between quotes: \"{}\"", short(text));
+            self.wrong(node, key, expected, &help);
+            return None;
+        }
+        self.scalar(node, key, expected)
+    }
+
+    /// What stands there, also when it may mean a number or a bool.
+    pub(super) fn scalar<'n>(
+        &mut self,
+        node: &'n Node<'_>,
+        key: &str,
+        expected: &str,
+    ) -> Option<Spanned<&'n str>> {
         match &*node.value {
-            Value::Scalar { text, plain } => {
-                if *plain && (is_number(text) || is_bool(text)) {
-                    let help = format!("put it between quotes: \"{}\"", short(text));
-                    self.wrong(node, key, expected, &help);
-                    return None;
-                }
-                Some(Spanned::new(text, node.span))
-            }
+            Value::Scalar { text, .. } => Some(Spanned::new(text, node.span)),
             // `fe80::` without quotes is YAML for a key without a value.
             Value::Map(entries) if entries.len() == 1 && entries[0].key.value.contains(':') => {
                 let help = "put a text that ends in `:` between quotes";
@@ -159,7 +181,12 @@ impl Reader<'_> {
     ) -> Option<Spanned<u32>> {
         let (least, most) = (limits.start(), limits.end());
         let Value::Scalar { text, plain } = &*node.value else {
-            self.wrong(node, key, "a number", &format!("write one from {least} to {most}"));
+            self.wrong(
+                node,
+                key,
+                "a number",
+                &format!("write one from {least} to {most}"),
+            );
             return None;
         };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -175,7 +202,8 @@ impl Reader<'_> {
         let number = text.parse().ok().filter(|number| limits.contains(number));
         if number.is_none() {
             let message = format!("`{key}` can't be {}", short(text));
-            self.found.error(message, node.span, format!("it is from {least} to {most}"));
+            self.found
+                .error(message, node.span, format!("it is from {least} to {most}"));
         }
         number.map(|number| Spanned::new(number, node.span))
     }
@@ -187,7 +215,7 @@ impl Reader<'_> {
                 Some(text.eq_ignore_ascii_case("true"))
             }
             Value::Scalar { text, .. } => {
-                let help = bool_meant(text);
+                let help = bool_meant(text).unwrap_or("write `true` or `false`");
                 self.wrong(node, key, "`true` or `false`", help);
                 None
             }
@@ -205,18 +233,22 @@ impl Reader<'_> {
     }
 }
 
-/// What to write for a text that is meant as a bool.
-pub(super) fn bool_meant(text: &str) -> &'static str {
+/// What to write for a text that is meant as a bool, if it is.
+pub(super) fn bool_meant(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
-        "yes" | "y" | "on" | "true" | "1" => "write `true`, without quotes",
-        "no" | "n" | "off" | "false" | "0" => "write `false`, without quotes",
-        _ => "write `true` or `false`",
+        "yes" | "y" | "on" | "true" | "1" => Some("write `true`, without quotes"),
+        "no" | "n" | "off" | "false" | "0" => Some("write `false`, without quotes"),
+        _ => None,
     }
 }
 
 /// Where an error about a node points: at its key when nothing stands there.
 fn place(node: &Node, key: Span) -> Span {
-    if matches!(*node.value, Value::Null) { key } else { node.span }
+    if matches!(*node.value, Value::Null) {
+        key
+    } else {
+        node.span
+    }
 }
 
 /// What a node is, for a message.
@@ -249,9 +281,10 @@ fn is_number(text: &str) -> bool {
     }
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => {
-            (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)))
-        }
+        Some((mantissa, exponent)) => (
+            mantissa,
+            Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)),
+        ),
         None => (text, None),
     };
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -10,7 +10,10 @@ use super::keys::{Key, Mapping, Need, Shape, TOPOLOGY};
 /// [`parse`](super::parse) knows.
 pub fn text() -> String {
     let mut schema = Map::new();
-    schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".into(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("title".into(), json!("netform topology"));
     schema.extend(mapping(&TOPOLOGY));
     format!("{:#}\n", Value::Object(schema))
@@ -22,8 +25,12 @@ fn mapping(mapping: &Mapping) -> Map<String, Value> {
     for key in mapping.keys {
         properties.insert(key.name.into(), property(key));
     }
-    let required: Vec<&str> =
-        mapping.keys.iter().filter(|key| key.need == Need::Required).map(|key| key.name).collect();
+    let required: Vec<&str> = mapping
+        .keys
+        .iter()
+        .filter(|key| key.need == Need::Required)
+        .map(|key| key.name)
+        .collect();
     let mut schema = Map::new();
     schema.insert("description".into(), json!(mapping.about));
     schema.insert("type".into(), json!("object"));

@@ -19,7 +19,9 @@ impl Source {
             None => text,
         };
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        let lines = std::iter::once(0)
+            .chain(ends.map(|(at, _)| at + 1))
+            .collect();
         Source {
             name: name.into(),
             text,
@@ -46,7 +48,10 @@ impl Source {
 /// The start of the character that an offset lies in, or the end of the text.
 pub(super) fn boundary(text: &str, offset: usize) -> usize {
     let within = offset.min(text.len());
-    (0..=within).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=within)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// A part of a source.

@@ -21,20 +21,33 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
     }
     let mut links: HashMap<&Ns, Vec<&LinkName>> = HashMap::new();
     for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
-        links.entry(&end.ns.value).or_default().push(&end.name.value);
+        links
+            .entry(&end.ns.value)
+            .or_default()
+            .push(&end.name.value);
     }
     for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
-        let held = end.addresses.iter().filter_map(|address| gateways.get(&address.value.addr()));
+        let held = end
+            .addresses
+            .iter()
+            .filter_map(|address| gateways.get(&address.value.addr()));
         let held: Vec<&Subnet> = held.flatten().copied().collect();
         for subnet in &held {
-            let dev = subnet.egress.as_ref().and_then(|egress| egress.dev.as_ref());
+            let dev = subnet
+                .egress
+                .as_ref()
+                .and_then(|egress| egress.dev.as_ref());
             if let Some(dev) = dev {
                 check_dev(dev, end, subnet, &links, found);
             }
         }
         for family in Family::BOTH {
             let of_family = |subnet: &&&Subnet| Family::of(subnet.cidr.value.addr()) == family;
-            check_agreement(&held.iter().filter(of_family).copied().collect::<Vec<_>>(), end, found);
+            check_agreement(
+                &held.iter().filter(of_family).copied().collect::<Vec<_>>(),
+                end,
+                found,
+            );
         }
     }
 }
@@ -72,10 +85,17 @@ fn check_dev(
 
 /// What comes in by one link is told apart by its family only.
 fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
-    let Some((first, rest)) = held.split_first() else { return };
+    let Some((first, rest)) = held.split_first() else {
+        return;
+    };
     let way = |subnet: &Subnet| {
         let egress = subnet.egress.as_ref();
-        egress.map(|egress| (egress.dev.as_ref().map(|dev| dev.value.clone()), egress.masquerade))
+        egress.map(|egress| {
+            (
+                egress.dev.as_ref().map(|dev| dev.value.clone()),
+                egress.masquerade,
+            )
+        })
     };
     for other in rest.iter().filter(|other| way(other) != way(first)) {
         let message = format!(
@@ -83,7 +103,10 @@ fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
             first.name.value, other.name.value, end.name.value
         );
         let place = |subnet: &Subnet| {
-            subnet.egress.as_ref().map_or(subnet.name.span, |egress| egress.span)
+            subnet
+                .egress
+                .as_ref()
+                .map_or(subnet.name.span, |egress| egress.span)
         };
         let help = "give both the same `egress`, or each a link of its own";
         let diagnostic = Diagnostic::new(message, place(other), help);

@@ -5,19 +5,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::{NamespaceName, SubnetName};
 use crate::resource::{Family, Ns};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::document::{Document, EndEntry, Given, NamespaceEntry, SubnetEntry, VethEntry};
 use crate::spec::findings::{Findings, nearest};
 use crate::spec::model::{End, Namespace, Subnet, Veth};
-use crate::spec::source::Spanned;
+use crate::spec::source::{Span, Spanned};
 
 /// The largest packet of a veth when nothing else is said, in bytes.
 const MTU: u32 = 1500;
-
-/// The smallest largest packet that IPv6 works with, in bytes (RFC 8200, section 5).
-const IPV6_MTU: u32 = 1280;
 
 /// What could be resolved of a document.
 pub(super) struct Resolved {
@@ -35,8 +33,11 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         veths: Vec::new(),
         subnets: BTreeMap::new(),
     };
-    let known: Vec<String> =
-        document.namespaces.iter().map(|entry| entry.key.value.clone()).collect();
+    let known: Vec<String> = document
+        .namespaces
+        .iter()
+        .map(|entry| entry.key.value.clone())
+        .collect();
     for entry in document.namespaces {
         match entry.ns.clone() {
             Some(Ns::Host) => resolved.host = Some(namespace(entry)),
@@ -48,7 +49,13 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
     }
     let subnets = Declared::new(&document.subnets);
     for veth in document.veths {
-        resolved.veths.extend(self::veth(veth, &known, &resolved.namespaces, &subnets, found));
+        resolved.veths.extend(self::veth(
+            veth,
+            &known,
+            &resolved.namespaces,
+            &subnets,
+            found,
+        ));
     }
     for entry in document.subnets {
         if let (Some(name), Some(cidr)) = (entry.name, entry.cidr) {
@@ -84,8 +91,12 @@ fn veth(
         refer(&entry, known, namespaces, found);
         end(entry, veth.mtu, subnets, found)
     });
-    let [Some(first), Some(second)] = ends else { return None };
-    Some(Veth { ends: [first, second] })
+    let [Some(first), Some(second)] = ends else {
+        return None;
+    };
+    Some(Veth {
+        ends: [first, second],
+    })
 }
 
 /// Says so when an end is in a namespace that isn't declared.
@@ -96,11 +107,20 @@ fn refer(
     found: &mut Findings,
 ) {
     let Some(ns) = &end.ns else { return };
-    let Some(name) = ns.value.name().filter(|name| !namespaces.contains_key(*name)) else { return };
+    let Some(name) = ns
+        .value
+        .name()
+        .filter(|name| !namespaces.contains_key(*name))
+    else {
+        return;
+    };
     let near = if found.is_full() {
         None
     } else {
-        nearest(name.as_str(), known.iter().map(String::as_str).chain(["host"]))
+        nearest(
+            name.as_str(),
+            known.iter().map(String::as_str).chain(["host"]),
+        )
     };
     let help = match near {
         Some(near) => format!("did you mean `{near}`?"),
@@ -127,12 +147,14 @@ fn end(
         })
         .collect();
     let mtu = entry.mtu.or(inherited);
-    let ipv6 = addresses.iter().find(|net| Family::of(net.value.addr()) == Family::Ipv6);
+    let ipv6 = addresses
+        .iter()
+        .find(|net| Family::of(net.value.addr()) == Family::Ipv6);
     if let (Some(mtu), Some(address)) = (mtu, ipv6)
-        && mtu.value < IPV6_MTU
+        && mtu.value < IPV6_MIN_MTU
     {
         let message = format!("an MTU of {} is too small for an IPv6 address", mtu.value);
-        let help = format!("IPv6 needs at least {IPV6_MTU}");
+        let help = format!("IPv6 needs at least {IPV6_MIN_MTU}");
         found.push(Diagnostic::new(message, mtu.span, help).also(address.span, "the address"));
     }
     Some(End {
@@ -163,12 +185,7 @@ impl<'d> Declared<'d> {
     }
 
     /// An address with the length of the one subnet that it lies in.
-    fn complete(
-        &self,
-        ip: IpAddr,
-        span: crate::spec::source::Span,
-        found: &mut Findings,
-    ) -> Option<IpNet> {
+    fn complete(&self, ip: IpAddr, span: Span, found: &mut Findings) -> Option<IpNet> {
         let around: Vec<(&SubnetEntry, Spanned<IpNet>)> = self
             .index
             .around(ip)

@@ -36,8 +36,14 @@ impl<T> FromIterator<(IpNet, T)> for Index<T> {
 impl<T: Copy> Index<T> {
     /// What is known of the prefixes around an address, the widest first.
     pub(super) fn around(&self, ip: IpAddr) -> Vec<T> {
-        let nets = self.lengths.iter().filter_map(|length| IpNet::new(ip, *length).ok());
-        nets.filter_map(|net| self.prefixes.get(&net.trunc())).flatten().copied().collect()
+        let nets = self
+            .lengths
+            .iter()
+            .filter_map(|length| IpNet::new(ip, *length).ok());
+        nets.filter_map(|net| self.prefixes.get(&net.trunc()))
+            .flatten()
+            .copied()
+            .collect()
     }
 }
 
@@ -94,7 +100,10 @@ pub(super) fn edge(net: IpNet, ip: IpAddr) -> Option<String> {
     if Family::of(ip) == Family::Ipv6 || net.prefix_len() >= 31 {
         None
     } else if ip == net.network() {
-        Some(format!("it is the network's own address in {}", net.trunc()))
+        Some(format!(
+            "it is the network's own address in {}",
+            net.trunc()
+        ))
     } else if ip == net.broadcast() {
         Some(format!("it is the broadcast address of {}", net.trunc()))
     } else {

@@ -1,14 +1,16 @@
 //! YAML as a tree of nodes that know their places. The only room that knows the YAML parser.
 
+mod syntax;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag};
 
-use super::diagnostic::Diagnostic;
-use super::findings::Findings;
-use super::source::{Source, Span, Spanned, boundary};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::Findings;
+use crate::spec::source::{Source, Span, Spanned};
 
 /// The most nodes of a file, those behind its aliases counted each time.
 const NODES: usize = 500_000;
@@ -47,11 +49,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// The one document of a source; `None` when it can't be read at all, which `found` says.
-pub(super) fn read<'a>(
-    source: &'a Source,
-    index: usize,
-    found: &mut Findings,
-) -> Option<Node<'a>> {
+pub(super) fn read<'a>(source: &'a Source, index: usize, found: &mut Findings) -> Option<Node<'a>> {
     let whole = |start, end| Span {
         source: index,
         start,
@@ -87,7 +85,7 @@ pub(super) fn read<'a>(
                 let range = span.byte_range().unwrap_or(0..0);
                 builder.take(event, whole(range.start, range.end))
             }
-            Err(error) => Err(not_yaml(&error, source, index)),
+            Err(error) => Err(syntax::explain(&error, source, index)),
         };
         if let Err(diagnostic) = step {
             builder.found.push(diagnostic);
@@ -95,7 +93,10 @@ pub(super) fn read<'a>(
         }
     }
     let root = builder.root;
-    if root.as_ref().is_none_or(|root| matches!(*root.value, Value::Null)) {
+    if root
+        .as_ref()
+        .is_none_or(|root| matches!(*root.value, Value::Null))
+    {
         let help = "a spec begins with `version: 1` and `name: …`";
         found.error("the file is empty", whole(0, 0), help);
         return None;
@@ -164,7 +165,11 @@ impl<'a> Builder<'a, '_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !self.is_text(tag.as_deref(), span);
                 let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let value = if null { Value::Null } else { Value::Scalar { text, plain } };
+                let value = if null {
+                    Value::Null
+                } else {
+                    Value::Scalar { text, plain }
+                };
                 self.finish(Rc::new(value), span, anchor, 1, 0)
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -229,7 +234,9 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn close(&mut self, end: Span) -> Result<(), Diagnostic> {
-        let Some(mut frame) = self.stack.pop() else { return Ok(()) };
+        let Some(mut frame) = self.stack.pop() else {
+            return Ok(());
+        };
         if frame.flow {
             frame.span.end = end.end;
         }
@@ -245,7 +252,13 @@ impl<'a> Builder<'a, '_> {
                 Value::Map(entries)
             }
         };
-        self.finish(Rc::new(value), frame.span, frame.anchor, frame.nodes, frame.depth + 1)
+        self.finish(
+            Rc::new(value),
+            frame.span,
+            frame.anchor,
+            frame.nodes,
+            frame.depth + 1,
+        )
     }
 
     /// Puts a complete node where it belongs.
@@ -299,7 +312,9 @@ impl<'a> Builder<'a, '_> {
         let mut seen: HashMap<Cow<'a, str>, Span> = HashMap::with_capacity(entries.len());
         entries.retain(|entry| {
             let key = &entry.key;
-            let Some(first) = seen.insert(key.value.clone(), key.span) else { return true };
+            let Some(first) = seen.insert(key.value.clone(), key.span) else {
+                return true;
+            };
             seen.insert(key.value.clone(), first);
             self.found.push(duplicate(&key.value, key.span, first));
             false
@@ -311,8 +326,10 @@ impl<'a> Builder<'a, '_> {
         if merged.is_empty() {
             return;
         }
-        let mut seen: std::collections::HashSet<Cow<'a, str>> =
-            entries.iter().map(|entry| entry.key.value.clone()).collect();
+        let mut seen: std::collections::HashSet<Cow<'a, str>> = entries
+            .iter()
+            .map(|entry| entry.key.value.clone())
+            .collect();
         let mut maps = Vec::new();
         for node in merged {
             match &*node.value {
@@ -323,7 +340,8 @@ impl<'a> Builder<'a, '_> {
         for map in maps {
             let Value::Map(from) = &*map.value else {
                 let message = "`<<` merges mappings, and this is none";
-                self.found.error(message, map.span, "refer to a mapping: `<<: *anchor`");
+                self.found
+                    .error(message, map.span, "refer to a mapping: `<<: *anchor`");
                 continue;
             };
             for entry in from {
@@ -341,7 +359,11 @@ fn pending_value<'a>(node: &Node<'a>, found: &mut Findings) -> Pending<'a> {
         Value::Scalar { text, plain: true } if text == "<<" => Pending::ValueOfMerge,
         Value::Scalar { text, .. } => Pending::ValueOf(Spanned::new(text.clone(), node.span)),
         Value::Null => {
-            found.error("a key is missing here", node.span, "write a key before the `:`");
+            found.error(
+                "a key is missing here",
+                node.span,
+                "write a key before the `:`",
+            );
             Pending::ValueOfNothing
         }
         Value::List(_) | Value::Map(_) => {
@@ -365,85 +387,9 @@ fn too_deep(span: Span) -> Diagnostic {
 
 fn too_many(span: Span) -> Diagnostic {
     let message = format!("the file has more than {NODES} values, its aliases written out");
-    Diagnostic::new(message, span, "use fewer aliases within aliases, or split the topology")
-}
-
-/// What the parser doesn't take, in words for a person.
-fn not_yaml(error: &ScanError, source: &Source, index: usize) -> Diagnostic {
-    let at = error.marker().byte_offset().unwrap_or(0).min(source.text.len());
-    let at = boundary(&source.text, at);
-    // An error at the very end is best shown on the last line that has something on it.
-    let at = if source.text[at..].trim().is_empty() {
-        source.text[..at].trim_end().len()
-    } else {
-        at
-    };
-    let width = source.text[at..].chars().next().map_or(0, char::len_utf8);
-    let span = Span {
-        source: index,
-        start: at,
-        end: at + width,
-    };
-    let (message, help) = match error.kind() {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabInPlainScalar => (
-            "YAML doesn't take a tab here".to_owned(),
-            "indent with spaces",
-        ),
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => (
-            "a quote is opened and not closed".to_owned(),
-            "close the quote",
-        ),
-        ErrorKind::UnclosedFlowCollection { open } => (
-            format!("`{open}` is opened and not closed"),
-            if *open == '{' { "close it with `}`" } else { "close it with `]`" },
-        ),
-        ErrorKind::UnexpectedEofFlowSequence | ErrorKind::ExpectedFlowSequenceSeparator => (
-            "a list between `[` and `]` isn't complete here".to_owned(),
-            "a `,` or the `]` is missing",
-        ),
-        ErrorKind::UnexpectedEofFlowMapping
-        | ErrorKind::UnexpectedEofImplicitFlowMapping
-        | ErrorKind::ExpectedFlowMappingSeparator => (
-            "a mapping between `{` and `}` isn't complete here".to_owned(),
-            "a `,` or the `}` is missing",
-        ),
-        ErrorKind::MisplacedFlowCollectionEnd | ErrorKind::MismatchedFlowCollectionEnd { .. } => (
-            "this bracket closes nothing that is open".to_owned(),
-            "remove it, or open it before",
-        ),
-        ErrorKind::UnknownAnchor => (
-            "this alias refers to no anchor".to_owned(),
-            "define `&name` before `*name`; quote a text that begins with `*`",
-        ),
-        ErrorKind::RecursionLimitExceeded => return too_deep(span),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => (
-            "a key without a `:` after it".to_owned(),
-            "write `key: value`; a long text goes between quotes",
-        ),
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => (
-            "YAML doesn't take a `:` here".to_owned(),
-            "check the indentation; quote a text that has `: ` in it",
-        ),
-        ErrorKind::ExpectedBlockMappingKey
-        | ErrorKind::ExpectedBlockSequenceEntry
-        | ErrorKind::InvalidIndentation
-        | ErrorKind::BlockSequenceEntryNotAllowed
-        | ErrorKind::MappingKeyNotAllowed => (
-            "this doesn't fit to what stands above it".to_owned(),
-            "check the indentation: what belongs together begins in one column",
-        ),
-        ErrorKind::UnexpectedCharacter { character } => (
-            format!("YAML takes no text that begins with {character:?}"),
-            "put the text between quotes",
-        ),
-        _ => (
-            format!("this is not YAML: {}", error.info()),
-            "check the indentation and the quotes around here",
-        ),
-    };
-    Diagnostic::new(message, span, help)
+    Diagnostic::new(
+        message,
+        span,
+        "use fewer aliases within aliases, or split the topology",
+    )
 }

@@ -128,7 +128,7 @@ pub(super) struct Address {
     pub(super) protocol: u8,
     /// Whether it stays until somebody removes it.
     pub(super) permanent: bool,
-    /// Whether it is secondary to another IPv4 address of its link.
+    /// Whether it goes with another IPv4 address of its network.
     pub(super) secondary: bool,
 }
 
@@ -330,6 +330,7 @@ fn address(message: &Message<'_>) -> Option<Address> {
         peer: other.filter(|other| *other != ip),
         protocol,
         permanent: flags & IFA_F_PERMANENT != 0,
+        // For IPv6 the same bit means a temporary address.
         secondary: ip.is_ipv4() && flags & IFA_F_SECONDARY != 0,
     })
 }

@@ -108,4 +108,6 @@ pub struct HostLink {
     pub accept_ra: Option<u8>,
     /// Whether it has a default route learnt from a router advertisement, or takes advertisements in.
     pub takes_ra: bool,
+    /// Whether it is a bridge.
+    pub bridge: bool,
 }

@@ -71,6 +71,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
             accept_ra,
             takes_ra: advertised
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),
+            bridge: link.kind == "bridge",
             owner,
         };
         Some((name, host_link))

@@ -96,6 +96,8 @@ pub struct Facts {
 /// What lowering must know of a link of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HostLink {
+    /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
+    pub kind: String,
     /// Its largest packet in bytes.
     pub mtu: u32,
     /// Other names that it goes by (`IFLA_ALT_IFNAME`).
@@ -108,6 +110,4 @@ pub struct HostLink {
     pub accept_ra: Option<u8>,
     /// Whether it has a default route learnt from a router advertisement, or takes advertisements in.
     pub takes_ra: bool,
-    /// Whether it is a bridge.
-    pub bridge: bool,
 }

@@ -65,13 +65,13 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
                 && route.hops.iter().any(|hop| hop.index == Some(link.index))
         });
         let host_link = HostLink {
+            kind: link.kind.clone(),
             mtu: link.mtu,
             altnames: link.altnames.clone(),
             addresses,
             accept_ra,
             takes_ra: advertised
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),
-            bridge: link.kind == "bridge",
             owner,
         };
         Some((name, host_link))

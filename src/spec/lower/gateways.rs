@@ -14,7 +14,6 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::model::{self, Subnet};
 use crate::spec::source::Spanned;
-use crate::state::HostLink;
 
 /// The gateway links of each namespace.
 pub(super) type Gateways = BTreeMap<Ns, BTreeMap<LinkName, GatewayLink>>;
@@ -233,8 +232,8 @@ impl<'s> Lowering<'s> {
         dev.value.clone()
     }
 
-    /// Switches on the forwarding that gateway links need. Says how the rest of the host must be kept from
-    /// forwarding, if it must.
+    /// Switches on the forwarding that gateway links need. Says how the rest of the
+    /// host is kept from forwarding, if it must be.
     fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
@@ -267,12 +266,11 @@ impl<'s> Lowering<'s> {
 
     /// What keeps the rest of the host from forwarding IPv6.
     fn fallback(&self) -> Fallback {
-        let foreign = |(name, link): (&LinkName, &HostLink)| {
-            (link.bridge && link.owner.is_none()).then(|| name.clone())
-        };
+        let links = self.facts.links.iter();
+        let bridges = links.filter(|(_, link)| link.kind == "bridge" && link.owner.is_none());
         Fallback {
             group: GROUP,
-            bridges: self.facts.links.iter().filter_map(foreign).collect(),
+            bridges: bridges.map(|(name, _)| name.clone()).collect(),
         }
     }
 

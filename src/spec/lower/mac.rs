@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(of("m", "host", "v").to_string(), SECOND);
     }
 
-    const FIRST: &str = "?";
+    const FIRST: &str = "16:27:6b:d0:36:e5";
     const SECOND: &str = "?";
 
     #[test]

@@ -9,4 +9,5 @@
 pub mod kernel;
 pub mod plan;
 pub mod resource;
+pub mod sandbox;
 pub mod state;

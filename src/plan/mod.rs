@@ -3,13 +3,22 @@
 //! [`plan`] is a pure function: the same two States give the same plan, to the byte. It never asks the
 //! kernel anything.
 
+mod decide;
+mod fall;
+mod loan;
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
+use self::decide::Decision;
+use self::fall::Fallen;
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::Sysctl;
-use crate::resource::{Id, Resource};
+use crate::resource::{Id, Key, Resource};
+use crate::state::{Owner, State};
 
 /// What `apply` would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,6 +98,8 @@ pub enum Stays {
     Changed,
     /// Something else relies on it now: forwarding of a link while the whole host forwards.
     Relied,
+    /// It is gone, with its link.
+    Gone,
 }
 
 /// Why an operation is there.
@@ -140,6 +151,162 @@ impl fmt::Display for Stays {
             Stays::Borrowed(topology) => write!(f, "topology {topology} needs it too"),
             Stays::Changed => f.write_str("somebody changed it meanwhile"),
             Stays::Relied => f.write_str("the whole host forwards now"),
+            Stays::Gone => f.write_str("its link is gone"),
         }
     }
+}
+
+/// What it takes to get a topology from what was observed to what is desired.
+///
+/// `desired` holds what the topology wants, all of it its own. `observed` holds what the namespaces
+/// concerned hold, foreign things too.
+///
+/// # Errors
+///
+/// All the conflicts: what the topology needs, and what exists without being its own.
+pub fn plan(
+    topology: &TopologyName,
+    desired: &State,
+    observed: &State,
+) -> Result<Plan, Vec<Conflict>> {
+    let mut decisions = decide::decide(topology, desired, observed);
+    let fallen = fall::fall(topology, &decisions, observed);
+    for (id, decision) in &mut decisions {
+        if let Decision::Conflict(_, wanted) = decision
+            && fallen.contains_key(id)
+        {
+            *decision = Decision::Create(wanted);
+        }
+    }
+    let conflicts = decide::conflicts(&decisions);
+    if !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    let operations = order::order(operations(&decisions, &fallen, desired, observed));
+    let warnings = collateral(&decisions, &fallen, observed);
+    Ok(Plan {
+        topology: topology.clone(),
+        operations,
+        warnings,
+    })
+}
+
+/// The operations that come of decisions, in no order yet.
+fn operations(
+    decisions: &BTreeMap<&Id, Decision<'_>>,
+    fallen: &Fallen<'_>,
+    desired: &State,
+    observed: &State,
+) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    let ids: BTreeSet<&Id> = decisions.keys().chain(fallen.keys()).copied().collect();
+    for id in ids {
+        let cause = fallen.get(id).copied();
+        let mut push = |action, with: Option<&Id>, reason| {
+            let with = with.cloned();
+            operations.push(Operation {
+                id: id.clone(),
+                action,
+                with,
+                reason,
+                after: Vec::new(),
+            });
+        };
+        let fell = || cause.cloned().map(Reason::Fell);
+        match decisions.get(id) {
+            Some(Decision::Keep) => {
+                if let (Some(_), Some(entry)) = (cause, desired.get(id)) {
+                    push(
+                        Action::Create(entry.resource.clone()),
+                        bearer(id, desired, observed),
+                        fell(),
+                    );
+                }
+            }
+            Some(Decision::Create(wanted)) => {
+                let wanted = (*wanted).clone();
+                push(
+                    Action::Create(wanted),
+                    bearer(id, desired, observed),
+                    fell(),
+                );
+            }
+            Some(Decision::Update(_, after)) if cause.is_some() => {
+                push(
+                    Action::Create((*after).clone()),
+                    bearer(id, desired, observed),
+                    fell(),
+                );
+            }
+            Some(Decision::Update(before, after)) => {
+                let (before, after) = ((*before).clone(), (*after).clone());
+                push(Action::Update { before, after }, None, None);
+            }
+            Some(Decision::Replace(found, wanted, why)) => {
+                let reason = || Some(Reason::Replaced(why.clone()));
+                push(Action::Remove((*found).clone()), cause, reason());
+                let with = bearer(id, desired, observed);
+                push(Action::Create((*wanted).clone()), with, reason());
+            }
+            Some(Decision::Remove(found)) => {
+                push(Action::Remove((*found).clone()), cause, None);
+            }
+            Some(Decision::Loan(action)) => push(action.clone(), None, None),
+            // A conflict has stopped the plan before.
+            Some(Decision::Conflict(..)) => {}
+            // A link's forwarding that somebody else relies on, which a switch writes.
+            None => {
+                if let (Some(cause), Some(entry)) = (cause, observed.get(id))
+                    && is_switch(cause)
+                {
+                    push(Action::Create(entry.resource.clone()), None, fell());
+                }
+            }
+        }
+    }
+    operations
+}
+
+fn is_switch(id: &Id) -> bool {
+    matches!(&id.key, Key::Sysctl(key) if key.switch().is_some())
+}
+
+/// What a new thing is born with: `lo` with its namespace, and of a pair the second end with the first.
+fn bearer<'s>(id: &Id, desired: &'s State, observed: &State) -> Option<&'s Id> {
+    let Resource::Link(link) = &desired.get(id)?.resource else {
+        return None;
+    };
+    let bearer = match (link.peer(), &link.kind) {
+        (Some(peer), _) => Id::link(peer.ns.clone(), peer.name.clone()),
+        (None, crate::resource::link::LinkKind::Loopback) => Id::namespace(id.ns.clone()),
+        (None, _) => return None,
+    };
+    let (bearer, _) = desired.entries.get_key_value(&bearer)?;
+    let first = match bearer.key {
+        Key::Namespace => observed.get(bearer).is_none(),
+        _ => bearer < id,
+    };
+    first.then_some(bearer)
+}
+
+/// What is lost that isn't the topology's.
+fn collateral(
+    decisions: &BTreeMap<&Id, Decision<'_>>,
+    fallen: &Fallen<'_>,
+    observed: &State,
+) -> Vec<Warning> {
+    fallen
+        .iter()
+        .filter(|(id, cause)| !decisions.contains_key(*id) && !is_switch(cause))
+        .filter(|(id, _)| !matches!(id.key, Key::Sysctl(_)))
+        .filter(|(id, _)| {
+            observed
+                .get(id)
+                .is_some_and(|entry| entry.owner != Owner::Kernel)
+        })
+        .map(|(id, cause)| Warning::Collateral {
+            id: (*id).clone(),
+            with: (*cause).clone(),
+        })
+        .collect()
 }

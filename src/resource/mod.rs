@@ -173,3 +173,33 @@ pub enum Resource {
     /// A topology's nftables table.
     Table(nftables::Table),
 }
+
+/// What a difference between what is wanted and what is there means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// There is none that counts.
+    None,
+    /// It is mended in place.
+    Update,
+    /// The resource must be removed and made again: why.
+    Replace(String),
+}
+
+impl Resource {
+    /// What it takes to get from `observed`, of the same identity, to this.
+    pub fn change_from(&self, observed: &Resource) -> Change {
+        let changed = match (self, observed) {
+            (Resource::Link(wanted), Resource::Link(found)) => return wanted.change_from(found),
+            (Resource::Address(wanted), Resource::Address(found)) => {
+                return wanted.change_from(found);
+            }
+            (Resource::Namespace(_), Resource::Namespace(_)) => false,
+            _ => self != observed,
+        };
+        if changed {
+            Change::Update
+        } else {
+            Change::None
+        }
+    }
+}

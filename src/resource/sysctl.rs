@@ -52,6 +52,23 @@ impl SysctlKey {
             .find(|family| *self == SysctlKey::forwarding(*family))
     }
 
+    /// The value that it has while it is on loan: that of a switch that is on, or of `accept_ra` even
+    /// where packets are forwarded (`ip-sysctl.rst` of the kernel).
+    pub fn lent(&self) -> &'static str {
+        match self {
+            SysctlKey::Conf { name, .. } if name == "accept_ra" => "2",
+            _ => "1",
+        }
+    }
+
+    /// The family whose forwarding this switches for one link, if it does.
+    pub fn forwarding_of_link(&self) -> Option<Family> {
+        match self {
+            SysctlKey::Conf { family, name, .. } if name == "forwarding" => Some(*family),
+            _ => None,
+        }
+    }
+
     /// The path below `/proc/sys`.
     pub fn path(&self) -> String {
         match self {

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use self::veth::Veth;
+use super::Change;
 use super::name::LinkName;
 
 /// A link.
@@ -27,6 +28,49 @@ pub struct Link {
     /// The link that it is a port of, a bridge for example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<LinkName>,
+}
+
+/// The group number of the links that netform makes (`IFLA_GROUP`), the letters "nf" and "m". It is
+/// honoured at creation, when an alias isn't yet, and is rare enough to know a half-made link by.
+pub const GROUP: u32 = 0x6e66_6d01;
+
+/// The smallest MTU with which a link has IPv6 (`IPV6_MIN_MTU` of `linux/ipv6.h`, RFC 8200 section 5).
+pub const IPV6_MIN_MTU: u32 = 1280;
+
+impl Link {
+    /// What it takes to get from `found` to this.
+    pub(super) fn change_from(&self, found: &Link) -> Change {
+        match (&self.kind, &found.kind) {
+            (LinkKind::Veth(wanted), LinkKind::Veth(found)) => {
+                if let Some(why) = wanted.differs_from(found) {
+                    return Change::Replace(why);
+                }
+            }
+            (wanted, found) if wanted == found => {}
+            (wanted, found) => {
+                let why = format!("it is a {}, not a {}", found.name(), wanted.name());
+                return Change::Replace(why);
+            }
+        }
+        let alike = self.up == found.up
+            && same(self.mtu.as_ref(), found.mtu.as_ref())
+            && same(self.mac.as_ref(), found.mac.as_ref())
+            && same(self.master.as_ref(), found.master.as_ref());
+        if alike { Change::None } else { Change::Update }
+    }
+
+    /// The other end, of a veth whose other end is known.
+    pub fn peer(&self) -> Option<&veth::Peer> {
+        match &self.kind {
+            LinkKind::Veth(veth) => veth.peer.as_ref(),
+            LinkKind::Loopback | LinkKind::Other(_) => None,
+        }
+    }
+}
+
+/// Whether what is found will do: also where nothing is wanted.
+fn same<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+    wanted.is_none() || wanted == found
 }
 
 /// What a link is.

@@ -22,3 +22,16 @@ pub struct Peer {
     /// Its name.
     pub name: LinkName,
 }
+
+impl Veth {
+    /// Why this can't be made of `found`: an end has the peer that it was born with.
+    pub(super) fn differs_from(&self, found: &Veth) -> Option<String> {
+        if self.peer == found.peer {
+            return None;
+        }
+        Some(match &found.peer {
+            Some(Peer { ns, name }) => format!("its peer is {ns}:{name}"),
+            None => "its peer is in another namespace".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! What is to be done about each identity, each looked at on its own.
+
+use std::collections::BTreeMap;
+
+use super::{Conflict, loan};
+use crate::plan::Action;
+use crate::resource::name::TopologyName;
+use crate::resource::{Change, Id, Key, Ns, Resource};
+use crate::state::{Entry, Owner, State};
+
+/// What is to be done about one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision<'s> {
+    /// It is as it should be.
+    Keep,
+    /// It is to be made.
+    Create(&'s Resource),
+    /// It is to be changed in place.
+    Update(&'s Resource, &'s Resource),
+    /// It is to be removed and made again: what is there, what is wanted, and why.
+    Replace(&'s Resource, &'s Resource, String),
+    /// It is to be removed.
+    Remove(&'s Resource),
+    /// It is a sysctl on loan.
+    Loan(Action),
+    /// It stands in the way. If it goes with something else, what is wanted can be made.
+    Conflict(&'s Entry, &'s Resource),
+}
+
+/// What is to be done about each identity that one of the two States has.
+pub(super) fn decide<'s>(
+    topology: &TopologyName,
+    desired: &'s State,
+    observed: &'s State,
+) -> BTreeMap<&'s Id, Decision<'s>> {
+    let mut decisions = BTreeMap::new();
+    for (id, entry) in &desired.entries {
+        let found = observed.get(id);
+        let decision = match (&entry.resource, loan::is_borrowed(id, desired)) {
+            (Resource::Sysctl(wanted), true) => {
+                loan::borrow(topology, id, wanted, observed).map_or(Decision::Keep, Decision::Loan)
+            }
+            (wanted, _) => wanted_one(topology, wanted, found),
+        };
+        decisions.insert(id, decision);
+    }
+    for (id, entry) in &observed.entries {
+        // A sysctl is not a thing that is there or not.
+        let removable = !matches!(id.key, Key::Sysctl(_));
+        if removable && entry.owner.is(topology) && !decisions.contains_key(id) {
+            decisions.insert(id, Decision::Remove(&entry.resource));
+        }
+    }
+    for id in observed.loans.keys() {
+        let wanted = desired.get(id).is_some() && loan::is_borrowed(id, desired);
+        if !wanted && let Some(action) = loan::give_back(topology, id, observed, desired) {
+            // What is no loan any more, because the link is our own now, is written as that.
+            if !matches!(decisions.get(id), Some(decision) if *decision != Decision::Keep) {
+                decisions.insert(id, Decision::Loan(action));
+            }
+        }
+    }
+    decisions
+}
+
+fn wanted_one<'s>(
+    topology: &TopologyName,
+    wanted: &'s Resource,
+    found: Option<&'s Entry>,
+) -> Decision<'s> {
+    let Some(found) = found else {
+        return Decision::Create(wanted);
+    };
+    let managed = match &found.owner {
+        Owner::Topology(owner) => owner == topology,
+        // `lo` is there from the start and is set, not made.
+        Owner::Kernel => matches!(wanted, Resource::Link(_)),
+        Owner::Foreign => false,
+    };
+    // A sysctl is a value, and nobody's.
+    if !managed && !matches!(wanted, Resource::Sysctl(_)) {
+        return Decision::Conflict(found, wanted);
+    }
+    match wanted.change_from(&found.resource) {
+        Change::None => Decision::Keep,
+        Change::Update => Decision::Update(&found.resource, wanted),
+        Change::Replace(why) => Decision::Replace(&found.resource, wanted, why),
+    }
+}
+
+/// The conflicts that are left once it is known what goes, those in a namespace that is one itself left
+/// out.
+pub(super) fn conflicts(decisions: &BTreeMap<&Id, Decision<'_>>) -> Vec<Conflict> {
+    let stands = |ns: &Ns| {
+        let id = Id::namespace(ns.clone());
+        matches!(decisions.get(&id), Some(Decision::Conflict(..)))
+    };
+    decisions
+        .iter()
+        .filter_map(|(id, decision)| match decision {
+            Decision::Conflict(entry, _) if id.key == Key::Namespace || !stands(&id.ns) => {
+                Some(Conflict {
+                    id: (*id).clone(),
+                    resource: entry.resource.clone(),
+                    owner: match &entry.owner {
+                        Owner::Topology(owner) => Some(owner.clone()),
+                        Owner::Kernel | Owner::Foreign => None,
+                    },
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! Sysctls of the host: borrowed for as long as a topology needs them, then given back.
+
+use super::{Action, Stays};
+use crate::resource::name::TopologyName;
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Id, Key, Ns, Resource};
+use crate::state::{Loan, State};
+
+/// Whether a sysctl is the host's own, and not one of a link that the topology makes.
+pub(super) fn is_borrowed(id: &Id, desired: &State) -> bool {
+    match (&id.ns, &id.key) {
+        (Ns::Host, Key::Sysctl(SysctlKey::Global(_))) => true,
+        (Ns::Host, Key::Sysctl(SysctlKey::Conf { link, .. })) => {
+            desired.get(&Id::link(Ns::Host, link.clone())).is_none()
+        }
+        _ => false,
+    }
+}
+
+/// The value of a sysctl as it was read.
+pub(super) fn value<'s>(state: &'s State, id: &Id) -> Option<&'s str> {
+    match state.get(id).map(|entry| &entry.resource) {
+        Some(Resource::Sysctl(sysctl)) => Some(&sysctl.value),
+        _ => None,
+    }
+}
+
+/// What it takes for a sysctl of the host to be as wanted. None: nothing.
+pub(super) fn borrow(
+    topology: &TopologyName,
+    id: &Id,
+    wanted: &Sysctl,
+    observed: &State,
+) -> Option<Action> {
+    let current = value(observed, id).unwrap_or_default();
+    let before = Sysctl {
+        value: current.to_owned(),
+    };
+    let after = wanted.clone();
+    let loan = observed.loans.get(id);
+    if loan.is_some_and(|loan| loan.by.contains_key(topology)) {
+        let (before, after) = (Resource::Sysctl(before), Resource::Sysctl(after));
+        return (before != after).then_some(Action::Update { before, after });
+    }
+    let original = match (
+        loan.and_then(|loan| loan.by.values().next()),
+        thrown(id, observed),
+    ) {
+        (Some(original), _) => original.clone(),
+        // It is on only because another topology threw the switch for all.
+        (None, Some(loan)) if !loan.links.contains(id.key.of_link()?) => "0".to_owned(),
+        _ if before == after => return None,
+        _ => current.to_owned(),
+    };
+    Some(Action::Borrow {
+        before,
+        after,
+        original,
+    })
+}
+
+/// What it takes to give a sysctl of the host back. None: the topology has it not on loan.
+pub(super) fn give_back(
+    topology: &TopologyName,
+    id: &Id,
+    observed: &State,
+    desired: &State,
+) -> Option<Action> {
+    let Key::Sysctl(key) = &id.key else {
+        return None;
+    };
+    let loan = observed.loans.get(id)?;
+    let original = loan.by.get(topology)?;
+    let other = loan.by.keys().find(|other| *other != topology);
+    let current = value(observed, id);
+    let stays = match (other, current) {
+        (Some(other), _) => Some(Stays::Borrowed(other.clone())),
+        (None, None) => Some(Stays::Gone),
+        (None, Some(current)) if current != key.lent() => Some(Stays::Changed),
+        (None, Some(_)) => relied(topology, key, observed, desired).then_some(Stays::Relied),
+    };
+    let before = Sysctl {
+        value: current.unwrap_or(original).to_owned(),
+    };
+    let after = match &stays {
+        Some(_) => before.clone(),
+        None => Sysctl {
+            value: original.clone(),
+        },
+    };
+    Some(Action::GiveBack {
+        before,
+        after,
+        stays,
+    })
+}
+
+/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of
+/// this topology's switch, which goes too.
+fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &State) -> bool {
+    let Some(family) = key.forwarding_of_link() else {
+        return false;
+    };
+    let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+    let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
+        loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
+    });
+    value(observed, &switch).is_some_and(|value| value != "0") && !ours_alone
+}
+
+/// The loan of the switch that wrote a link's forwarding, if it is on loan.
+fn thrown<'s>(id: &Id, observed: &'s State) -> Option<&'s Loan> {
+    let Key::Sysctl(key) = &id.key else {
+        return None;
+    };
+    let switch = SysctlKey::forwarding(key.forwarding_of_link()?);
+    observed
+        .loans
+        .get(&Id::new(Ns::Host, Key::Sysctl(switch)))
+        .filter(|loan| !loan.by.is_empty())
+}

@@ -1,0 +1,386 @@
+//! In which order operations are done.
+//!
+//! What frees a name or an address comes before what needs one; on a gateway the rules are there before
+//! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
+//! All this is data: each operation names those that must be done before it. They can't wait for each
+//! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by
+//! the order of their identities.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::IpAddr;
+
+use super::{Action, Operation, Reason};
+use crate::resource::link::Link;
+use crate::resource::name::LinkName;
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Family, Id, Key, Ns, Resource};
+
+/// The order of operations that have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    GiveSwitchBack,
+    GiveBack,
+    RemoveRoute,
+    RemoveAddress,
+    RemoveLink,
+    RemoveFile,
+    RemoveNamespace,
+    RemoveTable,
+    Namespace,
+    Table,
+    Lo,
+    Link,
+    Peer,
+    Switch,
+    Sysctl,
+    Address,
+    Route,
+    File,
+}
+
+fn step(operation: &Operation) -> Step {
+    match (&operation.action, &operation.id.key) {
+        (Action::GiveBack { .. }, Key::Sysctl(key)) if key.switch().is_some() => {
+            Step::GiveSwitchBack
+        }
+        (Action::GiveBack { .. }, _) => Step::GiveBack,
+        (Action::Remove(_), Key::Route(_)) => Step::RemoveRoute,
+        (Action::Remove(_), Key::Address(_)) => Step::RemoveAddress,
+        (Action::Remove(_), Key::Link(_) | Key::Sysctl(_)) => Step::RemoveLink,
+        (Action::Remove(_), Key::File(_)) => Step::RemoveFile,
+        (Action::Remove(_), Key::Namespace) => Step::RemoveNamespace,
+        (Action::Remove(_), Key::Table) => Step::RemoveTable,
+        (_, Key::Namespace) => Step::Namespace,
+        (_, Key::Table) => Step::Table,
+        (_, Key::Link(_)) => match &operation.with {
+            Some(Id {
+                key: Key::Link(_), ..
+            }) => Step::Peer,
+            Some(_) => Step::Lo,
+            None => Step::Link,
+        },
+        (_, Key::Sysctl(key)) if key.switch().is_some() => Step::Switch,
+        (_, Key::Sysctl(_)) => Step::Sysctl,
+        (_, Key::Address(_)) => Step::Address,
+        (_, Key::Route(_)) => Step::Route,
+        (_, Key::File(_)) => Step::File,
+    }
+}
+
+/// Puts operations into an order in which they can be done one after the other, and tells each what must
+/// be done before it. Independent ones stand by namespace.
+pub(super) fn order(operations: Vec<Operation>) -> Vec<Operation> {
+    let steps: Vec<Step> = operations.iter().map(step).collect();
+    let after = Edges::of(&operations, &steps).after;
+    let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
+    let mut then: Vec<Vec<usize>> = vec![Vec::new(); operations.len()];
+    for (place, before) in after.iter().enumerate() {
+        for earlier in before {
+            then[*earlier].push(place);
+        }
+    }
+    let rank = |place: usize| {
+        let id = &operations[place].id;
+        (
+            steps[place] >= Step::Namespace,
+            &id.ns,
+            steps[place],
+            &id.key,
+            place,
+        )
+    };
+    let mut ready: BinaryHeap<Reverse<_>> = (0..operations.len())
+        .filter(|place| waiting[*place] == 0)
+        .map(rank)
+        .map(Reverse)
+        .collect();
+    let mut sequence = Vec::with_capacity(operations.len());
+    while let Some(Reverse((.., place))) = ready.pop() {
+        sequence.push(place);
+        for later in &then[place] {
+            waiting[*later] -= 1;
+            if waiting[*later] == 0 {
+                ready.push(Reverse(rank(*later)));
+            }
+        }
+    }
+    debug_assert_eq!(
+        sequence.len(),
+        operations.len(),
+        "operations wait for each other"
+    );
+    drop(ready);
+    let mut places = vec![0; operations.len()];
+    for (new, old) in sequence.iter().enumerate() {
+        places[*old] = new;
+    }
+    let mut operations: Vec<Option<Operation>> = operations.into_iter().map(Some).collect();
+    sequence
+        .iter()
+        .filter_map(|old| {
+            let mut operation = operations[*old].take()?;
+            operation.after = after[*old].iter().map(|earlier| places[*earlier]).collect();
+            operation.after.sort_unstable();
+            operation.after.dedup();
+            Some(operation)
+        })
+        .collect()
+}
+
+/// Where the operations on an identity are.
+#[derive(Debug, Default, Clone, Copy)]
+struct Places {
+    remove: Option<usize>,
+    make: Option<usize>,
+}
+
+/// What must be done before what.
+struct Edges<'o> {
+    operations: &'o [Operation],
+    steps: &'o [Step],
+    places: BTreeMap<&'o Id, Places>,
+    after: Vec<Vec<usize>>,
+}
+
+impl<'o> Edges<'o> {
+    fn of(operations: &'o [Operation], steps: &'o [Step]) -> Edges<'o> {
+        let mut places: BTreeMap<&Id, Places> = BTreeMap::new();
+        for (place, operation) in operations.iter().enumerate() {
+            let of_id = places.entry(&operation.id).or_default();
+            match operation.action {
+                Action::Remove(_) | Action::GiveBack { .. } => of_id.remove = Some(place),
+                _ => of_id.make = Some(place),
+            }
+        }
+        let after = vec![Vec::new(); operations.len()];
+        let mut edges = Edges {
+            operations,
+            steps,
+            places,
+            after,
+        };
+        for place in 0..operations.len() {
+            edges.common(place);
+        }
+        edges.on_links();
+        edges.gateways();
+        edges
+    }
+
+    fn add(&mut self, place: usize, before: Option<usize>) {
+        if let Some(before) = before.filter(|before| *before != place) {
+            self.after[place].push(before);
+        }
+    }
+
+    fn make(&self, id: &Id) -> Option<usize> {
+        self.places.get(id)?.make
+    }
+
+    fn removal(&self, id: &Id) -> Option<usize> {
+        self.places.get(id)?.remove
+    }
+
+    fn make_of_link(&self, ns: &Ns, name: &LinkName) -> Option<usize> {
+        self.make(&Id::link(ns.clone(), name.clone()))
+    }
+
+    /// The operation that in the end does what the one at `place` says.
+    fn root(&self, mut place: usize) -> usize {
+        while let Some(with) = &self.operations[place].with {
+            let removes = matches!(self.operations[place].action, Action::Remove(_));
+            match if removes {
+                self.removal(with)
+            } else {
+                self.make(with)
+            } {
+                Some(other) => place = other,
+                None => break,
+            }
+        }
+        place
+    }
+
+    /// What each operation waits for by itself.
+    fn common(&mut self, place: usize) {
+        let operation = &self.operations[place];
+        let id = &operation.id;
+        if let Some(with) = &operation.with {
+            let removes = matches!(operation.action, Action::Remove(_));
+            let other = if removes {
+                self.removal(with)
+            } else {
+                self.make(with)
+            };
+            self.add(place, other);
+        }
+        if let Action::Remove(_) = operation.action {
+            if id.key != Key::Namespace && operation.with.is_none() {
+                // A namespace goes when nothing else is to be done in it.
+                let namespace = self.removal(&Id::namespace(id.ns.clone()));
+                if let Some(namespace) = namespace {
+                    self.add(namespace, Some(place));
+                }
+            }
+            return;
+        }
+        if matches!(operation.action, Action::GiveBack { .. }) {
+            return;
+        }
+        // What has its place must be gone.
+        let old = self.removal(id).map(|old| self.root(old));
+        self.add(place, old);
+        if let Some(Reason::Fell(cause)) = &operation.reason {
+            let cause = self
+                .removal(cause)
+                .map(|old| self.root(old))
+                .or(self.make(cause));
+            self.add(place, cause);
+        }
+        self.add(place, self.make(&Id::namespace(id.ns.clone())));
+        match (&id.key, &operation.action) {
+            (Key::Link(_), Action::Create(Resource::Link(link))) => self.link(place, link),
+            (Key::Address(key), _) => {
+                self.add(place, self.make_of_link(&id.ns, &key.link));
+            }
+            (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
+            _ => {}
+        }
+    }
+
+    fn link(&mut self, place: usize, link: &Link) {
+        let ns = &self.operations[place].id.ns;
+        let table = self.make(&Id::new(ns.clone(), Key::Table));
+        self.add(place, table);
+        if let Some(master) = &link.master {
+            self.add(place, self.make_of_link(ns, master));
+        }
+        let Some(peer) = link.peer() else { return };
+        // The first end brings the other: all that the other needs must be there too.
+        if self.steps[place] == Step::Link {
+            let id = Id::link(peer.ns.clone(), peer.name.clone());
+            let old = self.removal(&id).map(|old| self.root(old));
+            self.add(place, old);
+            self.add(place, self.make(&Id::namespace(peer.ns.clone())));
+            self.add(place, self.make(&Id::new(peer.ns.clone(), Key::Table)));
+        }
+    }
+
+    fn sysctl(&mut self, place: usize, ns: &Ns, key: &SysctlKey) {
+        self.add(place, self.make(&Id::new(ns.clone(), Key::Table)));
+        if let SysctlKey::Conf { family, link, .. } = key {
+            self.add(place, self.make_of_link(ns, link));
+            if key.forwarding_of_link().is_some() {
+                let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
+                self.add(place, self.make(&switch));
+            }
+            // The host must keep the routes that it got from advertisements: IPv6 forwarding comes after.
+            if *family == Family::Ipv6 && key.lent() == "2" {
+                let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
+                if let Some(switch) = self.make(&switch) {
+                    self.add(switch, Some(place));
+                }
+            }
+        }
+    }
+
+    /// Addresses of a link one after the other, removals first; routes after the addresses of their links.
+    fn on_links(&mut self) {
+        let mut last_removed: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
+        let mut first_removed: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
+        let mut last_made: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
+        let mut holders: BTreeMap<(&Ns, IpAddr), usize> = BTreeMap::new();
+        for place in 0..self.operations.len() {
+            let operation = &self.operations[place];
+            let Key::Address(key) = &operation.id.key else {
+                continue;
+            };
+            let link = (&operation.id.ns, &key.link);
+            if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
+                continue;
+            }
+            first_removed.entry(link).or_insert(place);
+            let previous = last_removed.insert(link, place);
+            self.add(place, previous);
+        }
+        for place in 0..self.operations.len() {
+            let operation = &self.operations[place];
+            let Key::Address(key) = &operation.id.key else {
+                continue;
+            };
+            let link = (&operation.id.ns, &key.link);
+            if self.steps[place] == Step::Address {
+                holders.insert((link.0, key.ip), place);
+                let previous = last_made.insert(link, place);
+                self.add(place, previous.or(last_removed.get(&link).copied()));
+            }
+        }
+        for place in 0..self.operations.len() {
+            let operation = &self.operations[place];
+            let (Action::Create(Resource::Route(route))
+            | Action::Remove(Resource::Route(route))
+            | Action::Update {
+                after: Resource::Route(route),
+                ..
+            }) = &operation.action
+            else {
+                continue;
+            };
+            let ns = &operation.id.ns;
+            let devs: Vec<&LinkName> = route
+                .hops()
+                .iter()
+                .filter_map(|hop| hop.dev.as_ref())
+                .collect();
+            for dev in devs {
+                if self.steps[place] == Step::Route {
+                    self.add(place, self.make_of_link(ns, dev));
+                    self.add(place, last_made.get(&(ns, dev)).copied());
+                } else if operation.with.is_none() {
+                    // Else the last address would take it, and nothing be left to remove.
+                    let first = first_removed.get(&(ns, dev)).copied();
+                    if let Some(first) = first {
+                        self.add(first, Some(place));
+                    }
+                }
+            }
+            if let Some(src) = route.src.filter(|_| self.steps[place] == Step::Route) {
+                self.add(place, holders.get(&(ns, src)).copied());
+            }
+        }
+    }
+
+    /// On the way back from a gateway: forwarding off, then the links, then the rules that guarded them.
+    fn gateways(&mut self) {
+        let mut last_given: BTreeMap<&Ns, usize> = BTreeMap::new();
+        let mut by_step: Vec<usize> = (0..self.operations.len())
+            .filter(|place| matches!(self.steps[*place], Step::GiveSwitchBack | Step::GiveBack))
+            .collect();
+        by_step.sort_by_key(|place| (self.steps[*place], *place));
+        for place in by_step {
+            let previous = last_given.insert(&self.operations[place].id.ns, place);
+            self.add(place, previous);
+        }
+        for place in 0..self.operations.len() {
+            let ns = &self.operations[place].id.ns;
+            let table = self.places.get(&Id::new(ns.clone(), Key::Table)).copied();
+            let table = table.unwrap_or_default();
+            match self.steps[place] {
+                Step::RemoveLink => {
+                    let root = self.root(place);
+                    self.add(root, last_given.get(ns).copied());
+                    for table in [table.make, table.remove].into_iter().flatten() {
+                        if self.operations[table].with.is_none() {
+                            self.add(table, Some(root));
+                        }
+                    }
+                }
+                Step::Table | Step::RemoveTable if self.operations[place].with.is_none() => {
+                    self.add(place, last_given.get(ns).copied());
+                }
+                _ => {}
+            }
+        }
+    }
+}

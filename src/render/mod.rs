@@ -1,0 +1,5 @@
+//! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
+
+pub mod phrase;
+pub mod plan;
+pub mod style;

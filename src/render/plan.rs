@@ -1,0 +1,381 @@
+//! A plan as a text to read.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::resource::nftables::{self, diff};
+
+use super::phrase;
+use super::style::{Colour, Role};
+use crate::plan::{Action, Operation, Plan, Reason, Warning};
+use crate::resource::link::Link;
+use crate::resource::name::TopologyName;
+use crate::resource::{Id, Key, Ns, Resource};
+
+/// How many operations of each sort a plan has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// What comes.
+    pub add: usize,
+    /// What changes in place.
+    pub change: usize,
+    /// What goes.
+    pub remove: usize,
+    /// What goes and comes again.
+    pub replace: usize,
+}
+
+/// The sign in front of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Add,
+    Change,
+    Remove,
+    Replace,
+}
+
+impl Sign {
+    fn text(self) -> (&'static str, Role) {
+        match self {
+            Sign::Add => ("+", Role::Added),
+            Sign::Change => ("~", Role::Changed),
+            Sign::Remove => ("-", Role::Removed),
+            Sign::Replace => ("±", Role::Changed),
+        }
+    }
+}
+
+/// The plan, grouped by namespace, one line an operation, the count last.
+pub fn plan(plan: &Plan, colour: Colour) -> String {
+    let mut text = String::new();
+    let groups = groups(plan);
+    if groups.is_empty() {
+        let _ = writeln!(text, "No changes. {} is as the spec says.", plan.topology);
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "{}",
+        colour.paint(Role::Title, plan.topology.as_str())
+    );
+    for (ns, group) in &groups {
+        let _ = writeln!(
+            text,
+            "\n  {}",
+            colour.paint(Role::Title, &format!("namespace {ns}"))
+        );
+        for (sign, operation) in &group.lines {
+            line(&mut text, *sign, operation, &plan.topology, colour);
+        }
+        for warning in &group.warnings {
+            let sign = colour.paint(Role::Warning, "!");
+            let _ = writeln!(text, "  {sign}  {}", self::warning(warning, &plan.topology));
+        }
+    }
+    if !plan.operations.is_empty() {
+        let _ = writeln!(text, "\n{}", summary(count(plan)));
+    }
+    text
+}
+
+/// How many operations of each sort there are. What the kernel makes with a link, its peer, isn't
+/// counted: a pair is one thing.
+pub fn count(plan: &Plan) -> Count {
+    let mut count = Count::default();
+    for (sign, _) in groups(plan).values().flat_map(|group| &group.lines) {
+        *match sign {
+            Sign::Add => &mut count.add,
+            Sign::Change => &mut count.change,
+            Sign::Remove => &mut count.remove,
+            Sign::Replace => &mut count.replace,
+        } += 1;
+    }
+    count
+}
+
+/// The last line of a plan.
+fn summary(count: Count) -> String {
+    let Count {
+        add,
+        change,
+        remove,
+        replace,
+    } = count;
+    let replace = match replace {
+        0 => String::new(),
+        n => format!(", {n} to replace"),
+    };
+    format!("Plan: {add} to add, {change} to change, {remove} to remove{replace}.")
+}
+
+/// What a plan does and says in one namespace.
+#[derive(Debug, Default)]
+struct Group<'p> {
+    lines: Vec<(Sign, &'p Operation)>,
+    warnings: Vec<&'p Warning>,
+}
+
+fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
+    let mut by_id: BTreeMap<&Id, (Sign, &Operation)> = BTreeMap::new();
+    for operation in &plan.operations {
+        let sign = match (&operation.action, by_id.get(&operation.id)) {
+            (Action::Create(_), Some(_)) => Sign::Replace,
+            (Action::Create(_), None) => match operation.reason {
+                Some(Reason::Fell(_) | Reason::Replaced(_)) => Sign::Replace,
+                _ => Sign::Add,
+            },
+            (Action::Remove(_), _) => Sign::Remove,
+            (Action::Update { .. } | Action::Borrow { .. } | Action::GiveBack { .. }, _) => {
+                Sign::Change
+            }
+        };
+        by_id.insert(&operation.id, (sign, operation));
+    }
+    let mut groups: BTreeMap<&Ns, Group<'_>> = BTreeMap::new();
+    for (id, (sign, operation)) in &by_id {
+        if !is_peer_of_another(operation, &by_id) {
+            groups
+                .entry(&id.ns)
+                .or_default()
+                .lines
+                .push((*sign, operation));
+        }
+    }
+    for warning in &plan.warnings {
+        let ns = match warning {
+            Warning::Collateral { id, .. } => &id.ns,
+            Warning::Remark { ns, .. } => ns,
+        };
+        groups.entry(ns).or_default().warnings.push(warning);
+    }
+    groups
+}
+
+/// Whether an operation is on the other end of a pair, which its first end already tells.
+fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operation)>) -> bool {
+    let with_link = operation
+        .with
+        .as_ref()
+        .filter(|with| matches!(with.key, Key::Link(_)));
+    matches!(operation.id.key, Key::Link(_))
+        && !matches!(operation.action, Action::Update { .. })
+        && with_link.is_some_and(|with| all.contains_key(with))
+}
+
+fn line(
+    text: &mut String,
+    sign: Sign,
+    operation: &Operation,
+    topology: &TopologyName,
+    colour: Colour,
+) {
+    let id = &operation.id;
+    let (what, diff) = match &operation.action {
+        Action::Create(resource) | Action::Remove(resource) if id.key == Key::Namespace => {
+            let _ = resource;
+            (
+                if sign == Sign::Remove {
+                    "remove"
+                } else {
+                    "create"
+                }
+                .to_owned(),
+                Vec::new(),
+            )
+        }
+        Action::Create(resource) => (
+            phrase::resource(id, resource, topology),
+            diff(None, resource),
+        ),
+        Action::Remove(resource @ (Resource::Sysctl(_) | Resource::File(_))) => {
+            let _ = resource;
+            (phrase::identity(id, topology), Vec::new())
+        }
+        Action::Remove(resource) => (phrase::resource(id, resource, topology), Vec::new()),
+        Action::Update { before, after } => update(id, before, after, topology),
+        Action::Borrow {
+            before,
+            after,
+            original,
+        } => {
+            let name = phrase::identity(id, topology);
+            let what = if before == after {
+                format!("{name}  stays {} (to become {original} again)", after.value)
+            } else {
+                format!("{name}  {} → {}", before.value, after.value)
+            };
+            (what, Vec::new())
+        }
+        Action::GiveBack {
+            before,
+            after,
+            stays,
+        } => {
+            let name = phrase::identity(id, topology);
+            let what = match stays {
+                Some(why) => format!("{name}  stays {} ({why})", before.value),
+                None => format!("{name}  {} → {}", before.value, after.value),
+            };
+            (what, Vec::new())
+        }
+    };
+    let (sign, role) = sign.text();
+    let _ = write!(text, "  {}  {what}", colour.paint(role, sign));
+    if let Some(reason) = &operation.reason {
+        let reason = format!("({})", self::reason(reason, id, topology));
+        let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
+    }
+    text.push('\n');
+    for (sign, line) in diff {
+        let (sign, role) = sign.map_or((" ", Role::Faint), Sign::text);
+        let _ = writeln!(
+            text,
+            "       {}",
+            colour.paint(role, &format!("{sign} {line}"))
+        );
+    }
+}
+
+fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {
+    match reason {
+        Reason::Replaced(why) => why.clone(),
+        Reason::Fell(with) if with.ns == id.ns => {
+            format!("lost with {}", phrase::identity(with, topology))
+        }
+        Reason::Fell(with) => format!("lost with {}", phrase::located(with, topology)),
+        Reason::HalfMade => "left behind by a creation that never came to its end".to_owned(),
+    }
+}
+
+fn warning(warning: &Warning, topology: &TopologyName) -> String {
+    match warning {
+        Warning::Collateral { id, with } => format!(
+            "{} isn't netform's and goes with {}",
+            phrase::identity(id, topology),
+            phrase::located(with, topology)
+        ),
+        Warning::Remark { text, .. } => text.clone(),
+    }
+}
+
+fn update(
+    id: &Id,
+    before: &Resource,
+    after: &Resource,
+    topology: &TopologyName,
+) -> (String, Vec<(Option<Sign>, String)>) {
+    let name = phrase::identity(id, topology);
+    match (before, after) {
+        (Resource::Link(before), Resource::Link(after)) => (
+            format!("{name}  {}", link_changes(before, after)),
+            Vec::new(),
+        ),
+        (Resource::Sysctl(before), Resource::Sysctl(after)) => (
+            format!("{name}  {} → {}", before.value, after.value),
+            Vec::new(),
+        ),
+        (Resource::Route(_), Resource::Route(_)) => {
+            let before = phrase::resource(id, before, topology);
+            let after = phrase::resource(id, after, topology);
+            let old = before.strip_prefix(&name).unwrap_or(&before).trim();
+            let new = after.strip_prefix(&name).unwrap_or(&after).trim();
+            (format!("{name}  {old} → {new}"), Vec::new())
+        }
+        _ => (name, diff(Some(before), after)),
+    }
+}
+
+fn link_changes(before: &Link, after: &Link) -> String {
+    fn change<T: PartialEq + ToString>(
+        changes: &mut Vec<String>,
+        word: &str,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) {
+        if let Some(after) = after.filter(|after| before != Some(after)) {
+            let before = before.map_or_else(|| "none".to_owned(), ToString::to_string);
+            changes.push(format!("{word} {before} → {}", after.to_string()));
+        }
+    }
+    let mut changes = Vec::new();
+    change(&mut changes, "mtu", before.mtu.as_ref(), after.mtu.as_ref());
+    change(&mut changes, "mac", before.mac.as_ref(), after.mac.as_ref());
+    change(
+        &mut changes,
+        "in",
+        before.master.as_ref(),
+        after.master.as_ref(),
+    );
+    match (before.up, after.up) {
+        (false, true) => changes.push("down → up".to_owned()),
+        (true, false) => changes.push("up → down".to_owned()),
+        _ => {}
+    }
+    if changes.is_empty() {
+        changes.push("tag".to_owned());
+    }
+    changes.join(", ")
+}
+
+/// How many elements of a set are listed before the rest is counted.
+const ELEMENTS: usize = 16;
+
+/// What changes in resources of several lines: files and tables.
+fn diff(before: Option<&Resource>, after: &Resource) -> Vec<(Option<Sign>, String)> {
+    match (before, after) {
+        (Some(Resource::Table(before)), Resource::Table(after)) => of_tables(before, after),
+        (None, Resource::Table(after)) => {
+            let nothing = nftables::Table {
+                sets: BTreeMap::new(),
+                chains: BTreeMap::new(),
+                ..after.clone()
+            };
+            of_tables(&nothing, after)
+        }
+        (Some(Resource::File(before)), Resource::File(after)) => {
+            of_files(&before.content, &after.content)
+        }
+        (None, Resource::File(after)) => of_files("", &after.content),
+        _ => Vec::new(),
+    }
+}
+
+fn of_tables(before: &nftables::Table, after: &nftables::Table) -> Vec<(Option<Sign>, String)> {
+    let line = |line: diff::Line| {
+        let sign = match line.change {
+            diff::Change::Added => Some(Sign::Add),
+            diff::Change::Removed => Some(Sign::Remove),
+            diff::Change::Same | diff::Change::More => None,
+        };
+        (line.depth > 0).then(|| {
+            (
+                sign,
+                format!("{}{}", "  ".repeat(line.depth - 1), line.text),
+            )
+        })
+    };
+    diff::diff(before, after, ELEMENTS)
+        .into_iter()
+        .filter_map(line)
+        .collect()
+}
+
+fn of_files(before: &str, after: &str) -> Vec<(Option<Sign>, String)> {
+    let lines = TextDiff::from_lines(before, after);
+    let line = |change: similar::Change<&str>| {
+        let sign = match change.tag() {
+            ChangeTag::Insert => Some(Sign::Add),
+            ChangeTag::Delete => Some(Sign::Remove),
+            ChangeTag::Equal => None,
+        };
+        (sign, change.value().trim_end_matches('\n').to_owned())
+    };
+    lines
+        .grouped_ops(1)
+        .iter()
+        .flatten()
+        .flat_map(|op| lines.iter_changes(op).map(line))
+        .collect()
+}

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use super::{Lowering, Routes, has_ipv6, listed};
 use crate::resource::link::GROUP;
 use crate::resource::name::LinkName;
-use crate::resource::nftables::gateway::{Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape};
+use crate::resource::nftables::gateway::{
+    Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+};
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
@@ -230,9 +232,9 @@ impl<'s> Lowering<'s> {
         dev.value.clone()
     }
 
-    /// Switches on the forwarding that gateway links need. Says with which group of links the rest of
-    /// the host must be kept from forwarding, if it must.
-    fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<u32> {
+    /// Switches on the forwarding that gateway links need. Says how the rest of the
+    /// host is kept from forwarding, if it must be.
+    fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
             let ways: BTreeSet<&LinkName> = links
@@ -253,13 +255,23 @@ impl<'s> Lowering<'s> {
                 _ if everywhere => self.set(ns, switch, Sysctl::on()),
                 Family::Ipv6 if !self.facts.force_forwarding => {
                     self.forward_everywhere(family);
-                    fallback = (!self.facts.ipv6_forwarding).then_some(GROUP);
+                    fallback = (!self.facts.ipv6_forwarding).then(|| self.fallback());
                 }
                 Family::Ipv4 => self.forward_links(family, "forwarding", ways),
                 Family::Ipv6 => self.forward_links(family, "force_forwarding", ways),
             }
         }
         fallback
+    }
+
+    /// What keeps the rest of the host from forwarding IPv6.
+    fn fallback(&self) -> Fallback {
+        let links = self.facts.links.iter();
+        let bridges = links.filter(|(_, link)| link.kind == "bridge" && link.owner.is_none());
+        Fallback {
+            group: GROUP,
+            bridges: bridges.map(|(name, _)| name.clone()).collect(),
+        }
     }
 
     /// Switches forwarding on for some links of the host, as far as they are there.

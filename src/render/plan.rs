@@ -161,7 +161,9 @@ fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operati
     else {
         return false;
     };
-    let Some(peer) = link.peer() else { return false };
+    let Some(peer) = link.peer() else {
+        return false;
+    };
     let peer = Id::link(peer.ns.clone(), peer.name.clone());
     let told = all.get(&peer).is_some_and(|(_, of_peer)| {
         std::mem::discriminant(&of_peer.action) == std::mem::discriminant(&operation.action)

@@ -55,7 +55,7 @@ mod tests {
     }
 
     const FIRST: &str = "16:27:6b:d0:36:e5";
-    const SECOND: &str = "?";
+    const SECOND: &str = "02:3c:78:e5:f3:1f";
 
     #[test]
     fn each_part_counts_and_the_address_is_local_and_unicast() {

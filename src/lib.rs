@@ -11,5 +11,6 @@ pub mod kernel;
 pub mod plan;
 pub mod render;
 pub mod resource;
+pub mod sandbox;
 pub mod spec;
 pub mod state;

@@ -2,8 +2,10 @@
 
 mod apply;
 mod destroy;
+mod exec;
 mod output;
 mod plan;
+mod sandbox;
 mod schema;
 mod session;
 mod source;
@@ -56,7 +58,8 @@ impl From<Status> for u8 {
 )]
 #[command(after_help = "\
 Exit status: 0 done, 1 failed and nothing changed, 2 changes pending (plan --detailed-exitcode),
-3 failed and rolled back, 4 failed and something left changed, 64 wrong usage.")]
+3 failed and rolled back, 4 failed and something left changed, 64 wrong usage. exec and sandbox:
+that of the command; 125 they failed themselves, 126 the command can't be executed, 127 not found.")]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -72,6 +75,10 @@ enum Verb {
     Destroy(destroy::Arguments),
     /// Check a spec without the kernel
     Validate(validate::Arguments),
+    /// Run a command in a namespace, with the namespace's files of /etc
+    Exec(exec::Arguments),
+    /// Run a command on a private host with a small internet behind it; no root needed
+    Sandbox(sandbox::Arguments),
     /// Print the JSON Schema of the spec
     Schema,
 }
@@ -100,6 +107,8 @@ fn run(verb: Verb) -> Status {
         Verb::Apply(arguments) => apply::run(&arguments),
         Verb::Destroy(arguments) => destroy::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Exec(arguments) => exec::run(&arguments),
+        Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema => schema::run(),
     }
 }

@@ -111,11 +111,37 @@ fn two_private_hosts_know_nothing_of_each_other() {
         )
         .ok();
         let before = world();
-        let script = "! test -e /run/netns/a; ! ip link show inner; ip netns add d; mkdir /etc/netns/d; \
+        let script = "test ! -e /run/netns/a; if ip link show inner; then exit 1; fi; ip netns add d; mkdir /etc/netns/d; \
                       ip link set ens33 down; ip link set ens33 name a; \
                       nft add table inet t; echo 1 >/proc/sys/net/ipv4/ip_forward; touch /run/e";
         netform(&["sandbox", "--", "sh", "-ec", script]).ok();
         assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_private_host_on_a_private_host_on_a_private_host_is_like_any() {
+    // No kernel lays so many overlays on each other.
+    in_sandbox(|| {
+        let outside = sh("ls -A /etc; cat /etc/passwd").ok();
+        let script = "ls -A /etc; cat /etc/passwd; touch /etc/netform-test /etc/netns/a; \
+                      test \"$(cat /etc/resolv.conf)\" = 'nameserver 198.51.100.53'; \
+                      if echo >>/etc/passwd; then exit 1; fi; \
+                      ping -c 1 -W 20 www.example.test >&2";
+        let netform_path = env!("CARGO_BIN_EXE_netform");
+        let nested = [
+            "sandbox",
+            "--",
+            netform_path,
+            "sandbox",
+            "--",
+            "sh",
+            "-ec",
+            script,
+        ];
+        let inside = netform(&nested).ok();
+        assert_same_world(&outside, &inside);
+        assert!(!std::path::Path::new("/etc/netform-test").exists());
     });
 }
 

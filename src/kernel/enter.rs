@@ -23,9 +23,8 @@ const FILES: &str = "/etc/netns";
 /// Fails with [`Error::NoNamespace`], which names those that there are, and with [`Error::Call`] and
 /// [`Error::Io`] without `CAP_SYS_ADMIN`.
 pub fn enter(name: &NamespaceName) -> Result<Vec<String>, Error> {
-    let ns = match namespace::open(name)? {
-        Some(ns) => ns,
-        None => return Err(missing(name)?),
+    let Some(ns) = namespace::open(name)? else {
+        return Err(missing(name)?);
     };
     namespace::enter(&ns)?;
     // SAFETY: descriptors stay shared.

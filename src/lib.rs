@@ -6,6 +6,7 @@
 //! kernel ──────── observe ─▶ State (observed)─┘            └─────▶ kernel::execute ──▶ observe again
 //! ```
 
+pub mod kernel;
 pub mod plan;
 pub mod render;
 pub mod resource;

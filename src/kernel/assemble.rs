@@ -1,0 +1,293 @@
+//! From what was read of one namespace to resources, and whose each is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use super::read::{self, Reading};
+use super::record::Record;
+use super::{older_than, peers, tag};
+use crate::resource::address::{Address, AddressKey};
+use crate::resource::link::veth::{self, Peer, Veth};
+use crate::resource::link::{Link, LinkKind};
+use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::namespace::Namespace;
+use crate::resource::route::{NextHop, Route, RouteKey, Target};
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::state::{Owner, State};
+
+/// `rtm_protocol` of routes that the kernel makes by itself (`RTPROT_REDIRECT`, `RTPROT_KERNEL`).
+const KERNEL_ROUTES: [u8; 2] = [1, 2];
+
+/// `IFA_PROTO` of addresses that the kernel makes by itself: of `lo`, from a router advertisement,
+/// link-local (`IFAPROT_KERNEL_LO` and so on).
+const KERNEL_ADDRESSES: std::ops::RangeInclusive<u8> = 1..=3;
+
+/// The devices that tunnel modules make in each namespace.
+const FALLBACKS: [&str; 9] = [
+    "erspan0", "gre0", "gretap0", "ip6_vti0", "ip6gre0", "ip6tnl0", "ip_vti0", "sit0", "tunl0",
+];
+
+/// Puts one namespace's reading into a State.
+pub(super) struct Assembly<'a> {
+    pub(super) ns: &'a Ns,
+    pub(super) reading: &'a Reading,
+    pub(super) topology: &'a TopologyName,
+    pub(super) desired: &'a State,
+    pub(super) records: &'a [Record],
+    pub(super) peers: &'a peers::Peers,
+    pub(super) state: &'a mut State,
+}
+
+impl Assembly<'_> {
+    /// Puts it in. `switches` are those of the host that are concerned.
+    pub(super) fn assemble(mut self, switches: &BTreeSet<Family>) {
+        let names: BTreeMap<u32, LinkName> = self
+            .reading
+            .links
+            .iter()
+            .filter_map(|link| Some((link.index, LinkName::try_from(link.name.as_str()).ok()?)))
+            .collect();
+        let lo = self.reading.links.iter().find(|link| link.is_loopback());
+        let of_ns = match self.ns {
+            Ns::Host => None,
+            Ns::Named(_) => lo.and_then(|lo| tag::owner(&lo.alias)),
+        };
+        if *self.ns != Ns::Host {
+            let owner = of_ns.clone().map_or(Owner::Foreign, Owner::Topology);
+            let id = Id::namespace(self.ns.clone());
+            self.state
+                .insert(id, Resource::Namespace(Namespace::default()), owner);
+        }
+        let mut owners: BTreeMap<u32, Owner> = BTreeMap::new();
+        for link in &self.reading.links {
+            let Some(name) = names.get(&link.index) else {
+                continue;
+            };
+            let owner = self.owner_of(link, name);
+            let resource = self.link(link, &names);
+            owners.insert(link.index, owner.clone());
+            let id = Id::link(self.ns.clone(), name.clone());
+            self.state.insert(id, Resource::Link(resource), owner);
+        }
+        for address in &self.reading.addresses {
+            if let Some(link) = names.get(&address.index) {
+                self.address(address, link, owners.get(&address.index), of_ns.as_ref());
+            }
+        }
+        for route in &self.reading.routes {
+            self.route(route, &names, &owners, of_ns.as_ref());
+        }
+        self.sysctls(&names, &owners, of_ns.as_ref(), switches);
+    }
+
+    fn owner_of(&self, link: &read::Link, name: &LinkName) -> Owner {
+        if link.is_loopback() {
+            return Owner::Kernel;
+        }
+        if let Some(owner) = tag::owner(&link.alias) {
+            return Owner::Topology(owner);
+        }
+        if FALLBACKS.contains(&name.as_str()) {
+            return Owner::Kernel;
+        }
+        // A link with our number that nobody tagged: half made. Its peer may have come further.
+        if link.group == tag::GROUP && link.alias.is_empty() {
+            if let Some(owner) = self.peers.owner(self.ns, link.index) {
+                return Owner::Topology(owner.clone());
+            }
+            let id = Id::link(self.ns.clone(), name.clone());
+            if let Some(Resource::Link(wanted)) = self.desired.get(&id).map(|e| &e.resource)
+                && wanted.kind.name() == link.kind
+            {
+                return Owner::Topology(self.topology.clone());
+            }
+        }
+        Owner::Foreign
+    }
+
+    fn link(&self, link: &read::Link, names: &BTreeMap<u32, LinkName>) -> Link {
+        let kind = if link.is_loopback() {
+            LinkKind::Loopback
+        } else if link.kind == veth::KIND {
+            let peer = self.peers.of(self.ns, link.index).map(|(ns, name)| Peer {
+                ns: ns.clone(),
+                name: name.clone(),
+            });
+            LinkKind::Veth(Veth { peer })
+        } else {
+            LinkKind::Other(link.kind.clone())
+        };
+        Link {
+            kind,
+            up: link.is_up(),
+            mtu: Some(link.mtu),
+            mac: link.mac,
+            master: link.master.and_then(|index| names.get(&index).cloned()),
+        }
+    }
+
+    fn address(
+        &mut self,
+        address: &read::Address,
+        link: &LinkName,
+        of_link: Option<&Owner>,
+        of_ns: Option<&TopologyName>,
+    ) {
+        let key = AddressKey {
+            link: link.clone(),
+            ip: address.ip,
+        };
+        let id = Id::new(self.ns.clone(), Key::Address(key));
+        let ours = address.protocol == tag::PROTOCOL
+            || address.protocol == 0 && *UNMARKED_ADDRESSES && address.permanent;
+        let owner = if ours {
+            match (of_link, of_ns) {
+                (Some(Owner::Topology(owner)), _) => Owner::Topology(owner.clone()),
+                (Some(Owner::Kernel), Some(owner)) if address.protocol == tag::PROTOCOL => {
+                    Owner::Topology(owner.clone())
+                }
+                _ => self.claimed(&id),
+            }
+        } else if KERNEL_ADDRESSES.contains(&address.protocol) || is_kernels(address) {
+            Owner::Kernel
+        } else {
+            Owner::Foreign
+        };
+        let resource = Resource::Address(Address {
+            prefix: address.prefix,
+            peer: address.peer,
+        });
+        self.put(id, resource, owner);
+    }
+
+    fn route(
+        &mut self,
+        route: &read::Route,
+        names: &BTreeMap<u32, LinkName>,
+        owners: &BTreeMap<u32, Owner>,
+        of_ns: Option<&TopologyName>,
+    ) {
+        if KERNEL_ROUTES.contains(&route.protocol) {
+            return;
+        }
+        let id = Id::new(
+            self.ns.clone(),
+            Key::Route(RouteKey {
+                table: route.table,
+                to: route.to,
+                metric: route.metric,
+            }),
+        );
+        let owner = if route.protocol == tag::PROTOCOL {
+            let of_hops = route.hops.iter().find_map(|hop| {
+                match hop.index.and_then(|index| owners.get(&index)) {
+                    Some(Owner::Topology(owner)) => Some(owner),
+                    _ => None,
+                }
+            });
+            match of_hops.or(of_ns) {
+                Some(owner) => Owner::Topology(owner.clone()),
+                None => self.claimed(&id),
+            }
+        } else {
+            Owner::Foreign
+        };
+        let hops = || {
+            let hop = |hop: &read::Hop| NextHop {
+                via: hop.via,
+                dev: hop.index.and_then(|index| names.get(&index).cloned()),
+                onlink: hop.onlink,
+                weight: hop.weight,
+            };
+            route.hops.iter().map(hop).collect()
+        };
+        let target = match route.kind {
+            libc::RTN_UNICAST => Target::Unicast(hops()),
+            libc::RTN_BLACKHOLE => Target::Blackhole,
+            libc::RTN_UNREACHABLE => Target::Unreachable,
+            libc::RTN_PROHIBIT => Target::Prohibit,
+            other => Target::Other(other),
+        };
+        let resource = Resource::Route(Route {
+            target,
+            src: route.src,
+            mtu: route.mtu,
+        });
+        self.put(id, resource, owner);
+    }
+
+    fn sysctls(
+        &mut self,
+        names: &BTreeMap<u32, LinkName>,
+        owners: &BTreeMap<u32, Owner>,
+        of_ns: Option<&TopologyName>,
+        switches: &BTreeSet<Family>,
+    ) {
+        let by_name: BTreeMap<&LinkName, &Owner> = names
+            .iter()
+            .filter_map(|(index, name)| Some((name, owners.get(index)?)))
+            .collect();
+        let owner_of = |key: &SysctlKey| match key {
+            SysctlKey::Conf { link, .. } => match by_name.get(link) {
+                Some(Owner::Topology(owner)) => Owner::Topology(owner.clone()),
+                _ => of_ns.cloned().map_or(Owner::Foreign, Owner::Topology),
+            },
+            SysctlKey::Global(_) => of_ns.cloned().map_or(Owner::Foreign, Owner::Topology),
+        };
+        let mut all = self.reading.sysctls.clone();
+        // Throwing a switch of the host writes every link's value: the planner must know them.
+        for family in switches.iter().filter(|_| *self.ns == Ns::Host) {
+            for link in &self.reading.links {
+                if let Some(name) = names.get(&link.index)
+                    && let Some(value) = link.conf(*family, "forwarding")
+                {
+                    let key = SysctlKey::conf(*family, name.clone(), "forwarding");
+                    all.insert(key, value.to_string());
+                }
+            }
+        }
+        for (key, value) in all {
+            let owner = owner_of(&key);
+            let id = Id::new(self.ns.clone(), Key::Sysctl(key));
+            self.state
+                .insert(id, Resource::Sysctl(Sysctl { value }), owner);
+        }
+    }
+
+    /// Whose something with our protocol number is that stands on a link that isn't ours. What no
+    /// record claims is shown, and never pruned.
+    fn claimed(&self, id: &Id) -> Owner {
+        self.records
+            .iter()
+            .find(|record| record.claims.contains(id))
+            .map_or(Owner::Foreign, |record| {
+                Owner::Topology(record.topology.clone())
+            })
+    }
+
+    /// Puts a resource in, unless one of ours has its place: the kernel tells more apart than a State
+    /// does, as the lengths of one address.
+    fn put(&mut self, id: Id, resource: Resource, owner: Owner) {
+        let taken = self.state.get(&id).map(|entry| &entry.owner);
+        let ours = matches!(owner, Owner::Topology(_));
+        if taken.is_none() || ours && !matches!(taken, Some(Owner::Topology(_))) {
+            self.state.insert(id, resource, owner);
+        }
+    }
+}
+
+/// Whether addresses don't keep their protocol number, so that those on our own links are taken for ours.
+static UNMARKED_ADDRESSES: LazyLock<bool> = LazyLock::new(|| older_than(5, 18));
+
+/// Whether an address without a protocol is the kernel's, as from before Linux 5.18.
+fn is_kernels(address: &read::Address) -> bool {
+    address.protocol == 0
+        && match address.ip {
+            std::net::IpAddr::V4(ip) => ip == std::net::Ipv4Addr::LOCALHOST && address.index == 1,
+            std::net::IpAddr::V6(ip) => {
+                ip == std::net::Ipv6Addr::LOCALHOST && address.index == 1
+                    || *UNMARKED_ADDRESSES && ip.is_unicast_link_local()
+            }
+        }
+}

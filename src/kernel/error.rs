@@ -1,0 +1,190 @@
+//! What can go wrong between netform and the kernel.
+
+use std::path::PathBuf;
+
+use super::nftables;
+use crate::resource::name::TopologyName;
+
+/// Why the kernel could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The process lacks a capability.
+    #[error(
+        "netform needs {capability} to change networks: run it as root (sudo), or try it in `netform sandbox`"
+    )]
+    Privilege {
+        /// The capability, as `man 7 capabilities` calls it.
+        capability: &'static str,
+    },
+    /// Another netform is at work.
+    #[error("another netform is at work here ({holder}): wait for it to end, then run this again")]
+    Locked {
+        /// Which: `pid 4711`.
+        holder: String,
+    },
+    /// A file or a system call failed.
+    #[error("can't {action} {path}: {source}")]
+    Io {
+        /// What was tried: `read`, `create`, `mount`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A system call without a file failed.
+    #[error("can't {action}: {source}")]
+    Call {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The kernel refused a request.
+    #[error("{}{}", errno_name(*errno), text.as_deref().map(|t| format!(": {t}")).unwrap_or_default())]
+    Refused {
+        /// The number of the error (`man 3 errno`).
+        errno: i32,
+        /// What the kernel says in words, if anything.
+        text: Option<String>,
+    },
+    /// The kernel holds something else than what was observed.
+    #[error(
+        "{}{}: it has changed since it was read; run this again",
+        errno_name(*errno), text.as_deref().map(|t| format!(": {t}")).unwrap_or_default()
+    )]
+    Stale {
+        /// The number of the error (`man 3 errno`).
+        errno: i32,
+        /// What the kernel says in words, if anything.
+        text: Option<String>,
+    },
+    /// What was to be changed isn't there.
+    #[error("{what} is not there: it has changed since it was read; run this again")]
+    Missing {
+        /// What.
+        what: String,
+    },
+    /// nftables could not be read or changed.
+    #[error(transparent)]
+    Nftables(Box<nftables::Error>),
+    /// A dump was interrupted by changes again and again.
+    #[error("the network changes faster than it can be read: run this again when it is quiet")]
+    Restless,
+    /// A record can't be understood.
+    #[error(
+        "can't read the record {path}: {reason}; if it is broken, remove it: borrowed sysctls then stay as they are"
+    )]
+    Record {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing outside a namespace confirms that it is the topology's.
+    #[error(
+        "namespace {name} says that it belongs to {topology}, but nothing outside of it does: \
+         remove it by hand (`ip netns delete {name}`) if it really does"
+    )]
+    Unwitnessed {
+        /// The namespace.
+        name: String,
+        /// The topology.
+        topology: TopologyName,
+    },
+    /// The operation is none that can be done.
+    #[error("netform can't do this: {0}; please report it")]
+    Impossible(&'static str),
+}
+
+impl From<nftables::Error> for Error {
+    fn from(error: nftables::Error) -> Error {
+        Error::Nftables(Box::new(error))
+    }
+}
+
+/// Why a plan was not carried out to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// The operation that failed, by its place in the plan. None: what comes before or after all of
+    /// them failed.
+    pub operation: Option<usize>,
+    /// Why.
+    pub error: Error,
+    /// How many operations of the plan were done before. Operations that don't depend on the one that
+    /// failed may be among them, whatever their place.
+    pub done: usize,
+}
+
+impl Error {
+    /// An error of the system about a file.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<std::io::Error>,
+    ) -> Error {
+        Error::Io {
+            action,
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+
+    /// An error of the system about no file.
+    pub(crate) fn call(action: &'static str, source: impl Into<std::io::Error>) -> Error {
+        Error::Call {
+            action,
+            source: source.into(),
+        }
+    }
+
+    /// The kernel's refusal of a change. That something exists already, or doesn't, means that it is
+    /// not what was observed.
+    pub(super) fn refused(errno: i32, text: Option<String>) -> Error {
+        match errno {
+            libc::EEXIST | libc::ENOENT | libc::ENODEV | libc::ESRCH => {
+                Error::Stale { errno, text }
+            }
+            _ => Error::Refused { errno, text },
+        }
+    }
+}
+
+/// The name of an error number, as `man 3 errno` has it, or the number where networks don't give it.
+pub(super) fn errno_name(errno: i32) -> String {
+    let name = match errno {
+        libc::EPERM => "EPERM (operation not permitted)",
+        libc::ENOENT => "ENOENT (no such thing)",
+        libc::ESRCH => "ESRCH (no such thing)",
+        libc::EIO => "EIO (input or output failed)",
+        libc::ENXIO => "ENXIO (no such device)",
+        libc::E2BIG => "E2BIG (too big)",
+        libc::EAGAIN => "EAGAIN (try again)",
+        libc::ENOMEM => "ENOMEM (out of memory)",
+        libc::EACCES => "EACCES (permission denied)",
+        libc::EBUSY => "EBUSY (in use)",
+        libc::EEXIST => "EEXIST (exists already)",
+        libc::ENODEV => "ENODEV (no such device)",
+        libc::EINVAL => "EINVAL (invalid argument)",
+        libc::ENFILE => "ENFILE (too many files open on this machine)",
+        libc::EMFILE => "EMFILE (too many files open)",
+        libc::ENOSPC => "ENOSPC (no space left, or a limit is reached)",
+        libc::ERANGE => "ERANGE (out of range)",
+        libc::EOPNOTSUPP => "EOPNOTSUPP (the kernel can't do it)",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT (the kernel lacks the address family)",
+        libc::EADDRINUSE => "EADDRINUSE (address in use)",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL (no such address)",
+        libc::ENETDOWN => "ENETDOWN (the link is down)",
+        libc::ENETUNREACH => "ENETUNREACH (the next hop is not reachable)",
+        libc::EHOSTUNREACH => "EHOSTUNREACH (the next hop is not reachable)",
+        libc::ENOBUFS => "ENOBUFS (out of buffers)",
+        libc::ENOTCONN => "ENOTCONN (not connected)",
+        libc::ELOOP => "ELOOP (a loop)",
+        libc::EMSGSIZE => "EMSGSIZE (too long)",
+        libc::EPROTONOSUPPORT => "EPROTONOSUPPORT (the kernel lacks the protocol)",
+        _ => return format!("error {errno}"),
+    };
+    name.to_owned()
+}

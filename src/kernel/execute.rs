@@ -1,0 +1,369 @@
+//! Doing what a plan says.
+//!
+//! The work goes in rounds. A round takes all operations of one sort that are ready, because what they
+//! come after is done, and does them together: namespaces on several threads, requests many a datagram.
+
+use std::collections::BTreeMap;
+
+use super::error::{Error, Failure};
+use super::journal::Journal;
+use super::writer::{Writer, peer_of};
+use super::{Kernel, births, deaths, file, namespace, sysctl, tables};
+use crate::plan::{Action, Operation, Plan};
+use crate::resource::file::FileKind;
+use crate::resource::name::NamespaceName;
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Id, Key, Ns, Resource};
+
+/// What an operation is done with, in the order in which rounds prefer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    /// Nothing: another operation does it too.
+    Nothing,
+    /// Making a namespace.
+    Birth,
+    /// Files in `/etc/netns`.
+    File,
+    /// nftables.
+    Table,
+    /// Netlink, through the socket of a namespace.
+    Netlink,
+    /// Files below `/proc/sys`.
+    Sysctl,
+    /// Removing a namespace.
+    Death,
+}
+
+/// What an operation that failed leaves.
+pub(super) struct Failed {
+    /// Its place; none if it was not one that failed.
+    pub(super) place: Option<usize>,
+    pub(super) error: Error,
+}
+
+impl Failed {
+    /// The failure of the operation at a place.
+    pub(super) fn at(place: usize) -> impl FnOnce(Error) -> Failed {
+        move |error| Failed {
+            place: Some(place),
+            error,
+        }
+    }
+}
+
+pub(super) fn execute(kernel: &mut Kernel, plan: &Plan) -> Result<(), Failure> {
+    let mut run = Run::new(plan);
+    let result = run.all(kernel);
+    result.map_err(|Failed { place, error }| Failure {
+        operation: place,
+        error,
+        done: run.done.iter().filter(|done| **done).count(),
+    })
+}
+
+/// A plan on its way.
+struct Run<'p> {
+    plan: &'p Plan,
+    sorts: Vec<Sort>,
+    done: Vec<bool>,
+    /// The place of the operation that does this one too.
+    with: Vec<Option<usize>>,
+    /// The links that are not made or changed yet, by the namespaces they or their peers are in. A
+    /// route waits for them, because it needs a link that is up at both ends.
+    pending: BTreeMap<&'p Ns, usize>,
+}
+
+impl<'p> Run<'p> {
+    fn new(plan: &'p Plan) -> Run<'p> {
+        let operations = &plan.operations;
+        let mut last: BTreeMap<&Id, Vec<usize>> = BTreeMap::new();
+        for (place, operation) in operations.iter().enumerate() {
+            last.entry(&operation.id).or_default().push(place);
+        }
+        let with = operations
+            .iter()
+            .map(|operation| {
+                let removes = is_removal(operation);
+                let places = last.get(operation.with.as_ref()?)?;
+                places
+                    .iter()
+                    .copied()
+                    .find(|place| is_removal(&operations[*place]) == removes)
+            })
+            .collect();
+        let mut run = Run {
+            plan,
+            sorts: operations.iter().map(sort).collect(),
+            done: vec![false; operations.len()],
+            with,
+            pending: BTreeMap::new(),
+        };
+        for operation in operations {
+            for ns in touched(operation) {
+                *run.pending.entry(ns).or_default() += 1;
+            }
+        }
+        run
+    }
+
+    fn all(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
+        let journal = Journal::open(kernel, self.plan)?;
+        let result = self.rounds(kernel);
+        // Also after a failure: what was given back isn't on loan anymore.
+        let closed = journal.close(self.plan, &self.done);
+        result.and(closed)
+    }
+
+    fn rounds(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
+        let mut writer = Writer::new(self.plan);
+        while let Some(sort) = self.next_sort() {
+            let round = self.round(sort);
+            self.play(kernel, &mut writer, sort, &round)?;
+        }
+        if self.done.iter().all(|done| *done) {
+            writer.settle(kernel)
+        } else {
+            Err(Failed {
+                place: self.done.iter().position(|done| !done),
+                error: Error::Impossible("operations wait for each other"),
+            })
+        }
+    }
+
+    /// The sort of the first operation that is ready.
+    fn next_sort(&self) -> Option<Sort> {
+        (0..self.done.len())
+            .find(|place| self.is_ready(*place, &[]))
+            .map(|place| self.sorts[place])
+    }
+
+    /// All operations of a sort that are ready, or will be once others of the round are done. Only what
+    /// goes through the same socket is sure to be done in its order.
+    fn round(&self, sort: Sort) -> Vec<usize> {
+        let mut round = vec![false; self.done.len()];
+        for place in 0..self.done.len() {
+            round[place] = self.sorts[place] == sort && self.is_ready(place, &round);
+        }
+        (0..round.len()).filter(|place| round[*place]).collect()
+    }
+
+    fn is_ready(&self, place: usize, round: &[bool]) -> bool {
+        if self.done[place] {
+            return false;
+        }
+        let operation = &self.plan.operations[place];
+        let mut before = operation.after.iter().chain(&self.with[place]);
+        let in_order = |other: &usize| {
+            self.done[*other]
+                || round.get(*other) == Some(&true)
+                    && self.plan.operations[*other].id.ns == operation.id.ns
+                    && matches!(
+                        self.sorts[place],
+                        Sort::Netlink | Sort::Sysctl | Sort::Table
+                    )
+        };
+        before.all(in_order) && !self.waits_for_links(operation)
+    }
+
+    fn waits_for_links(&self, operation: &Operation) -> bool {
+        matches!(operation.id.key, Key::Route(_))
+            && !is_removal(operation)
+            && self.pending.get(&operation.id.ns).is_some_and(|n| *n > 0)
+    }
+
+    fn finish(&mut self, place: usize) {
+        if !std::mem::replace(&mut self.done[place], true) {
+            for ns in touched(&self.plan.operations[place]) {
+                if let Some(n) = self.pending.get_mut(ns) {
+                    *n -= 1;
+                }
+            }
+        }
+    }
+
+    fn play(
+        &mut self,
+        kernel: &mut Kernel,
+        writer: &mut Writer<'p>,
+        sort: Sort,
+        round: &[usize],
+    ) -> Result<(), Failed> {
+        let plan = self.plan;
+        let mut finished = Vec::new();
+        let result = match sort {
+            Sort::Nothing => {
+                finished.extend_from_slice(round);
+                Ok(())
+            }
+            Sort::Birth => {
+                let extra = |place: usize| self.settings_of_birth(place);
+                let jobs = round.iter().map(|place| (*place, extra(*place))).collect();
+                births::births(kernel, plan, jobs, &mut finished)
+            }
+            Sort::File => one_by_one(round, &mut finished, |place| self.file(place)),
+            Sort::Table => self.inside(kernel, round, &mut finished, |operation| {
+                tables::change(&operation.action)
+            }),
+            Sort::Netlink => writer.write(kernel, round, &mut finished),
+            Sort::Sysctl => self.inside(kernel, round, &mut finished, setting),
+            Sort::Death => deaths::deaths(kernel, plan, round, &mut finished),
+        };
+        for place in finished {
+            self.finish(place);
+        }
+        result
+    }
+
+    /// The settings of a whole new namespace that need nothing but it: they are written while it is
+    /// made, from the thread that is in it already.
+    fn settings_of_birth(&self, birth: usize) -> Vec<usize> {
+        let ns = &self.plan.operations[birth].id.ns;
+        (birth + 1..self.done.len())
+            .take_while(|place| self.plan.operations[*place].id.ns == *ns)
+            .filter(|place| {
+                let operation = &self.plan.operations[*place];
+                matches!(operation.id.key, Key::Sysctl(SysctlKey::Global(_)))
+                    && matches!(operation.action, Action::Create(_))
+                    && operation
+                        .after
+                        .iter()
+                        .all(|other| *other == birth || self.done[*other])
+            })
+            .collect()
+    }
+
+    fn file(&self, place: usize) -> Result<(), Error> {
+        let topology = &self.plan.topology;
+        let operation = &self.plan.operations[place];
+        let (ns, kind) = file_of(&operation.id)?;
+        match &operation.action {
+            Action::Create(Resource::File(new)) => file::create(ns, kind, topology, &new.content),
+            Action::Update {
+                after: Resource::File(new),
+                ..
+            } => file::update(ns, kind, topology, &new.content),
+            Action::Remove(_) => file::remove(ns, kind),
+            _ => Err(Error::Impossible("a file is something else")),
+        }
+    }
+
+    /// Does operations from inside of their namespaces, several of these at once.
+    fn inside(
+        &self,
+        kernel: &Kernel,
+        round: &[usize],
+        finished: &mut Vec<usize>,
+        work: impl Fn(&Operation) -> Result<(), Error> + Sync,
+    ) -> Result<(), Failed> {
+        let mut by_ns: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for place in round {
+            let ns = &self.plan.operations[*place].id.ns;
+            by_ns.entry(ns).or_default().push(*place);
+        }
+        let host = &kernel.host;
+        let visit = |(ns, places): (&Ns, Vec<usize>)| -> Vec<(usize, Result<(), Error>)> {
+            let entered = super::space::door_of(host, ns).and_then(namespace::enter);
+            if let Err(error) = entered {
+                return vec![(places[0], Err(error))];
+            }
+            let mut results = Vec::with_capacity(places.len());
+            for place in places {
+                let result = work(&self.plan.operations[place]);
+                let failed = result.is_err();
+                results.push((place, result));
+                if failed {
+                    break;
+                }
+            }
+            results
+        };
+        let results = namespace::spread(by_ns.into_iter().collect(), visit);
+        let mut all = Ok(());
+        for (place, result) in results.into_iter().flatten() {
+            match result {
+                Ok(()) => finished.push(place),
+                Err(error) => all = all.and(Err(Failed::at(place)(error))),
+            }
+        }
+        all
+    }
+}
+
+/// Writes one setting, from a thread in its namespace.
+pub(super) fn setting(operation: &Operation) -> Result<(), Error> {
+    let Key::Sysctl(key) = &operation.id.key else {
+        return Err(Error::Impossible("a sysctl is something else"));
+    };
+    let value = match &operation.action {
+        Action::Create(Resource::Sysctl(new))
+        | Action::Update {
+            after: Resource::Sysctl(new),
+            ..
+        } => &new.value,
+        Action::Borrow { before, after, .. } | Action::GiveBack { before, after, .. } => {
+            if before == after {
+                return Ok(());
+            }
+            &after.value
+        }
+        // There is no removing a sysctl: it is forgotten.
+        Action::Remove(_) => return Ok(()),
+        _ => return Err(Error::Impossible("a sysctl is something else")),
+    };
+    sysctl::write(&key.path(), value)
+}
+
+/// Does operations one after the other until one fails.
+fn one_by_one(
+    round: &[usize],
+    finished: &mut Vec<usize>,
+    mut work: impl FnMut(usize) -> Result<(), Error>,
+) -> Result<(), Failed> {
+    for place in round {
+        work(*place).map_err(Failed::at(*place))?;
+        finished.push(*place);
+    }
+    Ok(())
+}
+
+fn file_of(id: &Id) -> Result<(&NamespaceName, FileKind), Error> {
+    match (&id.ns, &id.key) {
+        (Ns::Named(name), Key::File(kind)) => Ok((name, *kind)),
+        _ => Err(Error::Impossible("the host has no files in /etc/netns")),
+    }
+}
+
+fn is_removal(operation: &Operation) -> bool {
+    matches!(operation.action, Action::Remove(_))
+}
+
+fn sort(operation: &Operation) -> Sort {
+    if is_removal(operation) && operation.with.is_some() {
+        return Sort::Nothing;
+    }
+    match &operation.id.key {
+        Key::Namespace if is_removal(operation) => Sort::Death,
+        Key::Namespace => Sort::Birth,
+        Key::File(_) => Sort::File,
+        Key::Table => Sort::Table,
+        Key::Sysctl(_) => Sort::Sysctl,
+        Key::Link(_) | Key::Address(_) | Key::Route(_) => Sort::Netlink,
+    }
+}
+
+/// The namespaces whose routes wait for an operation: that of a link that is made or changed, and that
+/// of its peer.
+fn touched(operation: &Operation) -> Vec<&Ns> {
+    let (Action::Create(Resource::Link(link))
+    | Action::Update {
+        after: Resource::Link(link),
+        ..
+    }) = &operation.action
+    else {
+        return Vec::new();
+    };
+    let peer = peer_of(link).map(|peer| &peer.ns);
+    std::iter::once(&operation.id.ns)
+        .chain(peer.filter(|ns| **ns != operation.id.ns))
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! Keeping the record of a topology while a plan is carried out.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::execute::Failed;
+use super::record::{self, Borrowed, Record};
+use super::{Error, Kernel, file};
+use crate::plan::{Action, Plan};
+use crate::resource::name::LinkName;
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Family, Id, Key, Ns, Resource};
+
+/// The record of the plan's topology. It says what the plan makes before that is made, all at once:
+/// what is in it and never came to be does no harm.
+pub(super) struct Journal {
+    /// What it said before.
+    before: Record,
+    record: Record,
+}
+
+impl Journal {
+    /// Writes down what the plan is about to make and to borrow.
+    pub(super) fn open(kernel: &mut Kernel, plan: &Plan) -> Result<Journal, Failed> {
+        let fail = |error| Failed { place: None, error };
+        let before = Record::read(&plan.topology).map_err(fail)?;
+        let mut record = before.clone();
+        // What a crash left in it, or somebody else removed.
+        if let Some((topology, gone)) = kernel.gone.take()
+            && topology == plan.topology
+        {
+            record.claims.retain(|id| !gone.contains(id));
+            record
+                .namespaces
+                .retain(|name| !gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+        }
+        let makes = made(plan);
+        for (place, operation) in plan.operations.iter().enumerate() {
+            let id = &operation.id;
+            match (&operation.action, &id.key, &id.ns) {
+                (Action::Create(_), Key::Namespace, Ns::Named(name)) => {
+                    record.namespaces.insert(name.clone());
+                }
+                (Action::Create(_), Key::File(_), Ns::Named(name)) => {
+                    record.directories.extend(file::missing_directories(name));
+                }
+                (Action::Create(resource), _, _)
+                    if !found_without_record(kernel, plan, &makes, id, resource) =>
+                {
+                    record.claims.insert(id.clone());
+                }
+                (Action::Borrow { original, .. }, Key::Sysctl(key), _)
+                    if record.loan(id).is_none() =>
+                {
+                    let links = already_on(kernel, id, key).map_err(Failed::at(place))?;
+                    record.loans.push(Borrowed {
+                        id: id.clone(),
+                        original: original.clone(),
+                        links,
+                    });
+                }
+                _ => {}
+            }
+        }
+        if record != before {
+            record.write().map_err(fail)?;
+        }
+        Ok(Journal { before, record })
+    }
+
+    /// Strikes out what is gone, and removes the record if nothing is left.
+    pub(super) fn close(self, plan: &Plan, done: &[bool]) -> Result<(), Failed> {
+        self.strike(plan, done)
+            .map_err(|error| Failed { place: None, error })
+    }
+
+    fn strike(self, plan: &Plan, done: &[bool]) -> Result<(), Error> {
+        let mut record = self.record;
+        let old = record.clone();
+        let makes = made(plan);
+        for (operation, done) in plan.operations.iter().zip(done) {
+            let id = &operation.id;
+            match (&operation.action, &id.key, &id.ns) {
+                // What never came to be must not be taken for ours once somebody else makes it.
+                (Action::Create(_), Key::Namespace, Ns::Named(name))
+                    if !done && !self.before.namespaces.contains(name) =>
+                {
+                    record.namespaces.remove(name);
+                }
+                (Action::Create(_), Key::Table, _) if !done && !self.before.claims.contains(id) => {
+                    record.claims.remove(id);
+                }
+                (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
+                    record.loans.retain(|loan| loan.id != *id);
+                }
+                _ if !done => {}
+                // One that is made anew is there.
+                (Action::Remove(_), ..) if makes.contains(id) => {}
+                (Action::Remove(_), Key::Namespace, Ns::Named(name)) => {
+                    record.namespaces.remove(name);
+                    record.claims.retain(|claim| claim.ns != id.ns);
+                }
+                (Action::Remove(_), Key::Address(_) | Key::Route(_) | Key::Table, _) => {
+                    record.claims.remove(id);
+                }
+                (Action::GiveBack { .. }, ..) => record.loans.retain(|loan| loan.id != *id),
+                _ => {}
+            }
+        }
+        let mut left = BTreeSet::new();
+        // The deepest first.
+        for path in record.directories.iter().rev() {
+            if !file::remove_directory(path)? {
+                left.insert(path.clone());
+            }
+        }
+        record.directories = left;
+        hand_over(&mut record)?;
+        if record != old {
+            record.write()?;
+        }
+        Ok(())
+    }
+}
+
+/// Directories that outlive the topology that made them go over to another that uses them, so that the
+/// last to leave removes them.
+fn hand_over(record: &mut Record) -> Result<(), Error> {
+    let directories = std::mem::take(&mut record.directories);
+    if directories.is_empty() || !record.is_empty() {
+        record.directories = directories;
+        return Ok(());
+    }
+    let heir = record::all()?
+        .into_iter()
+        .find(|other| other.topology != record.topology && !other.namespaces.is_empty());
+    if let Some(mut heir) = heir {
+        heir.directories.extend(directories);
+        heir.write()?;
+    }
+    Ok(())
+}
+
+/// What a plan makes.
+fn made(plan: &Plan) -> HashSet<&Id> {
+    let operations = plan.operations.iter();
+    operations
+        .filter(|operation| matches!(operation.action, Action::Create(_)))
+        .map(|operation| &operation.id)
+        .collect()
+}
+
+/// Whether something is found, and says whose it is, without the record: an address or a route by its
+/// link or its namespace.
+fn found_without_record(
+    kernel: &Kernel,
+    plan: &Plan,
+    makes: &HashSet<&Id>,
+    id: &Id,
+    resource: &Resource,
+) -> bool {
+    let ns = &id.ns;
+    let ours = |link: &LinkName| {
+        makes.contains(&Id::link(ns.clone(), link.clone()))
+            || kernel
+                .spaces
+                .get(ns)
+                .and_then(|space| space.links.get(link))
+                .is_some_and(|known| known.owner.as_ref() == Some(&plan.topology) || known.untagged)
+    };
+    let ns_is_ours = *ns != Ns::Host
+        && (makes.contains(&Id::namespace(ns.clone()))
+            || kernel
+                .spaces
+                .get(ns)
+                .is_some_and(|space| space.owner.as_ref() == Some(&plan.topology)));
+    match (&id.key, resource) {
+        (Key::Address(key), _) => ours(&key.link) || ns_is_ours && key.link.as_str() == "lo",
+        (Key::Route(_), Resource::Route(route)) => {
+            ns_is_ours
+                || route
+                    .hops()
+                    .iter()
+                    .filter_map(|hop| hop.dev.as_ref())
+                    .any(ours)
+        }
+        (Key::Table, _) => false,
+        _ => true,
+    }
+}
+
+/// The links that have forwarding on before the switch of the whole host is thrown. Of a switch that
+/// another topology has thrown already: those that it wrote down.
+fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<LinkName>, Error> {
+    let Some(family) = key.switch() else {
+        return Ok(BTreeSet::new());
+    };
+    for record in record::all()? {
+        if let Some(loan) = record.loan(id) {
+            return Ok(loan.links.clone());
+        }
+    }
+    let place = usize::from(family == Family::Ipv6);
+    let links = &kernel.space(&id.ns)?.links;
+    Ok(links
+        .iter()
+        .filter(|(_, known)| known.forwarding[place])
+        .map(|(name, _)| name.clone())
+        .collect())
+}

@@ -1,0 +1,96 @@
+//! One netform at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::record;
+
+/// How often to look whether it is done.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The right to change the network, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Waits for it, for as long as `patience`.
+    pub(super) fn take(patience: Duration) -> Result<Lock, Error> {
+        let path = path();
+        let directory = Path::new(record::DIRECTORY);
+        let deadline = Instant::now() + patience;
+        loop {
+            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path);
+            let mut file = match file {
+                Ok(file) => file,
+                // The last holder has just removed the directory.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(Error::io("open", path, e)),
+            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // The last holder may have removed the file while it was being opened.
+                Ok(()) if !is_at(&file, &path) => {}
+                Ok(()) => {
+                    sign(&mut file).map_err(|e| Error::io("write", path, e))?;
+                    return Ok(Lock { file });
+                }
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
+                Err(Errno::WOULDBLOCK) => {
+                    let mut holder = String::new();
+                    let _ = file.read_to_string(&mut holder);
+                    let holder = match holder.trim() {
+                        "" => "its number is unknown".to_owned(),
+                        pid => format!("pid {pid}"),
+                    };
+                    return Err(Error::Locked { holder });
+                }
+                Err(e) => return Err(Error::io("lock", path, e)),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What nobody needs anymore goes, so that the last destroy leaves /run as it was. Who waits for
+        // the file that is removed here sees that it is, and makes a new one.
+        if record::names().is_ok_and(|names| names.is_empty()) {
+            let _ = fs::remove_file(path());
+            let _ = fs::remove_dir(record::DIRECTORY);
+        }
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn path() -> PathBuf {
+    Path::new(record::DIRECTORY).join("lock")
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Writes who we are into the file.
+fn sign(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

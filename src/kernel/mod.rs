@@ -1,0 +1,150 @@
+//! The kernel: the only room that reads it and changes it.
+//!
+//! [`Kernel::observe`] reads what a topology concerns into a [`State`], and [`Kernel::execute`] does what
+//! a [`Plan`] says. Nothing here decides anything. What belongs to whom stands in the kernel itself, and
+//! in `/run/netform` what it can't say.
+//!
+//! Each namespace has a socket of its own, which is opened inside of it and used from outside; requests
+//! go out many a datagram. Numbers of links never leave this room.
+
+mod assemble;
+mod births;
+mod codec;
+mod deaths;
+mod encode;
+mod error;
+mod execute;
+mod facts;
+mod file;
+mod journal;
+mod lock;
+pub mod namespace;
+pub mod nftables;
+mod observe;
+mod outbox;
+mod peers;
+mod read;
+mod record;
+mod socket;
+mod space;
+mod sysctl;
+mod tables;
+mod tag;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::CapabilitySet;
+
+pub use self::error::{Error, Failure};
+pub use self::lock::Lock;
+
+use self::space::Space;
+use crate::plan::Plan;
+use crate::resource::name::TopologyName;
+use crate::resource::{Id, Ns};
+use crate::state::{Facts, State};
+
+/// Descriptors that are kept free for everything but the sockets of namespaces.
+const SPARE: u64 = 128;
+
+/// How long to wait for another netform.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kernel of this machine, seen from the network namespace that it was opened in, the host.
+pub struct Kernel {
+    host: OwnedFd,
+    /// How many sockets may be kept open.
+    room: usize,
+    spaces: BTreeMap<Ns, Space>,
+    /// What the record of a topology names and the last observation did not find.
+    gone: Option<(TopologyName, BTreeSet<Id>)>,
+}
+
+impl Kernel {
+    /// Opens it for reading and changing. The limit of open files of this process is raised as far as
+    /// it may go, because each namespace takes a socket.
+    ///
+    /// Fails with [`Error::Privilege`] without `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+    pub fn open() -> Result<Kernel, Error> {
+        let held = rustix::thread::capabilities(None)
+            .map_err(|e| Error::call("read the capabilities of this process", e))?
+            .effective;
+        for (set, capability) in [
+            (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+            (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+        ] {
+            if !held.contains(set) {
+                return Err(Error::Privilege { capability });
+            }
+        }
+        Ok(Kernel {
+            host: namespace::open_own()?,
+            room: raise_limit(),
+            spaces: BTreeMap::new(),
+            gone: None,
+        })
+    }
+
+    /// Takes the right to change the network, of which there is one on this machine. Waits up to 10
+    /// seconds for another netform to end.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        self.lock_within(PATIENCE)
+    }
+
+    /// The same, waiting for as long as `patience`.
+    pub fn lock_within(&self, patience: Duration) -> Result<Lock, Error> {
+        Lock::take(patience)
+    }
+
+    /// What lowering must know of the host.
+    pub fn facts(&mut self) -> Result<Facts, Error> {
+        facts::facts(self)
+    }
+
+    /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the
+    /// topology made before. Namespaces that don't exist are absent.
+    pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
+        observe::observe(self, topology, desired)
+    }
+
+    /// Does what a plan says, and keeps the record; also a plan without operations has it forget what
+    /// is gone. Operations that don't depend on each other may be done in another order
+    /// than the plan's, many at once. The plan must come from what [`Kernel::observe`] read last.
+    pub fn execute(&mut self, plan: &Plan) -> Result<(), Failure> {
+        execute::execute(self, plan)
+    }
+
+    /// The topologies that have something on this machine, as `/run/netform` knows them.
+    pub fn topologies() -> Result<BTreeSet<TopologyName>, Error> {
+        record::names()
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and says how many sockets that leaves room for.
+fn raise_limit() -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // If it fails, the old limit holds, and fewer sockets are kept.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(now.saturating_sub(SPARE)).unwrap_or(usize::MAX)
+}
+
+/// Whether the running kernel is older than a release of Linux.
+fn older_than(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
+}

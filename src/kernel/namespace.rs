@@ -1,0 +1,281 @@
+//! Network namespaces: the only place that enters, makes or removes one.
+//!
+//! A namespace is a property of a thread, so whatever enters one does it on a thread that ends
+//! afterwards. As with `ip netns`, a namespace's name is a file in `/run/netns` that it is mounted over.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use super::error::Error;
+use super::sysctl;
+use crate::resource::name::NamespaceName;
+
+/// Where namespaces have their names (`man 8 ip-netns`).
+pub const DIRECTORY: &str = "/run/netns";
+
+/// The namespace of the thread that opens it.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// What namespaces lie on (`NSFS_MAGIC` of `linux/magic.h`).
+const NSFS: u64 = 0x6e73_6673;
+
+/// The file of a namespace.
+pub fn path(name: &NamespaceName) -> PathBuf {
+    Path::new(DIRECTORY).join(name.as_str())
+}
+
+/// Opens a namespace by its name. None: it doesn't exist. A file that no namespace is mounted over,
+/// which a crash leaves behind, is none.
+pub fn open(name: &NamespaceName) -> Result<Option<OwnedFd>, Error> {
+    let path = path(name);
+    let file = match File::open(&path) {
+        Ok(file) => OwnedFd::from(file),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let stat = rustix::fs::fstatfs(&file).map_err(|e| Error::io("look at", path, e))?;
+    let is_one = u64::try_from(stat.f_type).is_ok_and(|kind| kind == NSFS);
+    Ok(is_one.then_some(file))
+}
+
+/// The names in `/run/netns`, also of files that no namespace is mounted over.
+pub(super) fn names() -> Result<Vec<NamespaceName>, Error> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", DIRECTORY, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", DIRECTORY, e))?;
+        // A name that we don't take is none of ours.
+        let name = entry.file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|name| NamespaceName::try_from(name).ok()),
+        );
+    }
+    Ok(names)
+}
+
+/// Opens the namespace of this thread.
+pub fn open_own() -> Result<OwnedFd, Error> {
+    let file = File::open(OWN).map_err(|e| Error::io("open", OWN, e))?;
+    Ok(file.into())
+}
+
+/// Moves this thread into a namespace. Only for threads that end afterwards.
+pub fn enter(ns: impl AsFd) -> Result<(), Error> {
+    move_into_link_name_space(ns.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|e| Error::call("enter a network namespace", e))
+}
+
+/// Does `work` inside of a namespace, on a thread of its own.
+pub fn inside<T: Send>(
+    ns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let run = move || {
+        enter(ns)?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| {
+        std::panic::resume_unwind(panic);
+    })
+}
+
+/// Does `work` for each item, on as many threads as there are processors. The threads end afterwards, so
+/// `work` may enter namespaces. What comes back is in the order of the items.
+pub(super) fn spread<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(threads).max(1);
+    let mut items = items.into_iter();
+    thread::scope(|scope| {
+        let work = &work;
+        let mut running = Vec::new();
+        while items.len() > 0 {
+            let share: Vec<I> = items.by_ref().take(share).collect();
+            running.push(scope.spawn(move || share.into_iter().map(work).collect::<Vec<O>>()));
+        }
+        running
+            .into_iter()
+            .flat_map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
+}
+
+/// Makes the directory of the names, and has mounts in it reach the other mount namespaces, as
+/// `ip netns` does (`create_netns_dir` of its `ipnetns.c`). It stays when the last name goes, as with `ip`.
+pub(super) fn prepare() -> Result<(), Error> {
+    fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
+    let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+    match mount_change(DIRECTORY, shared) {
+        Ok(()) => Ok(()),
+        // It is no mount point yet.
+        Err(Errno::INVAL) => mount_bind_recursive(DIRECTORY, DIRECTORY)
+            .and_then(|()| mount_change(DIRECTORY, shared))
+            .map_err(|e| Error::io("mount", DIRECTORY, e)),
+        Err(e) => Err(Error::io("share the mounts in", DIRECTORY, e)),
+    }
+}
+
+/// Makes a namespace, which this thread is in afterwards, has `furnish` fill it, and only then gives it
+/// its name. So a crash leaves nothing, or an empty file that the next one takes over.
+pub(super) fn make<T>(
+    name: &NamespaceName,
+    furnish: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let path = path(name);
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(&path)
+    {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            if open(name)?.is_some() {
+                return Err(Error::refused(libc::EEXIST, None));
+            }
+        }
+        Err(e) => return Err(Error::io("create", path, e)),
+    }
+    let made = fresh().and_then(|()| furnish()).and_then(|made| {
+        match rustix::mount::mount_bind(OWN, &path) {
+            Ok(()) => Ok(made),
+            Err(e) => Err(Error::io("mount a namespace on", &path, e)),
+        }
+    });
+    if made.is_err() {
+        // The error tells what matters; an empty file that stays is taken over the next time.
+        let _ = fs::remove_file(&path);
+    }
+    made
+}
+
+/// Moves this thread into a new namespace.
+fn fresh() -> Result<(), Error> {
+    // SAFETY: only the network namespace changes; descriptors stay shared among the threads.
+    #[expect(unsafe_code, reason = "unshare is unsafe for other flags than this")]
+    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
+    unshared.map_err(|e| Error::call("make a network namespace", e))
+}
+
+/// Takes a namespace's name away. It ends once nothing holds it anymore: no process, no descriptor.
+pub(super) fn remove(name: &NamespaceName) -> Result<(), Error> {
+    let path = path(name);
+    match rustix::mount::unmount(&path, UnmountFlags::DETACH) {
+        // EINVAL: nothing is mounted there.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(Errno::NOENT) => return Err(Error::refused(libc::ENOENT, None)),
+        Err(e) => return Err(Error::io("unmount", path, e)),
+    }
+    fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
+}
+
+/// The IPv4 settings of links that a new namespace copies from the machine's first one
+/// (`devinet_init_net` of `net/ipv4/devinet.c`), with the kernel's own values for `all`, `default` and
+/// `lo`.
+const DEFAULTS: [(&str, [&str; 3]); 32] = [
+    ("accept_local", ["0", "0", "0"]),
+    ("accept_redirects", ["1", "1", "1"]),
+    ("accept_source_route", ["0", "1", "1"]),
+    ("arp_accept", ["0", "0", "0"]),
+    ("arp_announce", ["0", "0", "0"]),
+    ("arp_evict_nocarrier", ["1", "1", "1"]),
+    ("arp_filter", ["0", "0", "0"]),
+    ("arp_ignore", ["0", "0", "0"]),
+    ("arp_notify", ["0", "0", "0"]),
+    ("bc_forwarding", ["0", "0", "0"]),
+    ("bootp_relay", ["0", "0", "0"]),
+    ("disable_policy", ["0", "0", "1"]),
+    ("disable_xfrm", ["0", "0", "1"]),
+    ("drop_gratuitous_arp", ["0", "0", "0"]),
+    ("drop_unicast_in_l2_multicast", ["0", "0", "0"]),
+    ("force_igmp_version", ["0", "0", "0"]),
+    ("forwarding", ["0", "0", "0"]),
+    ("igmpv2_unsolicited_report_interval", ["10000"; 3]),
+    ("igmpv3_unsolicited_report_interval", ["1000"; 3]),
+    ("ignore_routes_with_linkdown", ["0", "0", "0"]),
+    ("log_martians", ["0", "0", "0"]),
+    ("medium_id", ["0", "0", "0"]),
+    ("promote_secondaries", ["0", "0", "0"]),
+    ("proxy_arp", ["0", "0", "0"]),
+    ("proxy_arp_pvlan", ["0", "0", "0"]),
+    ("route_localnet", ["0", "0", "0"]),
+    ("rp_filter", ["0", "0", "0"]),
+    ("secure_redirects", ["1", "1", "1"]),
+    ("send_redirects", ["1", "1", "1"]),
+    ("shared_media", ["1", "1", "1"]),
+    ("src_valid_mark", ["0", "0", "0"]),
+    ("tag", ["0", "0", "0"]),
+];
+
+/// What to write into each new namespace to undo what the kernel copied into it.
+#[derive(Debug, Default)]
+pub(super) struct Inheritance {
+    undo: OnceLock<Vec<(String, &'static str)>>,
+}
+
+impl Inheritance {
+    /// Undoes it in the namespace of this thread, a new one. What was copied is looked up in the first
+    /// one, because all copy from the same.
+    pub(super) fn undo(&self) -> Result<(), Error> {
+        let read = |path: &str| sysctl::read(path).ok().flatten();
+        for (path, value) in self.undo.get_or_init(|| copied(read)) {
+            sysctl::write(path, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// What differs from the kernel's own values, as `read` gives the present ones.
+fn copied(read: impl Fn(&str) -> Option<String>) -> Vec<(String, &'static str)> {
+    let mut undo = Vec::new();
+    for (name, values) in DEFAULTS {
+        for (link, value) in ["all", "default", "lo"].into_iter().zip(values) {
+            let path = format!("net/ipv4/conf/{link}/{name}");
+            // What this kernel doesn't have it hasn't copied.
+            if read(&path).is_some_and(|now| now != value) {
+                undo.push((path, value));
+            }
+        }
+    }
+    undo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_copied_is_undone() {
+        let own = |path: &str| {
+            let (link, name) = path.strip_prefix("net/ipv4/conf/")?.split_once('/')?;
+            let (_, values) = DEFAULTS.iter().find(|(default, _)| *default == name)?;
+            let place = ["all", "default", "lo"].iter().position(|l| *l == link)?;
+            Some(values[place].to_owned())
+        };
+        assert_eq!(copied(own), []);
+        assert_eq!(copied(|_| None), []);
+        let filtered = |path: &str| match path {
+            "net/ipv4/conf/all/rp_filter" => Some("2".to_owned()),
+            "net/ipv4/conf/lo/disable_policy" => None,
+            _ => own(path),
+        };
+        let undo = [("net/ipv4/conf/all/rp_filter".to_owned(), "0")];
+        assert_eq!(copied(filtered), undo);
+    }
+}

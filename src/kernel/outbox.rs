@@ -1,0 +1,107 @@
+//! Requests of one namespace on their way, as many datagrams as they take.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::codec::Verdict;
+use super::encode;
+use super::error::Error;
+use super::socket::{DATAGRAM, Requests, Socket};
+
+/// How many links are asked for in one datagram: so many answers fit into the smallest buffer.
+const QUESTIONS: usize = 32;
+
+/// Requests of one namespace, in their order.
+#[derive(Default)]
+pub(super) struct Outbox {
+    letters: Vec<Letter>,
+}
+
+/// A datagram.
+#[derive(Default)]
+struct Letter {
+    requests: Requests,
+    /// The operation that each request is of.
+    places: Vec<usize>,
+    /// The namespaces that requests name.
+    namespaces: Vec<OwnedFd>,
+    questions: usize,
+}
+
+impl Outbox {
+    /// Appends a request of the operation at a place.
+    pub(super) fn put(&mut self, place: usize, write: impl FnOnce(&mut Requests)) {
+        let letter = self.letter();
+        write(&mut letter.requests);
+        letter.places.resize(letter.requests.len(), place);
+    }
+
+    /// Keeps a descriptor open until the next request is sent.
+    pub(super) fn enclose(&mut self, ns: OwnedFd) -> RawFd {
+        let fd = ns.as_raw_fd();
+        self.letter().namespaces.push(ns);
+        fd
+    }
+
+    /// Appends a question for a link, which has the kernel look at its carrier.
+    pub(super) fn ask(&mut self, place: usize, index: u32) {
+        self.put(place, |requests| encode::get_link(requests, index));
+        self.letters
+            .last_mut()
+            .expect("the question is in it")
+            .questions += 1;
+    }
+
+    /// Appends the removal of links: in a group, because one removal takes the kernel as long as
+    /// hundreds together.
+    pub(super) fn delete(&mut self, links: &[(usize, u32)]) {
+        match links {
+            [] => {}
+            [(place, index)] => self.put(*place, |requests| encode::delete_link(requests, *index)),
+            [(first, _), ..] => {
+                // A number that no one else has: these links and no others are in the group.
+                let group = fastrand::u32(1 << 24..1 << 31);
+                for (place, index) in links {
+                    let change = encode::Change {
+                        group: Some(group),
+                        ..encode::Change::default()
+                    };
+                    self.put(*place, |requests| {
+                        encode::set_link(requests, *index, &change);
+                    });
+                }
+                self.put(*first, |requests| encode::delete_group(requests, group));
+            }
+        }
+    }
+
+    /// Sends all, until a datagram has a request that fails. The failures are by operation, without
+    /// those that do no harm.
+    pub(super) fn send(
+        self,
+        socket: &Socket,
+        harmless: impl Fn(usize, &Verdict) -> bool,
+    ) -> Result<Vec<(usize, Verdict)>, Error> {
+        for mut letter in self.letters {
+            let failed = socket.send(&mut letter.requests, |_, _| {})?;
+            let failed: Vec<_> = failed
+                .into_iter()
+                .map(|(request, verdict)| (letter.places[request], verdict))
+                .filter(|(place, verdict)| !harmless(*place, verdict))
+                .collect();
+            if !failed.is_empty() {
+                return Ok(failed);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The datagram that has room for one more request.
+    fn letter(&mut self) -> &mut Letter {
+        let full =
+            |letter: &Letter| letter.requests.bytes() > DATAGRAM || letter.questions >= QUESTIONS;
+        if self.letters.last().is_none_or(full) {
+            self.letters.push(Letter::default());
+        }
+        self.letters.last_mut().expect("there is one now")
+    }
+}

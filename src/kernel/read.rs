@@ -1,0 +1,406 @@
+//! Reading one namespace: its links, addresses and routes, as the kernel tells of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use libc::{AF_INET, AF_INET6, IFA_F_PERMANENT, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE};
+
+use super::codec::{
+    Message, attribute, attributes, i32_of, ip_of, next_hops, text_of, u16_of, u32_of,
+};
+use super::error::Error;
+use super::socket::{Requests, Socket};
+use crate::resource::Family;
+use crate::resource::link::MacAddress;
+use crate::resource::nftables::Table;
+use crate::resource::sysctl::SysctlKey;
+
+/// `RTEXT_FILTER_SKIP_STATS` of `linux/rtnetlink.h`: leave the counters out.
+pub(super) const SKIP_STATS: u32 = 1 << 3;
+
+/// `RTNH_F_ONLINK` of `linux/rtnetlink.h`.
+pub(super) const ONLINK: u32 = 4;
+
+/// Attributes of links (`linux/if_link.h`).
+pub(super) mod ifla {
+    pub(crate) const ADDRESS: u16 = 1;
+    pub(crate) const IFNAME: u16 = 3;
+    pub(crate) const MTU: u16 = 4;
+    pub(crate) const LINK: u16 = 5;
+    pub(crate) const MASTER: u16 = 10;
+    pub(crate) const LINKINFO: u16 = 18;
+    pub(crate) const IFALIAS: u16 = 20;
+    pub(crate) const AF_SPEC: u16 = 26;
+    pub(crate) const GROUP: u16 = 27;
+    pub(crate) const NET_NS_FD: u16 = 28;
+    pub(crate) const EXT_MASK: u16 = 29;
+    pub(crate) const NUM_TX_QUEUES: u16 = 31;
+    pub(crate) const NUM_RX_QUEUES: u16 = 32;
+    pub(crate) const LINK_NETNSID: u16 = 37;
+    pub(crate) const PROP_LIST: u16 = 52;
+    pub(crate) const ALT_IFNAME: u16 = 53;
+    pub(crate) const INFO_KIND: u16 = 1;
+    pub(crate) const INFO_DATA: u16 = 2;
+    pub(crate) const VETH_INFO_PEER: u16 = 1;
+    pub(crate) const INET_CONF: u16 = 1;
+    pub(crate) const INET6_CONF: u16 = 2;
+}
+
+/// Attributes of addresses (`linux/if_addr.h`).
+pub(super) mod ifa {
+    pub(crate) const ADDRESS: u16 = 1;
+    pub(crate) const LOCAL: u16 = 2;
+    pub(crate) const FLAGS: u16 = 8;
+    /// Since Linux 5.18.
+    pub(crate) const PROTO: u16 = 11;
+}
+
+/// Attributes of routes (`linux/rtnetlink.h`).
+pub(super) mod rta {
+    pub(crate) const DST: u16 = 1;
+    pub(crate) const OIF: u16 = 4;
+    pub(crate) const GATEWAY: u16 = 5;
+    pub(crate) const PRIORITY: u16 = 6;
+    pub(crate) const PREFSRC: u16 = 7;
+    pub(crate) const METRICS: u16 = 8;
+    pub(crate) const MULTIPATH: u16 = 9;
+    pub(crate) const TABLE: u16 = 15;
+    pub(crate) const VIA: u16 = 18;
+    pub(crate) const RTAX_MTU: u16 = 2;
+}
+
+/// Attributes of settings (`linux/netconf.h`).
+mod netconfa {
+    pub(crate) const IFINDEX: u16 = 1;
+    pub(crate) const FORWARDING: u16 = 2;
+    /// `NETCONFA_IFINDEX_ALL`: the settings of the whole namespace.
+    pub(crate) const ALL: i32 = -1;
+}
+
+/// `RTM_GETNETCONF` of `linux/rtnetlink.h`.
+const RTM_GETNETCONF: u16 = 82;
+
+/// Settings of a link that come with it: family, name, and the place in the kernel's array
+/// (`linux/ip.h` counted from 0, `linux/ipv6.h`). To read the file of one takes longer than all of this.
+const CONF: [(Family, &str, usize); 6] = [
+    (Family::Ipv4, "forwarding", 0),
+    (Family::Ipv4, "rp_filter", 7),
+    (Family::Ipv4, "route_localnet", 25),
+    (Family::Ipv6, "forwarding", 0),
+    (Family::Ipv6, "accept_ra", 3),
+    (Family::Ipv6, "force_forwarding", 59),
+];
+
+/// A link.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// `IFLA_INFO_KIND`, empty for a device.
+    pub(super) kind: String,
+    pub(super) flags: u32,
+    pub(super) mtu: u32,
+    pub(super) mac: Option<MacAddress>,
+    /// The index of the link that it is a port of.
+    pub(super) master: Option<u32>,
+    pub(super) group: u32,
+    pub(super) alias: String,
+    /// The index of the peer, in the namespace that `netnsid` says.
+    pub(super) peer: Option<u32>,
+    /// The peer's namespace, in the numbering of this one. None: this one.
+    pub(super) netnsid: Option<i32>,
+    pub(super) altnames: BTreeSet<String>,
+    /// What [`CONF`] lists; less in a kernel that lacks a family or a setting.
+    pub(super) conf: Vec<(Family, &'static str, i32)>,
+}
+
+/// An address.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) index: u32,
+    pub(super) ip: IpAddr,
+    pub(super) prefix: u8,
+    pub(super) peer: Option<IpAddr>,
+    /// `IFA_PROTO`; 0 from before Linux 5.18.
+    pub(super) protocol: u8,
+    /// Whether it stays until somebody removes it.
+    pub(super) permanent: bool,
+}
+
+/// A route.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) table: u32,
+    pub(super) to: IpNet,
+    pub(super) metric: u32,
+    pub(super) protocol: u8,
+    pub(super) kind: u8,
+    pub(super) hops: Vec<Hop>,
+    pub(super) src: Option<IpAddr>,
+    pub(super) mtu: Option<u32>,
+}
+
+/// A next hop.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hop {
+    pub(super) via: Option<IpAddr>,
+    pub(super) index: Option<u32>,
+    pub(super) onlink: bool,
+    pub(super) weight: u16,
+}
+
+/// What a namespace holds.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) links: Vec<Link>,
+    pub(super) addresses: Vec<Address>,
+    pub(super) routes: Vec<Route>,
+    /// The values that were asked for and don't come with the links.
+    pub(super) sysctls: BTreeMap<SysctlKey, String>,
+    /// The topology's nftables table, if it was asked for and exists.
+    pub(super) nftables: Option<Table>,
+}
+
+impl Link {
+    /// Whether it is `lo`.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0
+    }
+
+    /// Whether it is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.flags & libc::IFF_UP.cast_unsigned() != 0
+    }
+
+    /// The value of a setting that came with it.
+    pub(super) fn conf(&self, family: Family, name: &str) -> Option<i32> {
+        self.conf
+            .iter()
+            .find(|(f, n, _)| *f == family && *n == name)
+            .map(|(_, _, value)| *value)
+    }
+}
+
+/// Whether a setting is read along with the links, or asked for, so that its file needn't be read. The
+/// kernel finds the file of a setting the slower the more namespaces there are.
+pub(super) fn is_at_hand(key: &SysctlKey) -> bool {
+    match key {
+        SysctlKey::Conf { family, name, .. } => {
+            CONF.iter().any(|(f, n, _)| f == family && n == name)
+        }
+        SysctlKey::Global(_) => key.switch().is_some(),
+    }
+}
+
+/// Whether a namespace forwards, by family ([`SysctlKey::switch`]). None: the kernel lacks the family.
+pub(super) fn switches(socket: &Socket) -> Result<[Option<i32>; 2], Error> {
+    let mut requests = Requests::default();
+    for family in Family::BOTH {
+        let mut request = requests.request(RTM_GETNETCONF, 0);
+        request.fixed(&[number(family)]);
+        request.put(netconfa::IFINDEX, &netconfa::ALL.to_ne_bytes());
+    }
+    let mut switches = [None; 2];
+    // An error says that there is nothing of the kind.
+    socket.send(&mut requests, |place, message| {
+        let attributes = message.payload.get(4..).unwrap_or_default();
+        switches[place] = attribute(attributes, netconfa::FORWARDING).map(i32_of);
+    })?;
+    Ok(switches)
+}
+
+/// All links.
+pub(super) fn links(socket: &mut Socket) -> Result<Vec<Link>, Error> {
+    socket.dump(
+        RTM_GETLINK,
+        |request| {
+            request.fixed(&[0; 16]);
+            request.put_u32(ifla::EXT_MASK, SKIP_STATS);
+        },
+        |all: &mut Vec<Link>, message| all.extend(link(&message)),
+    )
+}
+
+/// All addresses of both families.
+pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, Error> {
+    socket.dump(
+        RTM_GETADDR,
+        |request| request.fixed(&[0; 8]),
+        |all: &mut Vec<Address>, message| all.extend(address(&message)),
+    )
+}
+
+/// The routes of both families in a table.
+pub(super) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<Route>, Error> {
+    socket.dump(
+        RTM_GETROUTE,
+        |request| {
+            request.fixed(&[0; 12]);
+            request.put_u32(rta::TABLE, table);
+        },
+        |all: &mut Vec<Route>, message| all.extend(route(&message)),
+    )
+}
+
+/// A link, from `struct ifinfomsg` and attributes.
+fn link(message: &Message<'_>) -> Option<Link> {
+    let fixed = message.payload.get(..16)?;
+    let mut link = Link {
+        index: u32_of(&fixed[4..8]),
+        flags: u32_of(&fixed[8..12]),
+        ..Link::default()
+    };
+    for (kind, value) in attributes(&message.payload[16..]) {
+        match kind {
+            ifla::IFNAME => link.name = text_of(value),
+            ifla::IFALIAS => link.alias = text_of(value),
+            ifla::MTU => link.mtu = u32_of(value),
+            ifla::GROUP => link.group = u32_of(value),
+            ifla::MASTER => link.master = Some(u32_of(value)),
+            ifla::LINK => link.peer = Some(u32_of(value)),
+            ifla::LINK_NETNSID => link.netnsid = Some(i32_of(value)),
+            ifla::ADDRESS => link.mac = value.try_into().ok().map(MacAddress),
+            ifla::LINKINFO => {
+                link.kind = attribute(value, ifla::INFO_KIND).map_or_else(String::new, text_of);
+            }
+            ifla::PROP_LIST => link.altnames.extend(
+                attributes(value)
+                    .filter(|(kind, _)| *kind == ifla::ALT_IFNAME)
+                    .map(|(_, name)| text_of(name)),
+            ),
+            ifla::AF_SPEC => conf(value, &mut link.conf),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// The settings of a link (`IFLA_AF_SPEC`): an array of numbers a family.
+fn conf(bytes: &[u8], all: &mut Vec<(Family, &'static str, i32)>) {
+    for (family, attribute_of_array) in [
+        (Family::Ipv4, ifla::INET_CONF),
+        (Family::Ipv6, ifla::INET6_CONF),
+    ] {
+        let array = attribute(bytes, u16::from(number(family)))
+            .and_then(|inside| attribute(inside, attribute_of_array))
+            .unwrap_or_default();
+        for (of, name, place) in CONF {
+            if of == family
+                && let Some(value) = array.get(place * 4..place * 4 + 4)
+            {
+                all.push((of, name, i32_of(value)));
+            }
+        }
+    }
+}
+
+/// The kernel's number of a family.
+pub(super) fn number(family: Family) -> u8 {
+    let number = match family {
+        Family::Ipv4 => AF_INET,
+        Family::Ipv6 => AF_INET6,
+    };
+    u8::try_from(number).expect("the numbers of families are small")
+}
+
+/// An address, from `struct ifaddrmsg` and attributes.
+fn address(message: &Message<'_>) -> Option<Address> {
+    let fixed = message.payload.get(..8)?;
+    let (mut local, mut other, mut protocol) = (None, None, 0);
+    let mut flags = u32::from(fixed[2]);
+    for (kind, value) in attributes(&message.payload[8..]) {
+        match kind {
+            ifa::LOCAL => local = ip_of(value),
+            ifa::ADDRESS => other = ip_of(value),
+            ifa::FLAGS => flags = u32_of(value),
+            ifa::PROTO => protocol = value.first().copied().unwrap_or_default(),
+            _ => {}
+        }
+    }
+    let ip = local.or(other)?;
+    Some(Address {
+        index: u32_of(&fixed[4..8]),
+        ip,
+        prefix: fixed[1],
+        peer: other.filter(|other| *other != ip),
+        protocol,
+        permanent: flags & IFA_F_PERMANENT != 0,
+    })
+}
+
+/// A route, from `struct rtmsg` and attributes. None: a kind of route that is not in a State.
+fn route(message: &Message<'_>) -> Option<Route> {
+    let fixed = message.payload.get(..12)?;
+    let family = i32::from(fixed[0]);
+    let (source_length, tos) = (fixed[2], fixed[3]);
+    if (family != AF_INET && family != AF_INET6) || source_length != 0 || tos != 0 {
+        return None;
+    }
+    let everywhere: IpAddr = if family == AF_INET {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    let mut to = everywhere;
+    let mut hop = Hop {
+        onlink: is_onlink(u32_of(&fixed[8..12])),
+        weight: 1,
+        ..Hop::default()
+    };
+    let mut hops = Vec::new();
+    let mut table = u32::from(fixed[4]);
+    let (mut metric, mut src, mut mtu) = (0, None, None);
+    for (kind, value) in attributes(&message.payload[12..]) {
+        match kind {
+            rta::DST => to = ip_of(value)?,
+            rta::TABLE => table = u32_of(value),
+            rta::PRIORITY => metric = u32_of(value),
+            rta::PREFSRC => src = ip_of(value),
+            rta::METRICS => mtu = attribute(value, rta::RTAX_MTU).map(u32_of),
+            rta::MULTIPATH => hops.extend(next_hops(value).map(|(fixed, inside)| {
+                let mut hop = Hop {
+                    onlink: is_onlink(u32::from(fixed[0])),
+                    weight: u16::from(fixed[1]) + 1,
+                    index: Some(u32_of(&fixed[2..6])),
+                    via: None,
+                };
+                for (kind, value) in attributes(inside) {
+                    gateway(kind, value, &mut hop);
+                }
+                hop
+            })),
+            rta::OIF => hop.index = Some(u32_of(value)),
+            _ => gateway(kind, value, &mut hop),
+        }
+    }
+    if hops.is_empty() {
+        hops.push(hop);
+    }
+    Some(Route {
+        table,
+        to: IpNet::new(to, fixed[1]).ok()?,
+        metric,
+        protocol: fixed[5],
+        kind: fixed[7],
+        hops,
+        src,
+        mtu,
+    })
+}
+
+/// Takes in a gateway, which `RTA_VIA` gives with its family when it isn't the route's.
+fn gateway(kind: u16, value: &[u8], hop: &mut Hop) {
+    match kind {
+        rta::GATEWAY => hop.via = ip_of(value),
+        rta::VIA if value.len() > 2 => {
+            let family = i32::from(u16_of(&value[..2]));
+            hop.via = ip_of(&value[2..]).filter(|_| family == AF_INET || family == AF_INET6);
+        }
+        _ => {}
+    }
+}
+
+fn is_onlink(flags: u32) -> bool {
+    flags & ONLINK != 0
+}

@@ -1,0 +1,225 @@
+//! What the kernel can't say of a topology: `/run/netform/TOPOLOGY.json`.
+//!
+//! It is written before the change that it describes, and may so name what never came to be, but never
+//! lacks what is there. It lies in `/run` because it shall live as long as the kernel's own state.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use crate::resource::Id;
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
+
+/// Where the records lie.
+pub(super) const DIRECTORY: &str = "/run/netform";
+
+/// The version of the format that this release reads and writes.
+const FORMAT: u32 = 1;
+
+/// What the kernel can't say of a topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    format_version: u32,
+    /// Whose it is.
+    pub(super) topology: TopologyName,
+    /// The namespaces it made, or was about to make.
+    pub(super) namespaces: BTreeSet<NamespaceName>,
+    /// The sysctls it has on loan.
+    pub(super) loans: Vec<Borrowed>,
+    /// Its addresses and routes on links that aren't its own; and its tables, which say themselves whose
+    /// they are, so that only the namespaces that have one are asked for it.
+    pub(super) claims: BTreeSet<Id>,
+    /// The directories it made for its files.
+    pub(super) directories: BTreeSet<PathBuf>,
+}
+
+/// A sysctl on loan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Borrowed {
+    /// Which.
+    pub(super) id: Id,
+    /// What is to be given back.
+    pub(super) original: String,
+    /// Of a switch that writes every link's value: the links that had it on before.
+    pub(super) links: BTreeSet<LinkName>,
+}
+
+/// Only the version, which is looked at before the rest.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+impl Record {
+    /// One that says nothing.
+    pub(super) fn new(topology: TopologyName) -> Record {
+        Record {
+            format_version: FORMAT,
+            topology,
+            namespaces: BTreeSet::new(),
+            loans: Vec::new(),
+            claims: BTreeSet::new(),
+            directories: BTreeSet::new(),
+        }
+    }
+
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+            && self.loans.is_empty()
+            && self.claims.is_empty()
+            && self.directories.is_empty()
+    }
+
+    /// Reads a topology's. One that doesn't exist says nothing.
+    pub(super) fn read(topology: &TopologyName) -> Result<Record, Error> {
+        let path = path(topology);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Record::new(topology.clone())),
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        parse(&text).map_err(|reason| Error::Record { path, reason })
+    }
+
+    /// Writes it, or removes it if it says nothing.
+    pub(super) fn write(&self) -> Result<(), Error> {
+        let path = path(&self.topology);
+        if self.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+                _ => Ok(()),
+            };
+        }
+        fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
+        let text = serde_json::to_string_pretty(self).expect("a record is plain data");
+        let draft = path.with_extension("json.new");
+        fs::write(&draft, text + "\n").map_err(|e| Error::io("write", &draft, e))?;
+        fs::rename(&draft, &path).map_err(|e| Error::io("write", path, e))
+    }
+
+    /// The loan of a sysctl.
+    pub(super) fn loan(&self, id: &Id) -> Option<&Borrowed> {
+        self.loans.iter().find(|loan| loan.id == *id)
+    }
+}
+
+fn parse(text: &str) -> Result<Record, String> {
+    let version: Version = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    if version.format_version != FORMAT {
+        return Err(format!(
+            "another release of netform wrote it, in format {} and not {FORMAT}",
+            version.format_version
+        ));
+    }
+    serde_json::from_str(text).map_err(|e| e.to_string())
+}
+
+fn path(topology: &TopologyName) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{topology}.json"))
+}
+
+/// The topologies that have a record.
+pub(super) fn names() -> Result<BTreeSet<TopologyName>, Error> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(e) => return Err(Error::io("read", DIRECTORY, e)),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", DIRECTORY, e))?;
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        names.extend(name.and_then(|name| TopologyName::try_from(name).ok()));
+    }
+    Ok(names)
+}
+
+/// All records.
+pub(super) fn all() -> Result<Vec<Record>, Error> {
+    names()?.iter().map(Record::read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::address::AddressKey;
+    use crate::resource::route::RouteKey;
+    use crate::resource::sysctl::SysctlKey;
+    use crate::resource::{Family, Key, Ns};
+
+    fn full() -> Record {
+        let topology = TopologyName::try_from("lab").expect("a name");
+        let link = LinkName::try_from("ens33").expect("a name");
+        let ip = "192.168.95.7".parse().expect("an address");
+        let host = |key| Id::new(Ns::Host, key);
+        Record {
+            namespaces: [NamespaceName::try_from("a").expect("a name")].into(),
+            loans: vec![Borrowed {
+                id: host(Key::Sysctl(SysctlKey::conf(
+                    Family::Ipv4,
+                    link.clone(),
+                    "forwarding",
+                ))),
+                original: "0".to_owned(),
+                links: [link.clone()].into(),
+            }],
+            claims: [
+                host(Key::Address(AddressKey { link, ip })),
+                host(Key::Route(RouteKey::main(
+                    "fd07::/64".parse().expect("a prefix"),
+                ))),
+            ]
+            .into(),
+            directories: [PathBuf::from("/etc/netns")].into(),
+            ..Record::new(topology)
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let record = full();
+        let text = serde_json::to_string(&record).expect("plain data");
+        assert_eq!(parse(&text), Ok(record));
+    }
+
+    #[test]
+    fn a_record_of_another_format_is_refused_before_the_rest_is_looked_at() {
+        let refused = parse(r#"{"format_version": 2, "novelty": true}"#).expect_err("refused");
+        assert!(refused.contains("format 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_record_is_empty_only_without_anything() {
+        let full = full();
+        let empty = Record::new(full.topology.clone());
+        assert!(empty.is_empty());
+        for record in [
+            Record {
+                namespaces: full.namespaces,
+                ..empty.clone()
+            },
+            Record {
+                loans: full.loans,
+                ..empty.clone()
+            },
+            Record {
+                claims: full.claims,
+                ..empty.clone()
+            },
+            Record {
+                directories: full.directories,
+                ..empty.clone()
+            },
+        ] {
+            assert!(!record.is_empty());
+        }
+    }
+}

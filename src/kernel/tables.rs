@@ -1,0 +1,46 @@
+//! The topology's nftables table in the namespace of this thread.
+
+use super::error::Error;
+use super::nftables::{self, NfSocket, TableChange};
+use crate::plan::Action;
+use crate::resource::Resource;
+use crate::resource::name::TopologyName;
+use crate::resource::nftables::Table;
+
+/// A topology's table. None: there is none, or no nftables in this kernel.
+pub(super) fn read(topology: &TopologyName) -> Result<Option<Table>, Error> {
+    let read = || NfSocket::open()?.read(&Table::name_of(topology));
+    match read() {
+        Err(error) if lacks_nftables(&error) => Ok(None),
+        result => Ok(result?),
+    }
+}
+
+/// Makes, changes or removes a table, all at once or not at all.
+pub(super) fn change(action: &Action) -> Result<(), Error> {
+    let change = match action {
+        Action::Create(Resource::Table(new)) => TableChange::Create(new.clone()),
+        Action::Update {
+            before: Resource::Table(before),
+            after: Resource::Table(after),
+        } => TableChange::Update {
+            before: before.clone(),
+            after: after.clone(),
+        },
+        Action::Remove(Resource::Table(old)) => TableChange::Remove(old.name.clone()),
+        _ => return Err(Error::Impossible("a table is something else")),
+    };
+    Ok(NfSocket::open()?.apply(&[change])?)
+}
+
+/// Whether an error of reading says that the kernel knows nothing of nftables (`nfnetlink_rcv_msg` of
+/// `net/netfilter/nfnetlink.c`).
+fn lacks_nftables(error: &nftables::Error) -> bool {
+    match error {
+        nftables::Error::Open { .. } => true,
+        nftables::Error::Refused { errno, .. } => {
+            matches!(*errno, libc::EINVAL | libc::EOPNOTSUPP)
+        }
+        _ => false,
+    }
+}

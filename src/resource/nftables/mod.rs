@@ -1,0 +1,177 @@
+//! A topology's nftables table, by value.
+//!
+//! A [`Table`] holds sets, chains and rules at the level at which `nft` speaks of them. Each
+//! [`Statement`] knows how it reads as text ([`render`](mod@render)), and which kernel expressions it
+//! is ([`lower`](mod@lower)); what the kernel holds is recognised back ([`recognise`](mod@recognise)).
+//! Whatever isn't recognised stays in the value as text, so that it is seen as a difference.
+//!
+//! Counters, handles and the numbers of sets are no part of the value.
+
+pub mod diff;
+pub mod expression;
+pub mod gateway;
+pub mod lower;
+pub mod recognise;
+pub mod render;
+pub mod set;
+pub mod statement;
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+pub use self::set::{Element, Field, Lookup, Set, Value};
+pub use self::statement::{CtState, Direction, End, Icmpv6Type, Key, Statement, Verdict};
+
+use crate::resource::name::TopologyName;
+
+/// What the name of a table begins with, before its topology's name.
+pub const PREFIX: &str = "netform-";
+
+/// What the comment of a table begins with, before its topology's name.
+const TAG: &str = "netform:";
+
+/// A table of family `inet`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Its name: `netform-TOPOLOGY`.
+    pub name: String,
+    /// Its comment: `netform:TOPOLOGY`, the tag of its owner, then a space and any text a person likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Its named sets.
+    pub sets: BTreeMap<String, Set>,
+    /// Its chains.
+    pub chains: BTreeMap<String, Chain>,
+    /// What else the kernel says it has, such as `flags dormant`. None of ours has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+impl Table {
+    /// The table of a topology, tagged, with nothing in it.
+    pub fn of(topology: &TopologyName) -> Table {
+        Table {
+            name: Table::name_of(topology),
+            comment: Some(format!("{TAG}{topology}")),
+            sets: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            unknown: Vec::new(),
+        }
+    }
+
+    /// What a topology's table is called.
+    pub fn name_of(topology: &TopologyName) -> String {
+        format!("{PREFIX}{topology}")
+    }
+
+    /// The topology whose tag it carries.
+    pub fn owner(&self) -> Option<TopologyName> {
+        owner(self.comment.as_deref()?)
+    }
+}
+
+/// The topology that a table's comment names as its owner.
+pub fn owner(comment: &str) -> Option<TopologyName> {
+    let name = comment.strip_prefix(TAG)?.split(' ').next()?;
+    TopologyName::try_from(name).ok()
+}
+
+/// A chain and its rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// Where packets enter it; none: only by `goto` and `jump`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+    /// What else the kernel says it has, such as a device. None of ours has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+/// Where packets enter a base chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Base {
+    /// What it is for.
+    pub kind: ChainKind,
+    /// At which point of a packet's way.
+    pub hook: Hook,
+    /// Its place among the chains of that hook; a lower one is earlier.
+    pub priority: i32,
+    /// What becomes of a packet that no rule decides on.
+    pub policy: Policy,
+}
+
+/// What a base chain is for (`man 8 nft`, chain types).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChainKind {
+    /// Judging packets.
+    Filter,
+    /// Address translation: sees the first packet of a connection.
+    Nat,
+    /// Another one, by the kernel's name.
+    Other(String),
+}
+
+/// A point of a packet's way (`enum nf_inet_hooks` of `linux/netfilter.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// Before routing.
+    Prerouting,
+    /// On the way to a local process.
+    Input,
+    /// Between two links.
+    Forward,
+    /// On the way from a local process.
+    Output,
+    /// After routing.
+    Postrouting,
+    /// Another one, by the kernel's number.
+    Other(u32),
+}
+
+/// What becomes of a packet that no rule of a base chain decides on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// It goes on.
+    Accept,
+    /// It is dropped.
+    Drop,
+}
+
+/// A rule: statements from left to right, until one doesn't match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The statements.
+    pub statements: Vec<Statement>,
+    /// A remark for people, at most 127 bytes.
+    pub comment: Option<String>,
+}
+
+impl Rule {
+    /// A rule without a comment.
+    pub fn new(statements: impl IntoIterator<Item = Statement>) -> Rule {
+        Rule {
+            statements: statements.into_iter().collect(),
+            comment: None,
+        }
+    }
+
+    /// The rule with a comment.
+    #[must_use]
+    pub fn because(mut self, comment: &str) -> Rule {
+        self.comment = Some(comment.to_owned());
+        self
+    }
+}
+
+/// As `nft` would write it.
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

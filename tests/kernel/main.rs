@@ -1,0 +1,7 @@
+//! The kernel's room on private hosts: what is executed is what is observed.
+
+mod lab;
+mod objects;
+mod ownership;
+mod story;
+mod trouble;

@@ -1,0 +1,134 @@
+//! What goes wrong, and what is said then.
+
+use std::thread;
+use std::time::Duration;
+
+use netform::kernel::{Error, Kernel};
+use netform::plan::Plan;
+use netform::resource::route::RouteKey;
+use netform::resource::{Id, Key, Ns};
+use netform::state::State;
+
+use crate::lab::{Builder, apply, difference, name, on_a_private_host, plan, sh, story};
+
+#[test]
+fn a_refusal_names_its_operation_and_the_kernels_words() {
+    on_a_private_host(|| {
+        let mut b = story();
+        let ns = Ns::Named(name("breezyfrost"));
+        b.route(&ns, "10.9.0.0/16", "203.0.113.1", "veth1");
+        let mut kernel = Kernel::open().expect("open");
+        let observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        let plan = plan(&b.topology, &b.state, &observed);
+        let failure = kernel.execute(&plan).expect_err("refused");
+        let bad = RouteKey::main("10.9.0.0/16".parse().expect("a prefix"));
+        let place = failure.operation.expect("an operation failed");
+        assert_eq!(plan.operations[place].id, Id::new(ns, Key::Route(bad)));
+        assert!(failure.done > 0 && failure.done < plan.operations.len());
+        let text = failure.to_string();
+        assert!(
+            text.starts_with("ENETUNREACH") && text.contains("gateway"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
+fn what_came_meanwhile_is_not_taken_for_ours() {
+    on_a_private_host(|| {
+        let Builder { topology, state } = story();
+        for (meanwhile, cleanup) in [
+            (
+                "ip link add veth1_p type veth peer name veth1_px",
+                "ip link delete veth1_p",
+            ),
+            ("ip netns add breezyfrost", "ip netns delete breezyfrost"),
+        ] {
+            let mut kernel = Kernel::open().expect("open");
+            let observed = kernel.observe(&topology, &state).expect("observed");
+            let plan = plan(&topology, &state, &observed);
+            sh(meanwhile);
+            let before = sh("ip -d link show veth1_p 2>&1 || true");
+            let failure = kernel.execute(&plan).expect_err("refused");
+            assert!(matches!(failure.error, Error::Stale { .. }), "{failure:?}");
+            assert!(failure.to_string().contains("run this again"), "{failure}");
+            if meanwhile.contains("link") {
+                assert_eq!(sh("ip -d link show veth1_p"), before);
+            }
+            if meanwhile.contains("netns") {
+                // A namespace that is not ours must not get a witness.
+                assert_eq!(sh("ls /run/netform"), "");
+            }
+            sh(cleanup);
+            let mut kernel = Kernel::open().expect("open");
+            apply(&mut kernel, &topology, &state);
+            apply(&mut kernel, &topology, &State::new());
+        }
+    });
+}
+
+#[test]
+fn an_empty_file_in_place_of_a_namespace_is_taken_over() {
+    on_a_private_host(|| {
+        sh("touch /run/netns/breezyfrost");
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &topology, &state);
+        assert_eq!(difference(&mut kernel, &topology, &state), []);
+    });
+}
+
+#[test]
+fn one_netform_waits_for_another() {
+    on_a_private_host(|| {
+        let kernel = Kernel::open().expect("open");
+        let held = kernel.lock().expect("lock");
+        let refused = kernel
+            .lock_within(Duration::from_millis(100))
+            .expect_err("held");
+        let text = refused.to_string();
+        assert!(
+            text.contains(&format!("pid {}", std::process::id())),
+            "{text}"
+        );
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(200));
+                drop(held);
+            });
+            // The file goes with its last holder, so this waits through its removal too.
+            let next = kernel.lock_within(Duration::from_secs(60)).expect("lock");
+            assert_eq!(sh("ls /run/netform"), "lock\n");
+            drop(next);
+        });
+        assert_eq!(sh("ls /run | grep netform || true"), "");
+    });
+}
+
+#[test]
+fn a_record_that_is_broken_stops_everything_and_says_so() {
+    on_a_private_host(|| {
+        sh("mkdir /run/netform; echo '{' > /run/netform/other.json");
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        let error = kernel.observe(&topology, &state).expect_err("refused");
+        assert!(
+            error.to_string().contains("/run/netform/other.json"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn operations_that_wait_for_each_other_are_an_error() {
+    on_a_private_host(|| {
+        let Builder { topology, state } = story();
+        let mut kernel = Kernel::open().expect("open");
+        let observed = kernel.observe(&topology, &state).expect("observed");
+        let mut plan: Plan = plan(&topology, &state, &observed);
+        let last = plan.operations.len() - 1;
+        plan.operations[0].after = vec![last];
+        plan.operations[last].after = vec![0];
+        assert!(kernel.execute(&plan).is_err());
+    });
+}

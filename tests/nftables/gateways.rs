@@ -1,0 +1,173 @@
+//! Gateways to make tables of.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netform::resource::Family;
+use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::nftables::gateway::{
+    Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+};
+
+pub(crate) fn link(name: &str) -> LinkName {
+    LinkName::try_from(name).expect("it is a link's name")
+}
+
+/// The gateway of the smallest real topology.
+pub(crate) fn seed() -> Gateway {
+    let dev = link("ens33");
+    let egress = Egress {
+        dev,
+        nat: Nat::Masquerade,
+    };
+    let gateway_link = GatewayLink {
+        origin: Origin::Made,
+        shape: Shape::PointToPoint,
+        members: ["192.168.50.2".parse().expect("an address")].into(),
+        prefixes: ["192.168.50.0/24".parse().expect("a prefix")].into(),
+        egress: BTreeMap::from([(Family::Ipv4, egress)]),
+    };
+    Gateway {
+        topology: TopologyName::try_from("breezyfrost").expect("a topology's name"),
+        links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
+        guard: Guard::Links,
+        fallback: None,
+    }
+}
+
+/// A gateway with everything: both families, a bridge, an existing link, odd names, the fallback.
+pub(crate) fn everything() -> Gateway {
+    let mut gateway = seed();
+    let both = |dev: &str, nat| {
+        let egress = Egress {
+            dev: link(dev),
+            nat,
+        };
+        BTreeMap::from(Family::BOTH.map(|family| (family, egress.clone())))
+    };
+    let ips = |ips: &[&str]| {
+        ips.iter()
+            .map(|ip| ip.parse::<IpAddr>().expect("an address"))
+            .collect()
+    };
+    let nets = |nets: &[&str]| {
+        nets.iter()
+            .map(|n| n.parse::<IpNet>().expect("a prefix"))
+            .collect()
+    };
+    gateway.links.insert(
+        link("br0"),
+        GatewayLink {
+            origin: Origin::Made,
+            shape: Shape::Bridge,
+            members: ips(&["192.168.60.2", "192.168.60.3", "fd60::2", "fd60::3"]),
+            prefixes: nets(&["192.168.60.0/24", "fd60::/64"]),
+            egress: both("ens33", Nat::Masquerade),
+        },
+    );
+    gateway.links.insert(
+        link("odd*.-@"),
+        GatewayLink {
+            origin: Origin::Made,
+            shape: Shape::PointToPoint,
+            members: ips(&["192.168.61.2", "fd61::2"]),
+            prefixes: nets(&["192.168.61.0/24", "fd61::/64"]),
+            egress: both("star*", Nat::None),
+        },
+    );
+    gateway.links.insert(
+        link("eth1"),
+        GatewayLink {
+            origin: Origin::Existing,
+            shape: Shape::PointToPoint,
+            members: ips(&["10.1.0.2", "10.1.1.3", "fd71::2"]),
+            prefixes: nets(&["10.1.0.0/24", "10.1.1.0/24", "fd71::/64"]),
+            egress: both("ens33", Nat::Masquerade),
+        },
+    );
+    gateway.fallback = Some(0x6e66);
+    gateway
+}
+
+/// A random gateway with about so many members.
+pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
+    let mut gateway = seed();
+    gateway.links.clear();
+    if random.bool() {
+        gateway.guard = Guard::Nothing;
+    }
+    if random.bool() {
+        gateway.fallback = Some(random.u32(..));
+    }
+    let mut members = 0;
+    while members < size {
+        let name = odd_name(random);
+        let count = random.u32(0..=(size - members).min(size / 2 + 1)).max(1);
+        members += count;
+        let family4 = random.bool();
+        let family6 = !family4 || random.bool();
+        let mut ips = Vec::new();
+        for _ in 0..count {
+            if family4 {
+                ips.push(IpAddr::V4(random.u32(..).into()));
+            }
+            if family6 {
+                ips.push(IpAddr::V6(random.u128(..).into()));
+            }
+        }
+        let prefixes = ips.iter().map(|ip| {
+            let longest = if ip.is_ipv4() { 32 } else { 128 };
+            IpNet::new(*ip, random.u8(1..=longest))
+                .expect("a prefix")
+                .trunc()
+        });
+        let prefixes = prefixes.take(20).collect();
+        let mut egress = BTreeMap::new();
+        for family in Family::BOTH {
+            let nat = if random.bool() {
+                Nat::Masquerade
+            } else {
+                Nat::None
+            };
+            if random.bool() {
+                let dev = odd_name(random);
+                egress.insert(family, Egress { dev, nat });
+            }
+        }
+        let gateway_link = GatewayLink {
+            origin: if random.bool() {
+                Origin::Made
+            } else {
+                Origin::Existing
+            },
+            shape: if random.bool() {
+                Shape::Bridge
+            } else {
+                Shape::PointToPoint
+            },
+            members: ips.into_iter().collect(),
+            prefixes,
+            egress,
+        };
+        gateway.links.insert(name, gateway_link);
+    }
+    gateway
+}
+
+/// A name of characters that a link can have, odd ones too.
+fn odd_name(random: &mut fastrand::Rng) -> LinkName {
+    const CHARACTERS: &[char] = &[
+        'a', 'b', 'c', 'x', 'y', 'z', '0', '1', '9', '-', '_', '.', '@', '*', '+', ',', '(', '{',
+        '$', '\\', '\'', '#', ';', 'é',
+    ];
+    loop {
+        let length = random.usize(1..=15);
+        let name: String = (0..length)
+            .map(|_| CHARACTERS[random.usize(..CHARACTERS.len())])
+            .collect();
+        if let Ok(name) = LinkName::try_from(name) {
+            return name;
+        }
+    }
+}

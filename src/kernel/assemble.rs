@@ -157,6 +157,7 @@ impl Assembly<'_> {
         let resource = Resource::Address(Address {
             prefix: address.prefix,
             peer: address.peer,
+            secondary: address.secondary,
         });
         self.put(id, resource, owner);
     }

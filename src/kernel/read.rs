@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use libc::{AF_INET, AF_INET6, IFA_F_PERMANENT, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE};
+use libc::{
+    AF_INET, AF_INET6, IFA_F_PERMANENT, IFA_F_SECONDARY, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE,
+};
 
 use super::codec::{
     Message, attribute, attributes, i32_of, ip_of, next_hops, text_of, u16_of, u32_of,
@@ -126,6 +128,8 @@ pub(super) struct Address {
     pub(super) protocol: u8,
     /// Whether it stays until somebody removes it.
     pub(super) permanent: bool,
+    /// Whether it is secondary to another IPv4 address of its link.
+    pub(super) secondary: bool,
 }
 
 /// A route.
@@ -326,6 +330,7 @@ fn address(message: &Message<'_>) -> Option<Address> {
         peer: other.filter(|other| *other != ip),
         protocol,
         permanent: flags & IFA_F_PERMANENT != 0,
+        secondary: ip.is_ipv4() && flags & IFA_F_SECONDARY != 0,
     })
 }
 

@@ -153,15 +153,22 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
     groups
 }
 
-/// Whether an operation is on the other end of a pair, which its first end already tells.
+/// Whether an operation is on the other end of a pair that comes or goes, which its first end already
+/// tells.
 fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operation)>) -> bool {
-    let with_link = operation
-        .with
-        .as_ref()
-        .filter(|with| matches!(with.key, Key::Link(_)));
-    matches!(operation.id.key, Key::Link(_))
-        && !matches!(operation.action, Action::Update { .. })
-        && with_link.is_some_and(|with| all.contains_key(with))
+    let (Action::Create(Resource::Link(link)) | Action::Remove(Resource::Link(link))) =
+        &operation.action
+    else {
+        return false;
+    };
+    let Some(peer) = link.peer() else {
+        return false;
+    };
+    let peer = Id::link(peer.ns.clone(), peer.name.clone());
+    let told = all.get(&peer).is_some_and(|(_, of_peer)| {
+        std::mem::discriminant(&of_peer.action) == std::mem::discriminant(&operation.action)
+    });
+    told && peer < operation.id
 }
 
 fn line(

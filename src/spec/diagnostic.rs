@@ -56,7 +56,10 @@ impl Diagnostic {
     /// `sources` are those that the spans count in.
     pub fn render(&self, sources: &[Source], colour: Colour) -> String {
         let error = colour.paint(Role::Removed, "error:");
-        let mut text = format!("{error} {}\n", colour.paint(Role::Title, &self.message));
+        let mut text = format!(
+            "{error} {}\n",
+            colour.paint(Role::Title, &plain(&self.message))
+        );
         let places: Vec<Place> = self
             .labels
             .iter()
@@ -182,7 +185,11 @@ impl Row {
         };
         if column > WINDOW {
             let mark = row.column(mark.start);
-            let wanted = if mark + LEAD < WINDOW { 0 } else { mark - LEAD };
+            let wanted = if mark + LEAD < WINDOW {
+                0
+            } else {
+                (mark - LEAD).min(column - WINDOW)
+            };
             let first = row.cells.partition_point(|(_, column)| *column < wanted);
             row.skipped = row.cells[first].1;
         }

@@ -31,7 +31,7 @@ impl Source {
 
     /// The line and the column of a byte, both counted from one, the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let offset = self.text.floor_char_boundary(offset);
+        let offset = boundary(&self.text, offset);
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines[line - 1];
         (line, self.text[start..offset].chars().count() + 1)
@@ -43,6 +43,15 @@ impl Source {
         let end = self.lines.get(line).copied().unwrap_or(self.text.len());
         (start, self.text[start..end].trim_end_matches(['\n', '\r']))
     }
+}
+
+/// The start of the character that an offset lies in, or the end of the text.
+pub(super) fn boundary(text: &str, offset: usize) -> usize {
+    let within = offset.min(text.len());
+    (0..=within)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// A part of a source.

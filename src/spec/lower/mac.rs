@@ -54,8 +54,8 @@ mod tests {
         assert_eq!(of("m", "host", "v").to_string(), SECOND);
     }
 
-    const FIRST: &str = "?";
-    const SECOND: &str = "?";
+    const FIRST: &str = "16:27:6b:d0:36:e5";
+    const SECOND: &str = "02:3c:78:e5:f3:1f";
 
     #[test]
     fn each_part_counts_and_the_address_is_local_and_unicast() {

@@ -230,6 +230,34 @@ fn a_spec_that_cannot_be_read_keeps_the_command_from_running() {
 }
 
 #[test]
+fn a_spec_is_applied_before_the_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spec = directory.path().join("topology.yaml");
+    let text = "version: 1
+name: breezyfrost
+namespaces:
+  breezyfrost:
+    dns: { nameservers: [198.51.100.53] }
+subnets:
+  lab:
+    cidr: 192.168.50.0/24
+    gateway: 192.168.50.3
+    egress: { dev: ens33 }
+veths:
+  - ends:
+      - { namespace: breezyfrost, name: veth1,   addresses: [192.168.50.2] }
+      - { namespace: host,        name: veth1_p, addresses: [192.168.50.3] }
+";
+    fs::write(&spec, text).expect("a spec");
+    let spec = spec.to_str().expect("text");
+    let script = "netform=$0; echo here; \
+                  $netform exec breezyfrost -- ping -c 1 -W 20 www.example.test >&2";
+    let path = env!("CARGO_BIN_EXE_netform");
+    let arguments = ["sandbox", "-f", spec, "--", "sh", "-ec", script, path];
+    assert_eq!(netform(&arguments).ok(), "here\n");
+}
+
+#[test]
 fn tools_of_the_system_are_found_without_a_path_to_them() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netform"));
     command.args(["sandbox", "--", "nft", "list", "ruleset"]);
@@ -312,7 +340,9 @@ fn all_ends_with_the_command() {
 #[test]
 fn a_test_that_fails_on_a_private_host_fails() {
     let failed = std::panic::catch_unwind(|| in_sandbox(|| panic!("as it should")));
-    assert!(failed.is_err());
+    let message = failed.expect_err("it panicked");
+    let message = message.downcast_ref::<String>().expect("text");
+    assert!(message.contains("as it should"), "{message}");
 }
 
 #[test]

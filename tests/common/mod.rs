@@ -32,13 +32,13 @@ const _: fn() = || {
 /// Whether this process is the copy that a test runs in.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// Runs a test on a private host, in a copy of this process. What it prints, and why it panics, is
-/// printed here.
+/// Runs a test on a private host, in a copy of this process. If it fails, this panics with what it and its
+/// commands said.
 pub(crate) fn in_sandbox(body: impl FnOnce()) {
     tell_of_panics();
     let mut output = File::from(memfd_create("output", MemfdFlags::CLOEXEC).expect("memory"));
     // SAFETY: the copy only has this thread. It takes no lock that another could have held: the C
-    // library frees its own, and what is printed goes around those of Rust.
+    // library frees its own, and what it says goes around those of Rust.
     #[expect(
         unsafe_code,
         reason = "only a process without threads may enter a sandbox"
@@ -63,11 +63,11 @@ pub(crate) fn in_sandbox(body: impl FnOnce()) {
     let mut said = Vec::new();
     output.rewind().expect("rewind");
     output.read_to_end(&mut said).expect("read");
-    print!("{}", String::from_utf8_lossy(&said));
     assert_eq!(
         status.exit_status(),
         Some(0),
-        "the test on a private host failed, as printed"
+        "on a private host:\n{}",
+        String::from_utf8_lossy(&said)
     );
 }
 

@@ -186,15 +186,19 @@ impl<'o> Edges<'o> {
         self.make(&Id::link(ns.clone(), name.clone()))
     }
 
+    /// The operation on `with` that does what the one at `place` says. What is removed may also go with
+    /// a change: a link that goes down takes its IPv6 addresses.
+    fn bearer(&self, place: usize, with: &Id) -> Option<usize> {
+        match self.operations[place].action {
+            Action::Remove(_) => self.removal(with).or(self.make(with)),
+            _ => self.make(with),
+        }
+    }
+
     /// The operation that in the end does what the one at `place` says.
     fn root(&self, mut place: usize) -> usize {
         while let Some(with) = &self.operations[place].with {
-            let removes = matches!(self.operations[place].action, Action::Remove(_));
-            match if removes {
-                self.removal(with)
-            } else {
-                self.make(with)
-            } {
+            match self.bearer(place, with) {
                 Some(other) => place = other,
                 None => break,
             }
@@ -207,13 +211,7 @@ impl<'o> Edges<'o> {
         let operation = &self.operations[place];
         let id = &operation.id;
         if let Some(with) = &operation.with {
-            let removes = matches!(operation.action, Action::Remove(_));
-            let other = if removes {
-                self.removal(with)
-            } else {
-                self.make(with)
-            };
-            self.add(place, other);
+            self.add(place, self.bearer(place, with));
         }
         if let Action::Remove(_) = operation.action {
             if id.key != Key::Namespace && operation.with.is_none() {
@@ -374,6 +372,14 @@ impl<'o> Edges<'o> {
                         if self.operations[table].with.is_none() {
                             self.add(table, Some(root));
                         }
+                    }
+                }
+                // A gateway that is none any more: what it forwards is judged until it forwards nothing.
+                Step::Switch | Step::Sysctl => {
+                    if let Some(table) = table.remove
+                        && self.operations[table].with.is_none()
+                    {
+                        self.add(table, Some(place));
                     }
                 }
                 Step::Table | Step::RemoveTable if self.operations[place].with.is_none() => {

@@ -70,7 +70,12 @@ impl Reader<'_> {
             return;
         }
         let names: Vec<&str> = mapping.keys.iter().map(|key| key.name).collect();
-        let help = match nearest(key, names.iter().copied()) {
+        let near = if self.found.is_full() {
+            None
+        } else {
+            nearest(key, names.iter().copied())
+        };
+        let help = match near {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("its keys are {}", listed(&names)),
         };

@@ -215,7 +215,7 @@ fn what_is_large_ends() {
     assert_eq!(survive(&"#".repeat(1 << 20)), 1);
     assert_eq!(survive(&"a: ".repeat(1 << 18)), 1);
     assert_eq!(survive(&"!".repeat(1 << 20)), 1);
-    assert_eq!(survive(&" ".repeat((16 << 20) + 1)), 1);
+    assert_eq!(survive(&" ".repeat((8 << 20) + 1)), 1);
     assert_eq!(
         survive(&format!("{head}x-text: \"{}\"\n", "x".repeat(1 << 20))),
         0

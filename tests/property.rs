@@ -2,12 +2,12 @@
 //!
 //! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
 
-#![expect(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![expect(clippy::missing_docs, reason = "a test")]
 
 mod model;
 
 use fastrand::Rng;
-use model::check::{Stop, as_desired, carry_out, others_served, others_untouched, planned};
+use model::check::{Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned};
 use model::drift::drift;
 use model::execute::observe;
 use model::generate::{host, nothing};
@@ -26,6 +26,9 @@ struct Case(u64);
 impl Drop for Case {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let last = model::check::LAST.take();
+            let last = last.as_ref().map(model::check::listing);
+            eprintln!("the last plan:\n{}", last.unwrap_or_default());
             eprintln!("failed with NETFORM_SEED={} NETFORM_CASES=1", self.0);
         }
     }
@@ -54,6 +57,10 @@ fn apply(world: &mut World, topology: &TopologyName, desired: &State, others: &[
     let again = planned(world, topology, desired).expect("nothing is in the way afterwards");
     assert!(again.operations.is_empty(), "left: {}\nafter {}", model::check::listing(&again), model::check::listing(&plan));
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
+
+    let mut shuffled = before.clone();
+    carry_out_shuffled(&mut shuffled, &plan, rng);
+    as_desired(&shuffled, topology, desired);
 
     let after = if plan.operations.is_empty() { 0 } else { rng.usize(..plan.operations.len()) };
     let killed = rng.bool();

@@ -255,6 +255,8 @@ impl<'o> Edges<'o> {
         self.add(place, self.make(&Id::namespace(id.ns.clone())));
         match (&id.key, &operation.action) {
             (Key::Link(_), Action::Create(Resource::Link(link))) => self.link(place, link),
+            // It may get IPv6 by it, and forward from then on.
+            (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
             }
@@ -361,6 +363,8 @@ impl<'o> Edges<'o> {
                 if self.steps[place] == Step::Route {
                     self.add(place, self.make_of_link(ns, dev));
                     self.add(place, last_made.get(&(ns, dev)).copied());
+                    // The last address would take it.
+                    self.add(place, last_removed.get(&(ns, dev)).copied());
                 } else if operation.with.is_none() {
                     // Else the last address would take it, and nothing be left to remove.
                     let first = first_removed.get(&(ns, dev)).copied();

@@ -1,5 +1,6 @@
 //! What must hold of every plan and of what comes of it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
@@ -79,7 +80,7 @@ pub(crate) fn planned(world: &World, topology: &TopologyName, desired: &State) -
 
 /// Carries a plan out, whole or in part.
 pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
-    LAST.set(Some(plan.clone()));
+    CARRIED.with_borrow_mut(|plans| plans.push(plan.clone()));
     record(world, plan);
     let done = stop.map_or(plan.operations.len(), |stop| stop.after);
     let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
@@ -102,8 +103,8 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
 }
 
 std::thread_local! {
-    /// The plan that was carried out last, to be shown when something doesn't hold.
-    pub(crate) static LAST: std::cell::Cell<Option<Plan>> = const { std::cell::Cell::new(None) };
+    /// The plans that a case carried out, to be shown when something doesn't hold.
+    pub(crate) static CARRIED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Carries a plan out in any order that the operations allow.
@@ -332,4 +333,13 @@ pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
             assert_eq!(value(after).as_ref(), Some(&wanted.value), "{id:?} of another topology");
         }
     }
+}
+
+/// Nothing at all differs.
+pub(crate) fn same_world(found: &World, wanted: &World) {
+    for id in found.entries.keys().chain(wanted.entries.keys()) {
+        assert_eq!(found.entries.get(id), wanted.entries.get(id), "{id:?}");
+    }
+    assert_eq!(found.tables, wanted.tables);
+    assert_eq!(found.loans, wanted.loans);
 }

@@ -6,8 +6,11 @@
 //! kernel ──────── observe ─▶ State (observed)─┘            └─────▶ kernel::execute ──▶ observe again
 //! ```
 
+pub mod cli;
 pub mod kernel;
 pub mod plan;
 pub mod render;
 pub mod resource;
+pub mod sandbox;
+pub mod spec;
 pub mod state;

@@ -1,2 +1,5 @@
-//! The command line.
-fn main() {}
+//! The command line: see [`netform::cli`].
+
+fn main() -> std::process::ExitCode {
+    netform::cli::main()
+}

@@ -96,6 +96,8 @@ pub struct Facts {
 /// What lowering must know of a link of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HostLink {
+    /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
+    pub kind: String,
     /// Its largest packet in bytes.
     pub mtu: u32,
     /// Other names that it goes by (`IFLA_ALT_IFNAME`).

@@ -6,5 +6,7 @@ mod drift;
 mod gateways;
 #[path = "nftables/nft.rs"]
 mod nft;
+#[path = "nftables/packets.rs"]
+mod packets;
 #[path = "nftables/round_trip.rs"]
 mod round_trip;

@@ -2,12 +2,15 @@
 //!
 //! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
 
-#![expect(clippy::missing_docs, reason = "a test")]
+#![expect(missing_docs, reason = "a test")]
 
 mod model;
 
 use fastrand::Rng;
-use model::check::{Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned, same_world};
+use model::check::{
+    Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned,
+    same_world,
+};
 use model::drift::drift;
 use model::execute::observe;
 use model::generate::{host, nothing};
@@ -44,7 +47,13 @@ fn each_case(run: impl Fn(&mut Rng)) {
 }
 
 /// Applies what a topology wants, and looks at everything. Nothing is done where something is in the way.
-fn apply(world: &mut World, topology: &TopologyName, desired: &State, others: &[&State], rng: &mut Rng) -> bool {
+fn apply(
+    world: &mut World,
+    topology: &TopologyName,
+    desired: &State,
+    others: &[&State],
+    rng: &mut Rng,
+) -> bool {
     let before = world.clone();
     let Ok(plan) = planned(world, topology, desired) else {
         return false;
@@ -56,24 +65,38 @@ fn apply(world: &mut World, topology: &TopologyName, desired: &State, others: &[
         others_served(&before, world, other);
     }
     let again = planned(world, topology, desired).expect("nothing is in the way afterwards");
-    assert!(again.operations.is_empty(), "left: {}\nafter {}", model::check::listing(&again), model::check::listing(&plan));
+    assert!(
+        again.operations.is_empty(),
+        "left: {}\nafter {}",
+        model::check::listing(&again),
+        model::check::listing(&plan)
+    );
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
 
     let mut shuffled = before.clone();
     carry_out_shuffled(&mut shuffled, &plan, rng);
     as_desired(&shuffled, topology, desired);
 
-    let after = if plan.operations.is_empty() { 0 } else { rng.usize(..plan.operations.len()) };
+    let after = if plan.operations.is_empty() {
+        0
+    } else {
+        rng.usize(..plan.operations.len())
+    };
     let killed = rng.bool();
     let mut half = before.clone();
     carry_out(&mut half, &plan, Some(Stop { after, killed }));
-    let rest = planned(&half, topology, desired).unwrap_or_else(|c| panic!("conflicts after {after}: {c:?}"));
+    let rest = planned(&half, topology, desired)
+        .unwrap_or_else(|c| panic!("conflicts after {after}: {c:?}"));
     let stopped = half.clone();
     carry_out(&mut half, &rest, None);
     as_desired(&half, topology, desired);
     others_untouched(&stopped, &half, &rest);
     let again = planned(&half, topology, desired).expect("nothing is in the way afterwards");
-    assert!(again.operations.is_empty(), "{}", model::check::listing(&again));
+    assert!(
+        again.operations.is_empty(),
+        "{}",
+        model::check::listing(&again)
+    );
     if rng.u8(..4) == 0 {
         *world = half;
     }
@@ -103,7 +126,11 @@ fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bo
         }
         let mut sketch = sketches[turn].clone();
         sketch.change(rng);
-        let desired = if rng.u8(..6) == 0 { State::new() } else { sketch.desired() };
+        let desired = if rng.u8(..6) == 0 {
+            State::new()
+        } else {
+            sketch.desired()
+        };
         if apply(world, &sketch.topology, &desired, &[&now[1 - turn]], rng) {
             now[turn] = desired;
             sketches[turn] = sketch;
@@ -130,7 +157,13 @@ fn destroying_gives_the_world_back() {
         for turn in [first, 1 - first] {
             now[turn] = State::new();
             let topology = &sketches[turn].topology;
-            assert!(apply(&mut world, topology, &now[turn], &[&now[1 - turn]], rng));
+            assert!(apply(
+                &mut world,
+                topology,
+                &now[turn],
+                &[&now[1 - turn]],
+                rng
+            ));
         }
         same_world(&world, &before);
         let nothing = observe(&world, &sketches[0].topology, &State::new());

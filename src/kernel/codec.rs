@@ -67,20 +67,20 @@ impl Batch {
 }
 
 /// A request that is being written.
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     bytes: &'a mut Vec<u8>,
     start: usize,
 }
 
 impl Request<'_> {
     /// Appends a fixed part, a structure of the kernel's.
-    pub(super) fn fixed(&mut self, bytes: &[u8]) {
+    pub(crate) fn fixed(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         pad(self.bytes);
     }
 
     /// Appends an attribute.
-    pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
+    pub(crate) fn put(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(ATTRIBUTE + value.len()).expect("a value is short");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -89,12 +89,12 @@ impl Request<'_> {
     }
 
     /// Appends an attribute of 32 bits.
-    pub(super) fn put_u32(&mut self, kind: u16, value: u32) {
+    pub(crate) fn put_u32(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_ne_bytes());
     }
 
     /// Appends a text that ends with a NUL.
-    pub(super) fn put_text(&mut self, kind: u16, value: &str) {
+    pub(crate) fn put_text(&mut self, kind: u16, value: &str) {
         let mut bytes = Vec::with_capacity(value.len() + 1);
         bytes.extend_from_slice(value.as_bytes());
         bytes.push(0);
@@ -102,7 +102,7 @@ impl Request<'_> {
     }
 
     /// Appends an address, in the order of the network.
-    pub(super) fn put_ip(&mut self, kind: u16, ip: IpAddr) {
+    pub(crate) fn put_ip(&mut self, kind: u16, ip: IpAddr) {
         match ip {
             IpAddr::V4(ip) => self.put(kind, &ip.octets()),
             IpAddr::V6(ip) => self.put(kind, &ip.octets()),
@@ -110,7 +110,7 @@ impl Request<'_> {
     }
 
     /// Appends an attribute that holds what `inside` writes.
-    pub(super) fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Self)) {
+    pub(crate) fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -143,7 +143,7 @@ fn pad(bytes: &mut Vec<u8>) {
 
 /// One message of an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Its kind: `RTM_NEWLINK`, `NLMSG_ERROR`, …
     pub(super) kind: u16,
     /// Its flags.
@@ -156,11 +156,11 @@ pub(super) struct Message<'a> {
 
 /// What the kernel has to say of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// The number of the error, 0 for none.
-    pub(super) errno: i32,
+    pub(crate) errno: i32,
     /// Its words (extended acknowledgement), if it has any.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 impl Message<'_> {

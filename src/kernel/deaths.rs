@@ -68,12 +68,20 @@ fn outside_ends<'p>(
     plan: &'p Plan,
     dying: &BTreeMap<&'p Ns, usize>,
 ) -> BTreeMap<&'p Ns, Vec<(&'p Id, usize)>> {
+    // Also those that another round removes.
+    let doomed: BTreeSet<&Ns> = plan
+        .operations
+        .iter()
+        .filter(|operation| operation.id.key == Key::Namespace)
+        .filter(|operation| matches!(operation.action, Action::Remove(_)))
+        .map(|operation| &operation.id.ns)
+        .collect();
     let mut ends: BTreeMap<&Ns, Vec<(&Id, usize)>> = BTreeMap::new();
     for operation in &plan.operations {
         if let Action::Remove(Resource::Link(link)) = &operation.action
             && let Some(peer) = peer_of(link)
             && let Some(place) = dying.get(&peer.ns)
-            && !dying.contains_key(&operation.id.ns)
+            && !doomed.contains(&operation.id.ns)
         {
             ends.entry(&operation.id.ns)
                 .or_default()

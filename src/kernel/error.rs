@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::nftables;
-use crate::resource::name::TopologyName;
+use crate::resource::name::{NamespaceName, TopologyName};
 
 /// Why the kernel could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum Error {
     Locked {
         /// Which: `pid 4711`.
         holder: String,
+    },
+    /// There is no namespace of that name.
+    #[error("there is no namespace {name}: {}", existing(others))]
+    NoNamespace {
+        /// The name.
+        name: NamespaceName,
+        /// The namespaces that there are.
+        others: Vec<NamespaceName>,
     },
     /// A file or a system call failed.
     #[error("can't {action} {path}: {source}")]
@@ -149,6 +157,16 @@ impl Error {
             }
             _ => Error::Refused { errno, text },
         }
+    }
+}
+
+/// Which namespaces there are, in words.
+fn existing(names: &[NamespaceName]) -> String {
+    let names: Vec<&str> = names.iter().map(NamespaceName::as_str).collect();
+    if names.is_empty() {
+        "there are none here (`netform apply` makes those of a spec)".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
     }
 }
 

@@ -65,6 +65,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
                 && route.hops.iter().any(|hop| hop.index == Some(link.index))
         });
         let host_link = HostLink {
+            kind: link.kind.clone(),
             mtu: link.mtu,
             altnames: link.altnames.clone(),
             addresses,

@@ -12,6 +12,7 @@ mod births;
 mod codec;
 mod deaths;
 mod encode;
+pub mod enter;
 mod error;
 mod execute;
 mod facts;
@@ -41,6 +42,8 @@ use rustix::thread::CapabilitySet;
 
 pub use self::error::{Error, Failure};
 pub use self::lock::Lock;
+pub(crate) use self::read::{ifa, ifla, rta};
+pub(crate) use self::socket::{Requests, Socket};
 
 use self::space::Space;
 use crate::plan::Plan;

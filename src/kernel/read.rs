@@ -25,7 +25,7 @@ pub(super) const SKIP_STATS: u32 = 1 << 3;
 pub(super) const ONLINK: u32 = 4;
 
 /// Attributes of links (`linux/if_link.h`).
-pub(super) mod ifla {
+pub(crate) mod ifla {
     pub(crate) const ADDRESS: u16 = 1;
     pub(crate) const IFNAME: u16 = 3;
     pub(crate) const MTU: u16 = 4;
@@ -50,7 +50,7 @@ pub(super) mod ifla {
 }
 
 /// Attributes of addresses (`linux/if_addr.h`).
-pub(super) mod ifa {
+pub(crate) mod ifa {
     pub(crate) const ADDRESS: u16 = 1;
     pub(crate) const LOCAL: u16 = 2;
     pub(crate) const FLAGS: u16 = 8;
@@ -59,7 +59,7 @@ pub(super) mod ifa {
 }
 
 /// Attributes of routes (`linux/rtnetlink.h`).
-pub(super) mod rta {
+pub(crate) mod rta {
     pub(crate) const DST: u16 = 1;
     pub(crate) const OIF: u16 = 4;
     pub(crate) const GATEWAY: u16 = 5;
@@ -128,7 +128,7 @@ pub(super) struct Address {
     pub(super) protocol: u8,
     /// Whether it stays until somebody removes it.
     pub(super) permanent: bool,
-    /// Whether it is secondary to another IPv4 address of its link.
+    /// Whether it goes with another IPv4 address of its network.
     pub(super) secondary: bool,
 }
 
@@ -330,6 +330,7 @@ fn address(message: &Message<'_>) -> Option<Address> {
         peer: other.filter(|other| *other != ip),
         protocol,
         permanent: flags & IFA_F_PERMANENT != 0,
+        // For IPv6 the same bit means a temporary address.
         secondary: ip.is_ipv4() && flags & IFA_F_SECONDARY != 0,
     })
 }

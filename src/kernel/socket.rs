@@ -17,14 +17,14 @@ pub(super) const DATAGRAM: usize = 32 * 1024;
 
 /// A netlink socket. It belongs to the namespace that the thread was in that opened it, and works from
 /// any thread.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     sequence: u32,
 }
 
 impl Socket {
     /// Opens one in the namespace of this thread.
-    pub(super) fn open() -> Result<Socket, Error> {
+    pub(crate) fn open() -> Result<Socket, Error> {
         let open = || -> io::Result<netlink_sys::Socket> {
             let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE as isize)?;
             socket.bind_auto()?;
@@ -44,7 +44,7 @@ impl Socket {
     /// verdicts are those of the requests that failed, by the place of the request among them.
     ///
     /// The kernel works through a datagram while it is being sent, also beyond a request that fails.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         requests: &mut Requests,
         mut answer: impl FnMut(usize, Message<'_>),
@@ -158,14 +158,14 @@ impl Socket {
 /// Requests that go out together, numbered from 0. Only the last needs an acknowledgement; the kernel
 /// reports the errors of the others unasked.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(crate) struct Requests {
     batch: Batch,
     starts: Vec<usize>,
 }
 
 impl Requests {
     /// Begins one.
-    pub(super) fn request(&mut self, kind: u16, flags: i32) -> Request<'_> {
+    pub(crate) fn request(&mut self, kind: u16, flags: i32) -> Request<'_> {
         let place = u32::try_from(self.starts.len()).expect("a datagram holds few requests");
         self.starts.push(self.batch.len());
         self.batch.request(kind, flags, place)

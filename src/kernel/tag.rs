@@ -1,10 +1,7 @@
 //! How what netform made says whose it is.
 
+pub(super) use crate::resource::link::GROUP;
 use crate::resource::name::TopologyName;
-
-/// The group number of the links that netform makes (`IFLA_GROUP`). It is honoured at creation, when
-/// an alias isn't yet, and is rare enough to know a half-made link by.
-pub(super) const GROUP: u32 = 0x6e66_6d01;
 
 /// The protocol number of addresses and routes (`rtm_protocol`, `IFA_PROTO`).
 pub(super) const PROTOCOL: u8 = 110;

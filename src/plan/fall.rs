@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Action;
 use super::decide::Decision;
+use super::{Action, Stays};
 use crate::resource::address::Address;
 use crate::resource::link::{IPV6_MIN_MTU, Link};
 use crate::resource::name::{LinkName, TopologyName};
@@ -27,6 +27,9 @@ pub(super) struct Effects<'s> {
     /// The IPv6 routes that lose their source address, and stay (`fib6_remove_prefsrc` of
     /// `net/ipv6/route.c`).
     pub(super) stripped: Fallen<'s>,
+    /// The links' forwarding that was left off, because giving a switch back was cut off before it came
+    /// to them.
+    pub(super) left_off: Fallen<'s>,
     /// What must be gone before a route is made again that falls with its source address: all that
     /// hold the address.
     pub(super) waits: BTreeMap<&'s Id, Vec<&'s Id>>,
@@ -155,7 +158,7 @@ pub(super) fn fall<'s>(
     }
     addresses(fallen, &ground, decisions);
     sources(&mut effects, &ground, decisions);
-    switches(&mut effects.fallen, &ground, decisions, topology);
+    switches(&mut effects, &ground, decisions, topology);
     effects
 }
 
@@ -330,7 +333,7 @@ fn sources<'s>(
 /// A switch of forwarding writes the value of every link. Those that are on by their own right must be
 /// on again after it is given back.
 fn switches<'s>(
-    fallen: &mut Fallen<'s>,
+    effects: &mut Effects<'s>,
     ground: &Ground<'s>,
     decisions: &BTreeMap<&'s Id, Decision<'s>>,
     topology: &TopologyName,
@@ -340,11 +343,15 @@ fn switches<'s>(
             continue;
         };
         let Some(family) = key.switch() else { continue };
-        let Some(written) = written(decision) else {
-            continue;
-        };
         let loans = &ground.observed.loans;
         let loan = loans.get(*switch);
+        let written = written(decision);
+        // It has the value already that is given back: that was cut off, and the rest is still to be done.
+        let cut_off = matches!(
+            decision,
+            Decision::Loan(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
+                if loan.and_then(|loan| loan.by.get(topology)) == Some(&before.value)
+        );
         let links = ground.forwarding.get(&(&switch.ns, family));
         for (id, entry) in links.into_iter().flatten().copied() {
             let Resource::Sysctl(value) = &entry.resource else {
@@ -363,8 +370,11 @@ fn switches<'s>(
                 .get(id)
                 .is_some_and(|decision| *decision == Decision::Keep);
             let right = wanted || by_itself || lent_to_others || of_another;
-            if right && value.value != written {
-                fallen.entry(id).or_insert(switch);
+            if right && written.is_some_and(|written| value.value != written) {
+                effects.fallen.entry(id).or_insert(switch);
+            }
+            if cut_off && (by_itself || lent_to_others) && value.value == "0" {
+                effects.left_off.insert(id, switch);
             }
         }
     }

@@ -103,7 +103,8 @@ pub(super) fn give_back(
 pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     for family in Family::BOTH {
         let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
-        let Some(decision @ Decision::Loan(Action::GiveBack { .. })) = decisions.get(&switch) else {
+        let Some(decision @ Decision::Loan(Action::GiveBack { .. })) = decisions.get(&switch)
+        else {
             continue;
         };
         let Some(left) = written(decision).map(str::to_owned) else {

@@ -203,10 +203,14 @@ fn operations(
     observed: &State,
 ) -> Vec<Operation> {
     let Effects {
-        fallen, stripped, ..
+        fallen,
+        stripped,
+        left_off,
+        ..
     } = effects;
     let mut operations = Vec::new();
-    let ids: BTreeSet<&Id> = decisions.keys().chain(fallen.keys()).copied().collect();
+    let ids = decisions.keys().chain(fallen.keys());
+    let ids: BTreeSet<&Id> = ids.chain(left_off.keys()).copied().collect();
     for id in ids {
         let cause = fallen.get(id).copied();
         let mut push = |action, with: Option<&Id>, reason| {
@@ -272,6 +276,11 @@ fn operations(
                     && is_switch(cause)
                 {
                     push(Action::Create(entry.resource.clone()), None, fell());
+                } else if let (Some(switch), Some(entry)) = (left_off.get(id), observed.get(id)) {
+                    let before = entry.resource.clone();
+                    let after = Resource::Sysctl(Sysctl::on());
+                    let reason = Some(Reason::Fell((*switch).clone()));
+                    push(Action::Update { before, after }, None, reason);
                 }
             }
         }

@@ -71,10 +71,7 @@ fn step(operation: &Operation) -> Step {
 /// Puts operations into an order in which they can be done one after the other, and tells each what must
 /// be done before it. Independent ones stand by namespace. `waits` says what must be gone besides before
 /// something is made.
-pub(super) fn order(
-    operations: Vec<Operation>,
-    waits: &BTreeMap<&Id, Vec<&Id>>,
-) -> Vec<Operation> {
+pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>) -> Vec<Operation> {
     let steps: Vec<Step> = operations.iter().map(step).collect();
     let after = Edges::of(&operations, &steps, waits).after;
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use similar::{ChangeTag, TextDiff};
 
+use crate::resource::nftables::{self, diff};
+
 use super::phrase;
 use super::style::{Colour, Role};
 use crate::plan::{Action, Operation, Plan, Reason, Warning};
@@ -151,15 +153,22 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
     groups
 }
 
-/// Whether an operation is on the other end of a pair, which its first end already tells.
+/// Whether an operation is on the other end of a pair that comes or goes, which its first end already
+/// tells.
 fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operation)>) -> bool {
-    let with_link = operation
-        .with
-        .as_ref()
-        .filter(|with| matches!(with.key, Key::Link(_)));
-    matches!(operation.id.key, Key::Link(_))
-        && !matches!(operation.action, Action::Update { .. })
-        && with_link.is_some_and(|with| all.contains_key(with))
+    let (Action::Create(Resource::Link(link)) | Action::Remove(Resource::Link(link))) =
+        &operation.action
+    else {
+        return false;
+    };
+    let Some(peer) = link.peer() else {
+        return false;
+    };
+    let peer = Id::link(peer.ns.clone(), peer.name.clone());
+    let told = all.get(&peer).is_some_and(|(_, of_peer)| {
+        std::mem::discriminant(&of_peer.action) == std::mem::discriminant(&operation.action)
+    });
+    told && peer < operation.id
 }
 
 fn line(
@@ -185,7 +194,7 @@ fn line(
         }
         Action::Create(resource) => (
             phrase::resource(id, resource, topology),
-            diff(None, Some(resource)),
+            diff(None, resource),
         ),
         Action::Remove(resource @ (Resource::Sysctl(_) | Resource::File(_))) => {
             let _ = resource;
@@ -226,16 +235,12 @@ fn line(
         let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
     }
     text.push('\n');
-    for (tag, line) in diff {
-        let (sign, role) = match tag {
-            ChangeTag::Insert => ("+", Role::Added),
-            ChangeTag::Delete => ("-", Role::Removed),
-            ChangeTag::Equal => (" ", Role::Faint),
-        };
+    for (sign, line) in diff {
+        let (sign, role) = sign.map_or((" ", Role::Faint), Sign::text);
         let _ = writeln!(
             text,
             "       {}",
-            colour.paint(role, &format!("{sign} {line}")).trim_end()
+            colour.paint(role, &format!("{sign} {line}"))
         );
     }
 }
@@ -267,7 +272,7 @@ fn update(
     before: &Resource,
     after: &Resource,
     topology: &TopologyName,
-) -> (String, Vec<(ChangeTag, String)>) {
+) -> (String, Vec<(Option<Sign>, String)>) {
     let name = phrase::identity(id, topology);
     match (before, after) {
         (Resource::Link(before), Resource::Link(after)) => (
@@ -285,7 +290,7 @@ fn update(
             let new = after.strip_prefix(&name).unwrap_or(&after).trim();
             (format!("{name}  {old} → {new}"), Vec::new())
         }
-        _ => (name, diff(Some(before), Some(after))),
+        _ => (name, diff(Some(before), after)),
     }
 }
 
@@ -321,25 +326,58 @@ fn link_changes(before: &Link, after: &Link) -> String {
     changes.join(", ")
 }
 
+/// How many elements of a set are listed before the rest is counted.
+const ELEMENTS: usize = 16;
+
 /// What changes in resources of several lines: files and tables.
-fn diff(before: Option<&Resource>, after: Option<&Resource>) -> Vec<(ChangeTag, String)> {
-    fn lines(resource: Option<&Resource>) -> Option<String> {
-        match resource {
-            None => Some(String::new()),
-            Some(Resource::File(file)) => Some(file.content.clone()),
-            Some(Resource::Table(table)) => Some(table.to_string()),
-            Some(_) => None,
+fn diff(before: Option<&Resource>, after: &Resource) -> Vec<(Option<Sign>, String)> {
+    match (before, after) {
+        (Some(Resource::Table(before)), Resource::Table(after)) => of_tables(before, after),
+        (None, Resource::Table(after)) => {
+            let nothing = nftables::Table {
+                sets: BTreeMap::new(),
+                chains: BTreeMap::new(),
+                ..after.clone()
+            };
+            of_tables(&nothing, after)
         }
+        (Some(Resource::File(before)), Resource::File(after)) => {
+            of_files(&before.content, &after.content)
+        }
+        (None, Resource::File(after)) => of_files("", &after.content),
+        _ => Vec::new(),
     }
-    let (Some(before), Some(after)) = (lines(before), lines(after)) else {
-        return Vec::new();
+}
+
+fn of_tables(before: &nftables::Table, after: &nftables::Table) -> Vec<(Option<Sign>, String)> {
+    let line = |line: diff::Line| {
+        let sign = match line.change {
+            diff::Change::Added => Some(Sign::Add),
+            diff::Change::Removed => Some(Sign::Remove),
+            diff::Change::Same | diff::Change::More => None,
+        };
+        (line.depth > 0).then(|| {
+            (
+                sign,
+                format!("{}{}", "  ".repeat(line.depth - 1), line.text),
+            )
+        })
     };
-    let lines = TextDiff::from_lines(&before, &after);
+    diff::diff(before, after, ELEMENTS)
+        .into_iter()
+        .filter_map(line)
+        .collect()
+}
+
+fn of_files(before: &str, after: &str) -> Vec<(Option<Sign>, String)> {
+    let lines = TextDiff::from_lines(before, after);
     let line = |change: similar::Change<&str>| {
-        (
-            change.tag(),
-            change.value().trim_end_matches('\n').to_owned(),
-        )
+        let sign = match change.tag() {
+            ChangeTag::Insert => Some(Sign::Add),
+            ChangeTag::Delete => Some(Sign::Remove),
+            ChangeTag::Equal => None,
+        };
+        (sign, change.value().trim_end_matches('\n').to_owned())
     };
     lines
         .grouped_ops(1)

@@ -1,11 +1,11 @@
-//! A private host, States made by hand, and a planner that knows just enough.
+//! A private host, and States made by hand.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 
 use netform::kernel::Kernel;
-use netform::plan::{Action, Operation, Plan};
+use netform::plan::{Operation, Plan};
 use netform::resource::address::{Address, AddressKey};
 use netform::resource::file::{File, FileKind};
 use netform::resource::link::veth::{Peer, Veth};
@@ -125,10 +125,7 @@ impl Builder {
             link: name(link),
             ip: ip.parse().expect("ip"),
         };
-        let address = Address {
-            prefix: prefix.parse().expect("length"),
-            peer: None,
-        };
+        let address = Address::new(prefix.parse().expect("length"));
         self.put(ns, Key::Address(key), Resource::Address(address));
     }
 
@@ -203,92 +200,9 @@ pub(crate) fn story() -> Builder {
     b
 }
 
-/// A planner that knows just enough for these tests.
+/// What a plan says, without conflicts.
 pub(crate) fn plan(topology: &TopologyName, desired: &State, observed: &State) -> Plan {
-    let mut operations: Vec<Operation> = Vec::new();
-    let mut places: BTreeMap<Id, usize> = BTreeMap::new();
-    for (id, entry) in observed.entries.iter().rev() {
-        if entry.owner.is(topology) && !desired.entries.contains_key(id) {
-            let with = match (&id.key, &entry.resource) {
-                (Key::Link(_), Resource::Link(link)) => match &link.kind {
-                    LinkKind::Veth(Veth { peer: Some(peer) }) if id.ns == Ns::Host => {
-                        Some(Id::link(peer.ns.clone(), peer.name.clone()))
-                    }
-                    _ => Some(Id::namespace(id.ns.clone())),
-                },
-                (Key::Namespace | Key::File(_), _) => None,
-                (Key::Sysctl(SysctlKey::Conf { link, .. }), _) => {
-                    Some(Id::link(id.ns.clone(), link.clone()))
-                }
-                (Key::Address(key), _) => Some(Id::link(id.ns.clone(), key.link.clone())),
-                _ => Some(Id::namespace(id.ns.clone())),
-            };
-            let goes = |id: &Id| {
-                let entry = observed.entries.get(id);
-                entry.is_some_and(|e| e.owner.is(topology)) && !desired.entries.contains_key(id)
-            };
-            let with = with.filter(goes);
-            let after = Vec::new();
-            let action = Action::Remove(entry.resource.clone());
-            operations.push(Operation {
-                id: id.clone(),
-                action,
-                with,
-                reason: None,
-                after,
-            });
-        }
-    }
-    for (id, entry) in &desired.entries {
-        let action = match observed.get(id) {
-            Some(seen) if seen.resource == entry.resource => continue,
-            Some(seen) => Action::Update {
-                before: seen.resource.clone(),
-                after: entry.resource.clone(),
-            },
-            None => Action::Create(entry.resource.clone()),
-        };
-        let mut after = Vec::new();
-        after.extend(places.get(&Id::namespace(id.ns.clone())));
-        after.extend(
-            id.key
-                .of_link()
-                .and_then(|l| places.get(&Id::link(id.ns.clone(), l.clone()))),
-        );
-        if let Key::Route(_) = id.key {
-            after.extend(
-                places
-                    .iter()
-                    .filter(|(other, _)| {
-                        other.ns == id.ns && matches!(other.key, Key::Address(_) | Key::Link(_))
-                    })
-                    .map(|(_, place)| place),
-            );
-        }
-        let with = match (&entry.resource, &action) {
-            (Resource::Link(link), Action::Create(_)) => match &link.kind {
-                LinkKind::Veth(Veth { peer: Some(peer) }) => {
-                    Some(Id::link(peer.ns.clone(), peer.name.clone()))
-                        .filter(|id| places.contains_key(id))
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        places.insert(id.clone(), operations.len());
-        operations.push(Operation {
-            id: id.clone(),
-            action,
-            with,
-            reason: None,
-            after,
-        });
-    }
-    Plan {
-        topology: topology.clone(),
-        operations,
-        warnings: Vec::new(),
-    }
+    netform::plan::plan(topology, desired, observed).expect("no conflicts")
 }
 
 /// Observes, plans and executes.

@@ -4,4 +4,5 @@ mod lab;
 mod objects;
 mod ownership;
 mod story;
+mod transitions;
 mod trouble;

@@ -156,7 +156,10 @@ fn addresses_of_each_sort_read_back_as_they_were_made() {
             b.put(
                 &ns,
                 Key::Address(key),
-                Resource::Address(Address { prefix, peer }),
+                Resource::Address(Address {
+                    peer,
+                    ..Address::new(prefix)
+                }),
             );
         }
         let Builder { topology, state } = b;
@@ -337,27 +340,27 @@ fn a_pair_lies_in_one_namespace_or_between_two() {
 }
 
 #[test]
-fn a_link_becomes_and_ceases_to_be_a_port() {
+fn a_link_becomes_a_port_of_one_bridge_and_then_of_another() {
     on_a_private_host(|| {
-        sh("ip link add br0 type bridge; ip link set br0 up");
+        sh("for b in br0 br1; do ip link add $b type bridge; ip link set $b up; done");
         let Builder {
             topology,
             mut state,
         } = story();
         let mut kernel = Kernel::open().expect("open");
         let id = Id::link(Ns::Host, name("veth1_p"));
-        for master in [Some("br0"), None, Some("br0")] {
+        for master in ["br0", "br1"] {
             let entry = state.entries.get_mut(&id).expect("a link");
             let Resource::Link(link) = &mut entry.resource else {
                 panic!("a link")
             };
-            link.master = master.map(name);
+            link.master = Some(name(master));
             apply(&mut kernel, &topology, &state);
             assert_eq!(difference(&mut kernel, &topology, &state), []);
             let shown = sh("ip link show veth1_p");
-            assert_eq!(shown.contains("master br0"), master.is_some(), "{shown}");
+            assert!(shown.contains(&format!("master {master} ")), "{shown}");
         }
         apply(&mut kernel, &topology, &State::new());
-        assert_eq!(sh("ip -o link | wc -l"), "2\n");
+        assert_eq!(sh("ip -o link | wc -l"), "3\n");
     });
 }

@@ -24,17 +24,33 @@ pub(crate) struct Stop {
 }
 
 /// Plans and has a look at the plan itself.
-pub(crate) fn planned(world: &World, topology: &TopologyName, desired: &State) -> Result<Plan, Vec<Conflict>> {
+pub(crate) fn planned(
+    world: &World,
+    topology: &TopologyName,
+    desired: &State,
+) -> Result<Plan, Vec<Conflict>> {
     let observed = observe(world, topology, desired);
     let result = plan(topology, desired, &observed);
-    assert_eq!(result, plan(topology, desired, &observed), "the same States give the same plan");
+    assert_eq!(
+        result,
+        plan(topology, desired, &observed),
+        "the same States give the same plan"
+    );
     let plan = match result {
         Ok(plan) => plan,
         Err(conflicts) => {
             for conflict in &conflicts {
-                let found = observed.get(&conflict.id).expect("a conflict is with something");
-                assert!(!found.owner.is(topology), "a conflict with its own {conflict:?}");
-                assert!(desired.get(&conflict.id).is_some(), "a conflict with what nobody wants");
+                let found = observed
+                    .get(&conflict.id)
+                    .expect("a conflict is with something");
+                assert!(
+                    !found.owner.is(topology),
+                    "a conflict with its own {conflict:?}"
+                );
+                assert!(
+                    desired.get(&conflict.id).is_some(),
+                    "a conflict with what nobody wants"
+                );
             }
             return Err(conflicts);
         }
@@ -64,7 +80,11 @@ pub(crate) fn planned(world: &World, topology: &TopologyName, desired: &State) -
                 if let Some(found) = found
                     && !by_switch
                 {
-                    assert_eq!(&Resource::Sysctl(before.clone()), found, "what {id:?} is before");
+                    assert_eq!(
+                        &Resource::Sysctl(before.clone()),
+                        found,
+                        "what {id:?} is before"
+                    );
                 }
             }
         }
@@ -114,8 +134,9 @@ pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) 
     let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
     let mut order = Vec::new();
     while order.len() < done.len() {
-        let ready = (0..done.len())
-            .filter(|place| !done[*place] && plan.operations[*place].after.iter().all(|o| done[*o]));
+        let ready = (0..done.len()).filter(|place| {
+            !done[*place] && plan.operations[*place].after.iter().all(|o| done[*o])
+        });
         let place = rng.choice(ready.collect::<Vec<_>>()).expect("no circle");
         order.push(place);
         done[place] = true;
@@ -152,7 +173,9 @@ fn open(world: &World, topology: &TopologyName) -> BTreeSet<Open> {
     let mut open = BTreeSet::new();
     for (id, entry) in &world.entries {
         let Key::Link(name) = &id.key else { continue };
-        let guarded = world.tables.contains_key(&(id.ns.clone(), topology.clone()));
+        let guarded = world
+            .tables
+            .contains_key(&(id.ns.clone(), topology.clone()));
         if guarded || !entry.owner.is(topology) {
             continue;
         }
@@ -220,20 +243,36 @@ pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State
             meets(&entry.resource, &found.resource),
             "{id:?} is {found:?}, not {entry:?}"
         );
-        let free = matches!(entry.resource, Resource::Sysctl(_) | Resource::Link(Link { kind: LinkKind::Loopback, .. }));
+        let free = matches!(
+            entry.resource,
+            Resource::Sysctl(_)
+                | Resource::Link(Link {
+                    kind: LinkKind::Loopback,
+                    ..
+                })
+        );
         assert!(free || found.owner.is(topology), "{id:?} is {found:?}");
     }
     for (id, entry) in &world.entries {
         let wanted = desired.entries.contains_key(id);
-        assert!(wanted || !entry.owner.is(topology), "{id:?} is left: {entry:?}");
+        assert!(
+            wanted || !entry.owner.is(topology),
+            "{id:?} is left: {entry:?}"
+        );
     }
     for (ns, of) in world.tables.keys() {
         let id = Id::new(ns.clone(), Key::Table);
-        assert!(of != topology || desired.entries.contains_key(&id), "{id:?} is left");
+        assert!(
+            of != topology || desired.entries.contains_key(&id),
+            "{id:?} is left"
+        );
     }
     for (id, loan) in &world.loans {
         let lent = loan.by.contains_key(topology);
-        assert!(!lent || desired.entries.contains_key(id), "{id:?} is still on loan");
+        assert!(
+            !lent || desired.entries.contains_key(id),
+            "{id:?} is still on loan"
+        );
     }
 }
 
@@ -249,10 +288,20 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         .collect();
     for id in &announced {
         let was = before.entries.get(id);
-        assert!(was.is_some_and(|was| !was.owner.is(&plan.topology)), "{id:?} is announced");
-        assert!(before.entries.get(id) != after.entries.get(id), "{id:?} is announced, and stays");
+        assert!(
+            was.is_some_and(|was| !was.owner.is(&plan.topology)),
+            "{id:?} is announced"
+        );
+        assert!(
+            before.entries.get(id) != after.entries.get(id),
+            "{id:?} is announced, and stays"
+        );
     }
-    let changed: BTreeSet<&Id> = plan.operations.iter().map(|operation| &operation.id).collect();
+    let changed: BTreeSet<&Id> = plan
+        .operations
+        .iter()
+        .map(|operation| &operation.id)
+        .collect();
     for (id, entry) in &before.entries {
         if entry.owner.is(&plan.topology) || entry.owner == Owner::Kernel {
             continue;
@@ -284,7 +333,10 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         let after = after.loans.get(id);
         for (by, original) in &loan.by {
             let same = after.and_then(|loan| loan.by.get(by)) == Some(original);
-            assert!(same || *by == plan.topology, "what {by} has on loan: {id:?}");
+            assert!(
+                same || *by == plan.topology,
+                "what {by} has on loan: {id:?}"
+            );
         }
     }
 }
@@ -294,7 +346,10 @@ fn key_of_own_link(world: &World, topology: &TopologyName, key: &SysctlKey) -> b
         return false;
     };
     let id = Id::link(Ns::Host, link.clone());
-    world.entries.get(&id).is_some_and(|entry| entry.owner.is(topology))
+    world
+        .entries
+        .get(&id)
+        .is_some_and(|entry| entry.owner.is(topology))
 }
 
 /// Whether something went with a link whose other end is announced, or that is announced itself.
@@ -319,7 +374,8 @@ fn gone(before: &World, after: &World, id: &Id, announced: &BTreeSet<&Id>) -> bo
         _ => return false,
     };
     // What nobody sees, in a namespace that the plan doesn't know, can't be announced.
-    announced.contains(&peer) && id.ns != Ns::Host || announced.contains(&link) && matches!(id.key, Key::Sysctl(_))
+    announced.contains(&peer) && id.ns != Ns::Host
+        || announced.contains(&link) && matches!(id.key, Key::Sysctl(_))
 }
 
 /// The sysctls that another topology wants are as it wants them, if they were.
@@ -330,7 +386,11 @@ pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
         };
         let value = |world: &World| world.value(&id.ns, id.key.clone()).map(str::to_owned);
         if value(before).as_ref() == Some(&wanted.value) {
-            assert_eq!(value(after).as_ref(), Some(&wanted.value), "{id:?} of another topology");
+            assert_eq!(
+                value(after).as_ref(),
+                Some(&wanted.value),
+                "{id:?} of another topology"
+            );
         }
     }
 }

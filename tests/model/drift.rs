@@ -131,7 +131,9 @@ fn foreign(world: &mut World, rng: &mut Rng) {
     match rng.u8(..4) {
         // In the subnet of an address that is there, or in another.
         0 => {
-            let found = world.addresses(ns, Some(name)).map(|(_, key, address)| (key.ip, address.prefix));
+            let found = world
+                .addresses(ns, Some(name))
+                .map(|(_, key, address)| (key.ip, address.prefix));
             let found = found.collect::<Vec<_>>();
             let ip = match rng.choice(found) {
                 Some((std::net::IpAddr::V4(ip), 24)) => {

@@ -43,10 +43,7 @@ fn links_on_by_themselves(world: &World, switch_id: &Id) -> BTreeSet<LinkName> {
             return None;
         };
         let on = matches!(&entry.resource, Resource::Sysctl(sysctl) if sysctl.value == "1");
-        let lent = world
-            .loans
-            .get(id)
-            .is_some_and(|loan| !loan.by.is_empty());
+        let lent = world.loans.get(id).is_some_and(|loan| !loan.by.is_empty());
         (id.ns == switch_id.ns && *of == family && name == "forwarding" && on && !lent)
             .then(|| link.clone())
     });
@@ -99,8 +96,7 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
     let mut state = State::new();
     for (id, entry) in &world.entries {
         let files = matches!(id.key, Key::File(_));
-        if !spaces.contains(&id.ns)
-            && !(files && entry.owner == Owner::Topology(topology.clone()))
+        if !spaces.contains(&id.ns) && !(files && entry.owner == Owner::Topology(topology.clone()))
         {
             continue;
         }
@@ -154,12 +150,12 @@ fn removes(operation: &Operation) -> bool {
 
 /// What a plan's creation of a link says of it.
 fn creation<'p>(plan: &'p Plan, id: &Id) -> Option<&'p Link> {
-    plan.operations.iter().find_map(|operation| {
-        match &operation.action {
+    plan.operations
+        .iter()
+        .find_map(|operation| match &operation.action {
             Action::Create(Resource::Link(link)) if operation.id == *id => Some(link),
             _ => None,
-        }
-    })
+        })
 }
 
 /// Does one operation.
@@ -244,10 +240,12 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             },
             Key::File(_),
         ) if there => put(world, &operation.id, resource, owner),
-        (Action::Remove(_), Key::Route(_) | Key::File(_)) => match world.entries.remove(&operation.id) {
-            Some(_) => Ok(()),
-            None => Err("ESRCH: nothing to remove".to_owned()),
-        },
+        (Action::Remove(_), Key::Route(_) | Key::File(_)) => {
+            match world.entries.remove(&operation.id) {
+                Some(_) => Ok(()),
+                None => Err("ESRCH: nothing to remove".to_owned()),
+            }
+        }
         (Action::Create(Resource::Table(new)), Key::Table)
             if world.has_ns(ns) && !world.tables.contains_key(&table) =>
         {
@@ -283,7 +281,11 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             if before == after {
                 return Ok(());
             }
-            if !world.loans.get(&operation.id).is_some_and(|loan| loan.by.contains_key(&plan.topology)) {
+            if !world
+                .loans
+                .get(&operation.id)
+                .is_some_and(|loan| loan.by.contains_key(&plan.topology))
+            {
                 return Err("it is not on loan".to_owned());
             }
             world.write(ns, key, &after.value)
@@ -299,12 +301,7 @@ fn put(world: &mut World, id: &Id, resource: &Resource, owner: Owner) -> Result<
 }
 
 /// What another operation does too must be so after it: done by nobody a second time.
-fn borne(
-    world: &World,
-    plan: &Plan,
-    operation: &Operation,
-    with: &Id,
-) -> Result<(), Refusal> {
+fn borne(world: &World, plan: &Plan, operation: &Operation, with: &Id) -> Result<(), Refusal> {
     let id = &operation.id;
     let there = match id.key {
         Key::Table => world

@@ -1,12 +1,12 @@
 //! Random hosts and random topologies.
 
 use fastrand::Rng;
+use netform::resource::address::AddressKey;
 use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, NamespaceName, TopologyName};
-use netform::resource::address::AddressKey;
 use netform::resource::route::{Route, RouteKey};
-use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
 use super::kernel::{RA, World};
@@ -25,7 +25,9 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
     let mut world = World::new();
     let mut takes_ra = Vec::new();
     let lo = link_name("lo");
-    world.change_link(&Ns::Host, &lo, |lo| lo.up = true).unwrap();
+    world
+        .change_link(&Ns::Host, &lo, |lo| lo.up = true)
+        .unwrap();
     for (name, ip) in [("ens33", ip4(0, 0, 5)), ("eth1", ip4(0, 1, 5))] {
         let link = link_name(name);
         let device = Link {
@@ -40,13 +42,21 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             link: link.clone(),
             ip,
         };
-        world.add_address(&Ns::Host, &key, 24, Owner::Foreign).unwrap();
+        world
+            .add_address(&Ns::Host, &key, 24, Owner::Foreign)
+            .unwrap();
         if rng.bool() {
             foreign_route(&mut world, &link, "::/0", "fe80::1", Some(RA));
             takes_ra.push(link);
         }
     }
-    foreign_route(&mut world, &link_name("ens33"), "0.0.0.0/0", "10.0.0.1", None);
+    foreign_route(
+        &mut world,
+        &link_name("ens33"),
+        "0.0.0.0/0",
+        "10.0.0.1",
+        None,
+    );
     if rng.u8(..4) == 0 {
         let key = SysctlKey::Global("net/ipv4/ip_forward".to_owned());
         world.write(&Ns::Host, &key, "1").unwrap();
@@ -61,7 +71,13 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
     (world, takes_ra)
 }
 
-pub(crate) fn foreign_route(world: &mut World, dev: &LinkName, to: &str, via: &str, mtu: Option<u32>) {
+pub(crate) fn foreign_route(
+    world: &mut World,
+    dev: &LinkName,
+    to: &str,
+    via: &str,
+    mtu: Option<u32>,
+) {
     let key = RouteKey {
         table: 254,
         to: to.parse().unwrap(),
@@ -73,7 +89,9 @@ pub(crate) fn foreign_route(world: &mut World, dev: &LinkName, to: &str, via: &s
         resource: Resource::Route(route),
         owner: Owner::Foreign,
     };
-    world.entries.insert(Id::new(Ns::Host, Key::Route(key)), entry);
+    world
+        .entries
+        .insert(Id::new(Ns::Host, Key::Route(key)), entry);
 }
 
 pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
@@ -158,8 +176,14 @@ impl Sketch {
                 // Two ends change places.
                 let (i, j) = (rng.usize(..self.pairs.len()), rng.usize(..self.pairs.len()));
                 let (k, l) = (rng.usize(..2), rng.usize(..2));
-                let one = (self.pairs[i].ends[k].ns.clone(), self.pairs[i].ends[k].name.clone());
-                let other = (self.pairs[j].ends[l].ns.clone(), self.pairs[j].ends[l].name.clone());
+                let one = (
+                    self.pairs[i].ends[k].ns.clone(),
+                    self.pairs[i].ends[k].name.clone(),
+                );
+                let other = (
+                    self.pairs[j].ends[l].ns.clone(),
+                    self.pairs[j].ends[l].name.clone(),
+                );
                 (self.pairs[i].ends[k].ns, self.pairs[i].ends[k].name) = other;
                 (self.pairs[j].ends[l].ns, self.pairs[j].ends[l].name) = one;
             }
@@ -188,8 +212,14 @@ impl Sketch {
         for _ in 0..2 {
             let named = rng.choice(self.spaces.keys()).filter(|_| !some(rng, 3));
             let (ns, name) = match named {
-                Some(name) => (Ns::Named(name.clone()), (*rng.choice(&LINKS).unwrap()).to_owned()),
-                None => (Ns::Host, format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology)),
+                Some(name) => (
+                    Ns::Named(name.clone()),
+                    (*rng.choice(&LINKS).unwrap()).to_owned(),
+                ),
+                None => (
+                    Ns::Host,
+                    format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology),
+                ),
             };
             let name = link_name(&name);
             let taken = self.pairs.iter().flat_map(|pair| &pair.ends).chain(&ends);
@@ -207,7 +237,9 @@ impl Sketch {
 
 fn space(rng: &mut Rng) -> Space {
     Space {
-        file: rng.bool().then(|| format!("nameserver 10.0.0.{}\n", rng.u8(..3))),
+        file: rng
+            .bool()
+            .then(|| format!("nameserver 10.0.0.{}\n", rng.u8(..3))),
         forwarding: [rng.bool(), rng.bool()],
         table: variant(rng),
         somaxconn: rng.bool().then(|| rng.u16(1..4)),
@@ -227,15 +259,28 @@ fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
         up: !some(rng, 5),
         mtu: *rng.choice(&[1500, 1500, 1400, 1280, 1000]).unwrap(),
         mac: rng.u8(1..3),
-        v4: v4.into_iter().map(|last| (last, length(rng, 24, 32))).collect(),
-        v6: v6.into_iter().map(|last| (last, length(rng, 64, 128))).collect(),
+        v4: v4
+            .into_iter()
+            .map(|last| (last, length(rng, 24, 32)))
+            .collect(),
+        v6: v6
+            .into_iter()
+            .map(|last| (last, length(rng, 64, 128)))
+            .collect(),
         forwarding: [rng.bool(), rng.bool()],
-routes: routes.into_iter().map(|third| (third, way(third, rng))).collect(),
+        routes: routes
+            .into_iter()
+            .map(|third| (third, way(third, rng)))
+            .collect(),
     }
 }
 
 fn way(third: u8, rng: &mut Rng) -> Way {
-    let family = if rng.bool() { Family::Ipv4 } else { Family::Ipv6 };
+    let family = if rng.bool() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    };
     Way {
         family,
         via: (third == 0 || rng.bool()).then(|| rng.u8(100..103)),

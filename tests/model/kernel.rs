@@ -222,7 +222,10 @@ impl World {
             return;
         };
         let ns = &id.ns;
-        let held: Vec<IpAddr> = self.addresses(ns, Some(name)).map(|(_, key, _)| key.ip).collect();
+        let held: Vec<IpAddr> = self
+            .addresses(ns, Some(name))
+            .map(|(_, key, _)| key.ip)
+            .collect();
         self.entries.retain(|other, entry| {
             let on_it = match &other.key {
                 Key::Address(key) => key.link == *name,
@@ -287,16 +290,16 @@ impl World {
         ns: &Ns,
         link: Option<&LinkName>,
     ) -> impl Iterator<Item = (&Id, &AddressKey, &Address)> {
-        self.entries.iter().filter_map(move |(id, entry)| {
-            match (&id.key, &entry.resource) {
+        self.entries
+            .iter()
+            .filter_map(move |(id, entry)| match (&id.key, &entry.resource) {
                 (Key::Address(key), Resource::Address(address))
                     if id.ns == *ns && link.is_none_or(|link| key.link == *link) =>
                 {
                     Some((id, key, address))
                 }
                 _ => None,
-            }
-        })
+            })
     }
 
     pub(crate) fn add_address(

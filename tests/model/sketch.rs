@@ -85,13 +85,26 @@ pub(crate) fn ip4(topology: u8, pair: u8, last: u8) -> IpAddr {
 }
 
 pub(crate) fn ip6(topology: u8, pair: u8, last: u8) -> IpAddr {
-    Ipv6Addr::new(0xfd00, topology.into(), pair.into(), 0, 0, 0, 0, last.into()).into()
+    Ipv6Addr::new(
+        0xfd00,
+        topology.into(),
+        pair.into(),
+        0,
+        0,
+        0,
+        0,
+        last.into(),
+    )
+    .into()
 }
 
 /// The table that guards a namespace.
 pub(crate) fn table(topology: &TopologyName, variant: u8) -> Table {
     let mut table = Table::of(topology);
-    table.chains.insert(format!("chain{variant}"), netform::resource::nftables::Chain::default());
+    table.chains.insert(
+        format!("chain{variant}"),
+        netform::resource::nftables::Chain::default(),
+    );
     table
 }
 
@@ -115,7 +128,11 @@ impl Sketch {
     }
 
     fn space(&self, ns: &Ns, space: &Space, put: &mut impl FnMut(&Ns, Key, Resource)) {
-        put(ns, Key::Namespace, Resource::Namespace(Namespace::default()));
+        put(
+            ns,
+            Key::Namespace,
+            Resource::Namespace(Namespace::default()),
+        );
         let lo = LinkName::try_from("lo").unwrap();
         let link = Link {
             kind: LinkKind::Loopback,
@@ -131,7 +148,11 @@ impl Sketch {
             put(ns, Key::Address(key), Resource::Address(Address::new(32)));
         }
         for family in [Family::Ipv4, Family::Ipv6] {
-            put(ns, switch(family), sysctl(space.forwarding[family as usize]));
+            put(
+                ns,
+                switch(family),
+                sysctl(space.forwarding[family as usize]),
+            );
         }
         if let Some(value) = space.somaxconn {
             let value = value.to_string();
@@ -144,7 +165,11 @@ impl Sketch {
             put(ns, key, Resource::File(File { content }));
         }
         if let Some(variant) = space.table {
-            put(ns, Key::Table, Resource::Table(table(&self.topology, variant)));
+            put(
+                ns,
+                Key::Table,
+                Resource::Table(table(&self.topology, variant)),
+            );
         }
         if space.blackhole {
             let key = RouteKey {
@@ -176,8 +201,14 @@ impl Sketch {
             master: None,
         };
         put(ns, Key::Link(end.name.clone()), Resource::Link(link));
-        let addresses = end.v4.iter().map(|(last, len)| (ip4(self.number, pair.number, *last), *len));
-        let more = end.v6.iter().map(|(last, len)| (ip6(self.number, pair.number, *last), *len));
+        let addresses = end
+            .v4
+            .iter()
+            .map(|(last, len)| (ip4(self.number, pair.number, *last), *len));
+        let more = end
+            .v6
+            .iter()
+            .map(|(last, len)| (ip6(self.number, pair.number, *last), *len));
         for (ip, len) in addresses.chain(more.filter(|_| ipv6)) {
             let link = end.name.clone();
             let key = AddressKey { link, ip };
@@ -187,8 +218,13 @@ impl Sketch {
             self.route(pair, end, *third, way, put);
         }
         if *ns == Ns::Host {
-            let on = |family: Family| self.switches[family as usize] || end.forwarding[family as usize];
-            put(ns, conf(Family::Ipv4, &end.name, "forwarding"), sysctl(on(Family::Ipv4)));
+            let on =
+                |family: Family| self.switches[family as usize] || end.forwarding[family as usize];
+            put(
+                ns,
+                conf(Family::Ipv4, &end.name, "forwarding"),
+                sysctl(on(Family::Ipv4)),
+            );
             if ipv6 {
                 let value = |name: &str| conf(Family::Ipv6, &end.name, name);
                 put(ns, value("accept_ra"), sysctl(false));
@@ -236,7 +272,9 @@ impl Sketch {
             weight: 1,
         };
         let sources = self.sources(&end.ns, way.family);
-        let src = way.src.and_then(|place| sources.get(usize::from(place)).copied());
+        let src = way
+            .src
+            .and_then(|place| sources.get(usize::from(place)).copied());
         let route = Route {
             target: Target::Unicast(vec![hop]),
             src,
@@ -259,14 +297,24 @@ impl Sketch {
         for pair in &self.pairs {
             for end in pair.ends.iter().filter(|end| end.ns == *ns) {
                 if family == Family::Ipv4 {
-                    sources.extend(end.v4.keys().map(|last| ip4(self.number, pair.number, *last)));
+                    sources.extend(
+                        end.v4
+                            .keys()
+                            .map(|last| ip4(self.number, pair.number, *last)),
+                    );
                 } else if end.up && end.mtu >= 1280 {
-                    sources.extend(end.v6.keys().map(|last| ip6(self.number, pair.number, *last)));
+                    sources.extend(
+                        end.v6
+                            .keys()
+                            .map(|last| ip6(self.number, pair.number, *last)),
+                    );
                 }
             }
         }
         let space = ns.name().and_then(|name| self.spaces.get(name));
-        let on_lo = space.and_then(|space| space.on_lo).filter(|_| family == Family::Ipv4);
+        let on_lo = space
+            .and_then(|space| space.on_lo)
+            .filter(|_| family == Family::Ipv4);
         sources.extend(on_lo.map(|last| ip4(self.number, 1, last)));
         sources
     }
@@ -274,10 +322,18 @@ impl Sketch {
     fn host(&self, put: &mut impl FnMut(&Ns, Key, Resource)) {
         for (link, families) in &self.uplinks {
             if families[0] {
-                put(&Ns::Host, conf(Family::Ipv4, link, "forwarding"), sysctl(true));
+                put(
+                    &Ns::Host,
+                    conf(Family::Ipv4, link, "forwarding"),
+                    sysctl(true),
+                );
             }
             if families[1] {
-                put(&Ns::Host, conf(Family::Ipv6, link, "force_forwarding"), sysctl(true));
+                put(
+                    &Ns::Host,
+                    conf(Family::Ipv6, link, "force_forwarding"),
+                    sysctl(true),
+                );
             }
         }
         for family in [Family::Ipv4, Family::Ipv6] {
@@ -301,11 +357,19 @@ impl Sketch {
             let ip = ip4(0, 0, 10 * self.number + last);
             let link = link.clone();
             let key = AddressKey { link, ip };
-            put(&Ns::Host, Key::Address(key), Resource::Address(Address::new(24)));
+            put(
+                &Ns::Host,
+                Key::Address(key),
+                Resource::Address(Address::new(24)),
+            );
         }
         for third in &self.over_ens33 {
             let to = format!("10.3{}.{third}.0/24", self.number).parse().unwrap();
-            let key = RouteKey { table: 254, to, metric: 0 };
+            let key = RouteKey {
+                table: 254,
+                to,
+                metric: 0,
+            };
             let route = Route::through(ip4(0, 0, 1), link.clone());
             put(&Ns::Host, Key::Route(key), Resource::Route(route));
         }

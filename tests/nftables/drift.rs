@@ -22,9 +22,24 @@ fn mended(meddle: impl FnOnce() + Send + 'static, expected: &'static [&'static s
             .expect("it is read")
             .expect("it is there");
         assert_ne!(found, wanted);
-        assert_eq!(lines(&found, &wanted), expected);
+        let lines = lines(&found, &wanted);
+        let all = lines.len() == expected.len();
+        let all = all
+            && lines
+                .iter()
+                .zip(expected)
+                .all(|(line, expected)| reads(line, expected));
+        assert!(all, "{lines:#?} isn't {expected:#?}");
         mend(&mut socket, found, &wanted);
     });
+}
+
+/// Whether a line reads as expected, where `…` stands for what libnftnl says of an instruction.
+fn reads(line: &str, expected: &str) -> bool {
+    match expected.split_once('…') {
+        Some((start, end)) => line.starts_with(start) && line.ends_with(end),
+        None => line == expected,
+    }
 }
 
 fn mend(socket: &mut NfSocket, found: Table, wanted: &Table) {
@@ -200,7 +215,7 @@ fn a_foreign_rule_is_removed_known_or_not() {
         },
         &[
             "  chain judge {",
-            "- [ limit rate 5/second burst 5 type packets flags 0x0 ] accept",
+            "- [ limit … ] accept",
             "  chain source {",
             "- meta l4proto 6 [ payload 2b @ header 2 + 2 => reg 1 ] [ cmp reg 1 op 0 0x0016 ] accept",
             "- ip6 daddr 2001:db8::/35 accept",
@@ -221,7 +236,7 @@ fn masquerade_with_a_flag_is_no_masquerade_of_ours() {
         },
         &[
             "  chain outbound {",
-            "- meta nfproto ipv4 iifname . oifname @masquerade4 [ masq flags 0x4 ]",
+            "- meta nfproto ipv4 iifname . oifname @masquerade4 [ masq … ]",
             "+ meta nfproto ipv4 iifname . oifname @masquerade4 masquerade",
         ],
     );
@@ -238,7 +253,7 @@ fn a_lookup_turned_around_is_seen() {
         },
         &[
             "  chain sources {",
-            "- iifname [ lookup reg 1 set links 0x1 ] goto source",
+            "- iifname [ lookup … ] goto source",
             "+ iifname @links goto source",
         ],
     );

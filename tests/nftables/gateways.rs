@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netform::resource::Family;
 use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::nftables::gateway::{
-    Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+    Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
 };
 
 pub(crate) fn link(name: &str) -> LinkName {
@@ -86,7 +86,10 @@ pub(crate) fn everything() -> Gateway {
             egress: both("ens33", Nat::Masquerade),
         },
     );
-    gateway.fallback = Some(0x6e66);
+    gateway.fallback = Some(Fallback {
+        group: 0x6e66,
+        bridges: [link("virbr0")].into(),
+    });
     gateway
 }
 
@@ -98,7 +101,9 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
         gateway.guard = Guard::Nothing;
     }
     if random.bool() {
-        gateway.fallback = Some(random.u32(..));
+        let bridges = (0..random.usize(..3)).map(|_| odd_name(random)).collect();
+        let group = random.u32(..);
+        gateway.fallback = Some(Fallback { group, bridges });
     }
     let mut members = 0;
     while members < size {

@@ -4,15 +4,20 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 /// Runs `test` in a network namespace of its own.
-#[expect(unsafe_code, reason = "a thread leaves its network namespace")]
 pub(crate) fn in_sandbox(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        // SAFETY: only this thread, which ends with the test, gets another network namespace.
-        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        leave_network();
         test();
     });
     thread.join().expect("the test passes");
+}
+
+/// Moves this thread, and no other, into a new network namespace.
+#[expect(unsafe_code, reason = "a system call without a safe form")]
+pub(crate) fn leave_network() {
+    // SAFETY: only this thread, which ends with the test, gets another network namespace.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Runs `nft` with some arguments and returns what it prints.

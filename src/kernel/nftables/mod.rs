@@ -1,11 +1,12 @@
 //! nftables tables of a network namespace: read and changed over one socket.
 //!
-//! Messages are made and read by libnftnl ([`object`]); everything else here is safe code. A change is
+//! Messages are made and read by libnftnl (`object.rs`); everything else here is safe code. A change is
 //! one transaction of the kernel's: all of it happens or nothing. See `man 3 libnftnl` and
 //! `net/netfilter/nf_tables_api.c`.
 
 mod error;
 mod expression;
+mod memory;
 mod object;
 mod read;
 mod socket;

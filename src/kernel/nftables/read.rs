@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use nftnl_sys as sys;
 
 use super::error::{Error, Object};
-use super::object::{ChainObject, ElementRef, Header, RuleObject, SetObject, TableObject, write};
+use super::memory::{Header, write};
+use super::object::{ChainObject, ElementRef, RuleObject, SetObject, TableObject};
 use super::socket::Channel;
 use super::userdata::{self, COMMENT, SET_COMMENT};
 use super::{code, expression};

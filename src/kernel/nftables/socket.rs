@@ -22,6 +22,8 @@ const HAS_ATTRIBUTES: u16 = 0x200;
 const INTERRUPTED: u16 = 0x10;
 /// The header of a message.
 const HEADER: usize = 16;
+/// The first and last message of a transaction: a header each, and nfnetlink's of 4 bytes.
+const FRAME: usize = 2 * (HEADER + 4);
 /// The largest datagram that the kernel dumps is half of it.
 const RECEIVE: usize = 64 * 1024;
 
@@ -100,30 +102,11 @@ impl Channel {
     ///
     /// Where the kernel takes no datagram large enough, `parts` follow in further transactions.
     pub(super) fn apply(&mut self, whole: &[Message], parts: &[Message]) -> Result<(), Error> {
-        let size = |messages: &[Message]| messages.iter().map(|m| m.bytes.len()).sum::<usize>();
-        let frame = 2 * (HEADER + 4);
-        self.make_room(size(whole) + size(parts) + frame);
-        if size(whole) + frame > self.limit {
-            return Err(Error::TooLarge {
-                bytes: size(whole),
-                limit: self.limit,
-            });
+        self.make_room(size(whole) + size(parts) + FRAME);
+        for messages in transactions(whole, parts, self.limit)? {
+            self.transact(messages)?;
         }
-        let mut together: Vec<&Message> = whole.iter().collect();
-        let mut used = size(whole) + frame;
-        for part in parts {
-            if used + part.bytes.len() > self.limit && !together.is_empty() {
-                self.transact(std::mem::take(&mut together))?;
-                used = frame;
-            }
-            together.push(part);
-            used += part.bytes.len();
-        }
-        if together.is_empty() {
-            Ok(())
-        } else {
-            self.transact(together)
-        }
+        Ok(())
     }
 
     /// Applies messages as one transaction.
@@ -283,6 +266,38 @@ impl Channel {
     }
 }
 
+/// Messages by transaction: one, or where that would be larger than `limit`, `whole` in the first of
+/// several, and `parts` in order.
+fn transactions<'a>(
+    whole: &'a [Message],
+    parts: &'a [Message],
+    limit: usize,
+) -> Result<Vec<Vec<&'a Message>>, Error> {
+    let mut used = FRAME + size(whole);
+    if used > limit {
+        return Err(Error::TooLarge { bytes: used, limit });
+    }
+    let mut transactions = Vec::new();
+    let mut together: Vec<&Message> = whole.iter().collect();
+    for part in parts {
+        if used + part.bytes.len() > limit && !together.is_empty() {
+            transactions.push(std::mem::take(&mut together));
+            used = FRAME;
+        }
+        together.push(part);
+        used += part.bytes.len();
+    }
+    if !together.is_empty() {
+        transactions.push(together);
+    }
+    Ok(transactions)
+}
+
+/// How large messages are.
+fn size(messages: &[Message]) -> usize {
+    messages.iter().map(|message| message.bytes.len()).sum()
+}
+
 impl Datagram<'_> {
     /// The error that a reply to one of the messages means.
     fn refusal(&self, reply: &Reply<'_>, errno: i32) -> Error {
@@ -371,4 +386,91 @@ fn mark(kind: libc::c_int, sequence: u32) -> Vec<u8> {
 
 fn flag(number: libc::c_int) -> u16 {
     u16::try_from(number).expect("flags and kinds have 16 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &str, size: usize) -> Message {
+        Message {
+            action: "create",
+            object: Object::Table(name.to_owned()),
+            bytes: vec![0; size],
+        }
+    }
+
+    fn names(transactions: &[Vec<&Message>]) -> Vec<String> {
+        let name = |message: &&Message| match &message.object {
+            Object::Table(name) => name.clone(),
+            other => other.to_string(),
+        };
+        transactions
+            .iter()
+            .map(|together| together.iter().map(name).collect())
+            .collect()
+    }
+
+    #[test]
+    fn what_fits_is_one_transaction() {
+        let (whole, parts) = ([message("a", 100), message("b", 100)], [message("c", 60)]);
+        let limit = FRAME + 260;
+        let found = transactions(&whole, &parts, limit).expect("it fits");
+        assert_eq!(names(&found), ["abc"]);
+        assert_eq!(
+            names(&transactions(&[], &[], limit).expect("it fits")),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_follows_in_order() {
+        let whole = [message("a", 100), message("b", 100)];
+        let parts = [
+            message("c", 60),
+            message("d", 200),
+            message("e", 50),
+            message("f", 1),
+        ];
+        let limit = FRAME + 250;
+        let found = transactions(&whole, &parts, limit).expect("it fits");
+        assert_eq!(names(&found), ["ab", "c", "de", "f"]);
+        assert_eq!(
+            names(&transactions(&[], &parts, limit).expect("it fits")),
+            ["c", "de", "f"]
+        );
+    }
+
+    #[test]
+    fn what_must_go_together_is_never_split() {
+        let whole = [message("a", 100), message("b", 100)];
+        let refused = transactions(&whole, &[], FRAME + 199).map(|found| names(&found));
+        let text = refused.expect_err("it is too large").to_string();
+        assert_eq!(
+            text,
+            "the rules are 240 bytes, and the kernel takes 239 at once: raise net.core.wmem_max"
+        );
+    }
+
+    #[test]
+    fn an_error_says_what_the_kernel_says() {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend((-libc::EEXIST).to_ne_bytes());
+        bytes.extend([0; HEADER]);
+        bytes.extend([12, 0, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        bytes.extend([8, 0, 1, 0, b'n', b'o', b'!', 0]);
+        let mut reply = Reply {
+            kind: libc::NLMSG_ERROR,
+            flags: CAPPED | HAS_ATTRIBUTES,
+            sequence: 0,
+            bytes: &bytes,
+        };
+        assert_eq!(errno(&reply), libc::EEXIST);
+        assert_eq!(text(&reply).as_deref(), Some("no!"));
+        reply.bytes = &bytes[..bytes.len() - 3];
+        assert_eq!(text(&reply), None);
+        reply.flags = CAPPED;
+        reply.bytes = &bytes;
+        assert_eq!(text(&reply), None);
+    }
 }

@@ -4,7 +4,8 @@ use nftnl_sys as sys;
 
 use super::error::{Error, Object};
 use super::expression;
-use super::object::{ChainObject, ElementObject, Header, RuleObject, SetObject, TableObject};
+use super::memory::Header;
+use super::object::{ChainObject, ElementObject, RuleObject, SetObject, TableObject};
 use super::userdata::{self, ByteOrder};
 use super::{TableChange, code};
 use crate::resource::nftables::expression::{Expression, SetRef};

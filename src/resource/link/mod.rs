@@ -30,6 +30,10 @@ pub struct Link {
     pub master: Option<LinkName>,
 }
 
+/// The group number of the links that netform makes (`IFLA_GROUP`), the letters "nf" and "m". It is
+/// honoured at creation, when an alias isn't yet, and is rare enough to know a half-made link by.
+pub const GROUP: u32 = 0x6e66_6d01;
+
 /// The smallest MTU with which a link has IPv6 (`IPV6_MIN_MTU` of `linux/ipv6.h`, RFC 8200 section 5).
 pub const IPV6_MIN_MTU: u32 = 1280;
 

@@ -15,6 +15,8 @@ pub mod recognise;
 pub mod render;
 pub mod set;
 pub mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -58,9 +58,11 @@ impl Set {
     }
 
     /// Whether the two differ in nothing but their elements, all of which can be added and removed one by
-    /// one.
+    /// one: those of a set of intervals can't, because the kernel refuses one that overlaps another that is
+    /// still there.
     pub fn differs_in_elements_only(&self, other: &Set) -> bool {
-        let plain = |set: &Set| set.elements.iter().all(Element::is_plain);
+        let plain =
+            |set: &Set| set.lookup == Lookup::Exact && set.elements.iter().all(Element::is_plain);
         self.comment == other.comment
             && self.key == other.key
             && self.lookup == other.lookup

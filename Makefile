@@ -1,0 +1,43 @@
+# What a person types. Each target installs what it lacks, saying so first.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+
+.PHONY: help demo build test lint bless install uninstall
+
+help:
+	@echo 'make demo       watch a namespace come up on a private host, reach the world, and go again'
+	@echo 'make test       run all tests'
+	@echo 'make lint       formatting, clippy, documentation, licences'
+	@echo 'make bless      take what the golden tests print now for right'
+	@echo 'make install    build for release, and install into PREFIX=$(PREFIX)'
+
+demo:
+	@scripts/install-deps.sh test
+	@$(CARGO) build --locked --quiet
+	@scripts/demo.sh
+
+build:
+	@scripts/install-deps.sh build
+	$(CARGO) build --locked --release
+
+test:
+	@scripts/install-deps.sh test
+	@scripts/test.sh
+
+lint:
+	@scripts/install-deps.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
+	python3 scripts/licences.py
+
+bless:
+	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors
+
+install: build
+	install -D -m 0755 target/release/netform $(DESTDIR)$(PREFIX)/bin/netform
+	install -D -m 0644 packaging/iproute2.conf $(DESTDIR)/etc/iproute2/rt_protos.d/netform.conf
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/netform $(DESTDIR)/etc/iproute2/rt_protos.d/netform.conf

@@ -1,0 +1,119 @@
+//! The command line: one file a verb. Nothing else in the crate prints.
+
+mod apply;
+mod destroy;
+mod exec;
+mod output;
+mod plan;
+mod sandbox;
+mod schema;
+mod session;
+mod source;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// What a run ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Done.
+    Done,
+    /// Failed, and nothing was changed.
+    Failed,
+    /// `plan --detailed-exitcode`: changes are pending.
+    Pending,
+    /// Failed, and everything is rolled back.
+    RolledBack,
+    /// Failed, and something is left changed.
+    LeftChanged,
+    /// The arguments are wrong.
+    Usage,
+    /// That of the command that `exec` or `sandbox` ran, or of its failure to run.
+    Command(u8),
+}
+
+impl From<Status> for u8 {
+    fn from(status: Status) -> u8 {
+        match status {
+            Status::Done => 0,
+            Status::Failed => 1,
+            Status::Pending => 2,
+            Status::RolledBack => 3,
+            Status::LeftChanged => 4,
+            Status::Usage => 64,
+            Status::Command(status) => status,
+        }
+    }
+}
+
+/// Declare network namespaces, and what joins them, in YAML: see what would change, then make it so.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netform",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "\
+Exit status: 0 done, 1 failed and nothing changed, 2 changes pending (plan --detailed-exitcode),
+3 failed and rolled back, 4 failed and something left changed, 64 wrong usage. exec and sandbox:
+that of the command; 125 they failed themselves, 126 the command can't be executed, 127 not found.")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print what apply would do, and change nothing
+    Plan(plan::Arguments),
+    /// Make this host as the spec says
+    Apply(apply::Arguments),
+    /// Remove all that a topology owns, and give back what it borrowed
+    Destroy(destroy::Arguments),
+    /// Check a spec without the kernel
+    Validate(validate::Arguments),
+    /// Run a command in a namespace, with the namespace's files of /etc
+    Exec(exec::Arguments),
+    /// Run a command on a private host with a small internet behind it; no root needed
+    Sandbox(sandbox::Arguments),
+    /// Print the JSON Schema of the spec
+    Schema,
+}
+
+/// Parses the arguments, runs the verb, and turns its end into an exit status.
+///
+/// Nothing here starts a thread before the verb runs: a sandbox can only be entered without any.
+pub fn main() -> ExitCode {
+    let status = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.verb),
+        Err(error) => {
+            let _ = error.print();
+            if error.use_stderr() {
+                Status::Usage
+            } else {
+                Status::Done
+            }
+        }
+    };
+    ExitCode::from(u8::from(status))
+}
+
+fn run(verb: Verb) -> Status {
+    match verb {
+        Verb::Plan(arguments) => plan::run(&arguments),
+        Verb::Apply(arguments) => apply::run(&arguments),
+        Verb::Destroy(arguments) => destroy::run(&arguments),
+        Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Exec(arguments) => exec::run(&arguments),
+        Verb::Sandbox(arguments) => sandbox::run(&arguments),
+        Verb::Schema => schema::run(),
+    }
+}
+
+/// The command as clap knows it, for what is generated from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}

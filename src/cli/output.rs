@@ -1,0 +1,54 @@
+//! What is printed, and where: results on standard output, everything else on standard error.
+
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+
+use crate::render::style::{Colour, Role};
+
+/// Whether standard output takes colour: on a terminal, unless `NO_COLOR` says otherwise.
+pub(super) fn colour_of_stdout() -> Colour {
+    colour(stdout().is_terminal())
+}
+
+/// Whether standard error takes colour.
+pub(super) fn colour_of_stderr() -> Colour {
+    colour(stderr().is_terminal())
+}
+
+fn colour(terminal: bool) -> Colour {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if terminal && !refused && !dumb {
+        Colour::On
+    } else {
+        Colour::Off
+    }
+}
+
+/// Prints a result. A reader that went away (`| head`) is no failure.
+pub(super) fn result(text: &str) {
+    let _ = stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout().flush());
+}
+
+/// Prints a remark, as it stands.
+pub(super) fn remark(text: &str) {
+    let _ = stderr().write_all(text.as_bytes());
+}
+
+/// Prints an error and, in lines of its own, what to do.
+pub(super) fn error(text: &str) {
+    let word = colour_of_stderr().paint(Role::Removed, "error:");
+    remark(&format!("{word} {}\n", text.trim_end()));
+}
+
+/// Asks a person for a yes. `None`: there is nobody to ask, because this is not a terminal.
+pub(super) fn confirmed(question: &str) -> Option<bool> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return None;
+    }
+    remark(&format!("{question} Only \"yes\" will do: "));
+    let mut answer = String::new();
+    let read = stdin().read_line(&mut answer);
+    Some(read.is_ok() && answer.trim() == "yes")
+}

@@ -1,0 +1,32 @@
+//! `netform plan`.
+
+use super::session::{Access, Session};
+use super::source::Files;
+use super::{Status, output};
+use crate::render;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    files: Files,
+
+    /// Exit with 2 when changes are pending
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Status {
+    let session = match Session::of_spec(&arguments.files, Access::Read) {
+        Ok(session) => session,
+        Err(status) => return status,
+    };
+    output::result(&render::plan::plan(
+        &session.plan,
+        output::colour_of_stdout(),
+    ));
+    if arguments.detailed_exitcode && !session.plan.operations.is_empty() {
+        Status::Pending
+    } else {
+        Status::Done
+    }
+}

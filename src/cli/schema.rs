@@ -1,0 +1,8 @@
+//! `netform schema`.
+
+use super::{Status, output};
+
+pub(super) fn run() -> Status {
+    output::result(&crate::spec::schema::text());
+    Status::Done
+}

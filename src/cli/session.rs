@@ -1,0 +1,135 @@
+//! What `plan`, `apply` and `destroy` share: from files to a plan against this host.
+
+use super::source::Files;
+use super::{Status, output};
+use crate::kernel::{Kernel, Lock};
+use crate::plan::{self, Conflict, Plan};
+use crate::render::phrase;
+use crate::resource::name::TopologyName;
+use crate::spec::{self, Spec};
+use crate::state::State;
+
+/// The spec in some files. What is wrong with it is printed.
+pub(super) fn parse(files: &Files) -> Result<Spec, Status> {
+    let sources = files.read().map_err(|message| {
+        output::error(&message);
+        Status::Failed
+    })?;
+    spec::parse(&sources).map_err(|diagnostics| report(&diagnostics, &sources))
+}
+
+/// Prints what is wrong with a spec.
+fn report(
+    diagnostics: &[spec::diagnostic::Diagnostic],
+    sources: &[spec::source::Source],
+) -> Status {
+    let colour = output::colour_of_stderr();
+    let texts: Vec<String> = diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.render(sources, colour))
+        .collect();
+    output::remark(&texts.join("\n"));
+    Status::Failed
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// To look: others may change the host meanwhile.
+    Read,
+    /// To change the host: one at a time.
+    Change,
+}
+
+/// What a topology wants, the host as it was read, and the way from one to the other.
+pub(super) struct Session {
+    /// Keeps other changes out while the session lives.
+    _lock: Option<Lock>,
+    pub(super) kernel: Kernel,
+    pub(super) topology: TopologyName,
+    pub(super) desired: State,
+    pub(super) observed: State,
+    pub(super) plan: Plan,
+}
+
+impl Session {
+    /// Of the spec in some files.
+    pub(super) fn of_spec(files: &Files, access: Access) -> Result<Session, Status> {
+        let sources = files.read().map_err(|message| {
+            output::error(&message);
+            Status::Failed
+        })?;
+        let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
+        let (mut kernel, lock) = open(access)?;
+        let facts = kernel.facts().map_err(|error| failed(&error))?;
+        let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
+        let topology = spec.name.value.clone();
+        let mut session = Session::between(kernel, lock, topology, lowered.state)?;
+        session.plan.warnings.extend(lowered.warnings);
+        Ok(session)
+    }
+
+    /// Of a topology that is to own nothing any more.
+    pub(super) fn of_nothing(topology: TopologyName) -> Result<Session, Status> {
+        let (kernel, lock) = open(Access::Change)?;
+        Session::between(kernel, lock, topology, State::new())
+    }
+
+    fn between(
+        mut kernel: Kernel,
+        lock: Option<Lock>,
+        topology: TopologyName,
+        desired: State,
+    ) -> Result<Session, Status> {
+        let observed = kernel
+            .observe(&topology, &desired)
+            .map_err(|error| failed(&error))?;
+        let plan = plan::plan(&topology, &desired, &observed).map_err(|conflicts| {
+            for conflict in &conflicts {
+                output::error(&self::conflict(conflict, &topology));
+            }
+            Status::Failed
+        })?;
+        Ok(Session {
+            _lock: lock,
+            kernel,
+            topology,
+            desired,
+            observed,
+            plan,
+        })
+    }
+}
+
+fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
+    let kernel = Kernel::open().map_err(|error| failed(&error))?;
+    let lock = match access {
+        Access::Read => None,
+        Access::Change => Some(kernel.lock().map_err(|error| failed(&error))?),
+    };
+    Ok((kernel, lock))
+}
+
+/// Prints why the kernel couldn't be read.
+pub(super) fn failed(error: &crate::kernel::Error) -> Status {
+    output::error(&error.to_string());
+    Status::Failed
+}
+
+/// What stands in the way, whose it is, and the ways out.
+fn conflict(conflict: &Conflict, topology: &TopologyName) -> String {
+    let what = phrase::located(&conflict.id, topology);
+    let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
+    match &conflict.owner {
+        Some(owner) => format!(
+            "{what} belongs to topology {owner}\n  \
+             it stands there as: {stands}\n  \
+             give it another name in one of the two specs, or `netform destroy {owner}` first"
+        ),
+        None => format!(
+            "{what} exists, and netform didn't make it\n  \
+             it stands there as: {stands}\n  \
+             remove it by hand if nothing needs it, or give it another name in the spec"
+        ),
+    }
+}

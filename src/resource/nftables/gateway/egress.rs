@@ -1,0 +1,96 @@
+//! Egress: with which source a member is seen outside.
+
+use super::super::set::{Field, Set, Value};
+use super::super::statement::{End, Key, Statement};
+use super::super::{ChainKind, Hook, Rule, Table};
+use super::words::{IN, OUT, base, in_set, name, put_chain, put_set};
+use super::{Egress, Gateway, Nat, Origin};
+use crate::resource::Family;
+
+/// The priority of the chain that rewrites sources (`NF_IP_PRI_NAT_SRC`).
+const SRCNAT: i32 = 100;
+/// From which link to which link sources are rewritten.
+const MASQUERADE: &str = "masquerade";
+/// Which member of a link that others made is rewritten on which link.
+const MASQUERADE_FROM: &str = "masquerade_from";
+
+/// Puts in the sets `masquerade` and `masquerade_from`, and the chain `outbound`, which only the first
+/// packet of a connection comes to.
+pub(super) fn put(gateway: &Gateway, table: &mut Table) {
+    let translated = |egress: &Egress| egress.nat == Nat::Masquerade;
+    let mut rules = Vec::new();
+    for family in Family::BOTH {
+        let comment = "from which link to which link sources are rewritten";
+        let set = Set::of([Field::Ifname, Field::Ifname]);
+        let pairs = pairs(gateway, family, translated);
+        put_set(table, &name(MASQUERADE, family), comment, set, pairs);
+
+        let comment = "which member of an existing link is rewritten on which link";
+        let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
+        let triples = triples(gateway, family, translated);
+        put_set(table, &name(MASQUERADE_FROM, family), comment, set, triples);
+
+        let found = lookups(table, family, MASQUERADE, MASQUERADE_FROM);
+        rules
+            .extend(found.map(|found| Rule::new(found.into_iter().chain([Statement::Masquerade]))));
+    }
+    if !rules.is_empty() {
+        let base = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);
+        put_chain(table, "outbound", Some(base), rules);
+    }
+}
+
+/// From which link to which link the egress of links that this topology made leads.
+pub(super) fn pairs(
+    gateway: &Gateway,
+    family: Family,
+    wanted: fn(&Egress) -> bool,
+) -> impl Iterator<Item = [Value; 2]> {
+    gateway.links(Origin::Made).filter_map(move |(name, link)| {
+        let egress = link.egress.get(&family).filter(|egress| wanted(egress))?;
+        Some([Value::Link(name.clone()), Value::Link(egress.dev.clone())])
+    })
+}
+
+/// From which link, of which member, to which link the egress of links that others made leads.
+pub(super) fn triples(
+    gateway: &Gateway,
+    family: Family,
+    wanted: fn(&Egress) -> bool,
+) -> impl Iterator<Item = [Value; 3]> {
+    gateway
+        .links(Origin::Existing)
+        .flat_map(move |(name, link)| {
+            let egress = link.egress.get(&family).filter(|egress| wanted(egress));
+            let members = link
+                .members
+                .iter()
+                .filter(move |ip| Family::of(**ip) == family);
+            egress.into_iter().flat_map(move |egress| {
+                members.clone().map(move |ip| {
+                    let dev = Value::Link(egress.dev.clone());
+                    [Value::Link(name.clone()), Value::address(*ip), dev]
+                })
+            })
+        })
+}
+
+/// The lookups in two sets of a family, as far as the table has them: in `pairs` by links alone, and in
+/// `triples` by links and source.
+pub(super) fn lookups(
+    table: &Table,
+    family: Family,
+    pairs: &str,
+    triples: &str,
+) -> impl Iterator<Item = Vec<Statement>> {
+    let (pairs, triples) = (name(pairs, family), name(triples, family));
+    let by_links = vec![Statement::Family(family), in_set([IN, OUT], &pairs)];
+    let by_source = vec![in_set(
+        [IN, Key::Address(family, End::Source), OUT],
+        &triples,
+    )];
+    let has = |set: &str| table.sets.contains_key(set);
+    let by_links = has(&pairs).then_some(by_links);
+    let by_source = has(&triples).then_some(by_source);
+    by_links.into_iter().chain(by_source)
+}

@@ -1,0 +1,80 @@
+//! The guard: which connections may go through gateway links.
+//!
+//! Only what comes from or goes to a gateway link is judged, so two topologies never see each other's
+//! traffic.
+
+use std::collections::BTreeMap;
+
+use super::super::set::{Field, Set, Value};
+use super::super::statement::{CtState, Statement, Verdict};
+use super::super::{ChainKind, Hook, Rule, Table};
+use super::words::{FILTER, accept, base, count_and_drop, goto, name, put_chain, put_set};
+use super::{Gateway, Guard, Shape, egress, links};
+use crate::resource::Family;
+
+/// From which link to which link a connection may be opened.
+const PASS: &str = "pass";
+/// Which member of a link that others made may open a connection to which link.
+const PASS_FROM: &str = "pass_from";
+/// The chain that decides.
+const JUDGE: &str = "judge";
+
+/// Puts in the sets `pass` and `pass_from`, and the chains `forwarding` and `judge`.
+pub(super) fn put(gateway: &Gateway, table: &mut Table) {
+    let has_egress = gateway.links.values().any(|link| !link.egress.is_empty());
+    if gateway.guard == Guard::Nothing && !has_egress {
+        return;
+    }
+    let concerned = links::from_links(table)
+        .into_iter()
+        .chain(links::to_links(table));
+    let enter: Vec<Rule> = concerned
+        .map(|what| Rule::new([what, goto(JUDGE)]))
+        .collect();
+    if enter.is_empty() {
+        return;
+    }
+    let mut rules = vec![Rule::new([Statement::TcpSyn, Statement::ClampMss])];
+    if gateway.guard == Guard::Links {
+        rules.extend(judgement(gateway, table));
+    }
+    let forwarding = base(ChainKind::Filter, Hook::Forward, FILTER);
+    put_chain(table, "forwarding", Some(forwarding), enter);
+    put_chain(table, JUDGE, None, rules);
+}
+
+fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
+    // Invalid ones first: they would leave untranslated. Nothing is said of untracked ones, as which
+    // neighbour discovery between the ports of a bridge comes here.
+    let verdicts = BTreeMap::from([
+        (CtState::Invalid, Verdict::Drop),
+        (CtState::Established, Verdict::Accept),
+        (CtState::Related, Verdict::Accept),
+    ]);
+    let mut rules = vec![Rule::new([Statement::CtState(verdicts)])];
+    for family in Family::BOTH {
+        let bridges = gateway
+            .links
+            .iter()
+            .filter(|(_, link)| link.shape == Shape::Bridge);
+        let bridges = bridges.map(|(name, _)| [name, name].map(|name| Value::Link(name.clone())));
+        let pairs = egress::pairs(gateway, family, |_| true).chain(bridges);
+        let comment = "from which link to which link a connection may be opened";
+        let set = Set::of([Field::Ifname, Field::Ifname]);
+        put_set(table, &name(PASS, family), comment, set, pairs);
+
+        let triples = egress::triples(gateway, family, |_| true);
+        let comment = "which member of an existing link may open a connection to which link";
+        let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
+        put_set(table, &name(PASS_FROM, family), comment, set, triples);
+
+        let passing = egress::lookups(table, family, PASS, PASS_FROM);
+        rules.extend(passing.map(|found| Rule::new(found.into_iter().chain([accept()]))));
+    }
+    for from in links::from_links(table) {
+        let refused = [from, Statement::Counter, Statement::RejectAdminProhibited];
+        rules.push(Rule::new(refused).because("a member learns at once that it may not"));
+    }
+    rules.push(Rule::new(count_and_drop()).because("nobody outside reaches a member"));
+    rules
+}

@@ -1,0 +1,115 @@
+//! The ways out, where they begin.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::resource::name::LinkName;
+use crate::resource::{Family, Ns};
+use crate::spec::Spec;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::{Findings, nearest};
+use crate::spec::model::{End, Subnet};
+use crate::spec::source::Spanned;
+
+/// Checks the ways out of all subnets.
+pub(super) fn check(spec: &Spec, found: &mut Findings) {
+    let mut gateways: HashMap<IpAddr, Vec<&Subnet>> = HashMap::new();
+    for subnet in spec.subnets.values() {
+        if let Some(gateway) = &subnet.gateway {
+            gateways.entry(gateway.value).or_default().push(subnet);
+        }
+    }
+    let mut links: HashMap<&Ns, Vec<&LinkName>> = HashMap::new();
+    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+        links
+            .entry(&end.ns.value)
+            .or_default()
+            .push(&end.name.value);
+    }
+    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+        let held = end
+            .addresses
+            .iter()
+            .filter_map(|address| gateways.get(&address.value.addr()));
+        let held: Vec<&Subnet> = held.flatten().copied().collect();
+        for subnet in &held {
+            let dev = subnet
+                .egress
+                .as_ref()
+                .and_then(|egress| egress.dev.as_ref());
+            if let Some(dev) = dev {
+                check_dev(dev, end, subnet, &links, found);
+            }
+        }
+        for family in Family::BOTH {
+            let of_family = |subnet: &&&Subnet| Family::of(subnet.cidr.value.addr()) == family;
+            check_agreement(
+                &held.iter().filter(of_family).copied().collect::<Vec<_>>(),
+                end,
+                found,
+            );
+        }
+    }
+}
+
+/// The way out of a gateway leads over another link of its namespace.
+fn check_dev(
+    dev: &Spanned<LinkName>,
+    holder: &End,
+    subnet: &Subnet,
+    links: &HashMap<&Ns, Vec<&LinkName>>,
+    found: &mut Findings,
+) {
+    let (ns, name) = (&holder.ns.value, &dev.value);
+    if *name == holder.name.value {
+        let subnet = &subnet.name.value;
+        let message = format!("`{name}` is where `{subnet}` comes in, so it can't leave there");
+        let help = "name the link that leads out";
+        let diagnostic = Diagnostic::new(message, dev.span, help);
+        found.push(diagnostic.also(holder.name.span, "the link that has the gateway"));
+        return;
+    }
+    // The host has links that no topology speaks of.
+    let here = links.get(ns).map_or(&[][..], Vec::as_slice);
+    if *ns == Ns::Host || here.contains(&name) {
+        return;
+    }
+    let others = here.iter().filter(|link| ***link != holder.name.value);
+    let help = match nearest(name.as_str(), others.map(|link| link.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("name a link of `{ns}`, where the gateway is"),
+    };
+    let diagnostic = Diagnostic::new(format!("`{ns}` has no link `{name}`"), dev.span, help);
+    found.push(diagnostic.also(holder.name.span, "the link that has the gateway"));
+}
+
+/// What comes in by one link is told apart by its family only.
+fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
+    let Some((first, rest)) = held.split_first() else {
+        return;
+    };
+    let way = |subnet: &Subnet| {
+        let egress = subnet.egress.as_ref();
+        egress.map(|egress| {
+            (
+                egress.dev.as_ref().map(|dev| dev.value.clone()),
+                egress.masquerade,
+            )
+        })
+    };
+    for other in rest.iter().filter(|other| way(other) != way(first)) {
+        let message = format!(
+            "`{}` and `{}` are behind one link, `{}`, but their ways out differ",
+            first.name.value, other.name.value, end.name.value
+        );
+        let place = |subnet: &Subnet| {
+            subnet
+                .egress
+                .as_ref()
+                .map_or(subnet.name.span, |egress| egress.span)
+        };
+        let help = "give both the same `egress`, or each a link of its own";
+        let diagnostic = Diagnostic::new(message, place(other), help);
+        found.push(diagnostic.also(place(first), "the other"));
+    }
+}

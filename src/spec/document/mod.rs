@@ -1,0 +1,430 @@
+//! A file's values with their types, before anything is known of how they fit to each other.
+
+mod values;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::resource::Ns;
+use crate::resource::link::MacAddress;
+use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, TopologyName};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::Findings;
+use crate::spec::keys;
+use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways};
+use crate::spec::reader::{Reader, bool_meant, is_bool, short};
+use crate::spec::source::{Span, Spanned};
+use crate::spec::tree::{self, Entry, Node, Value};
+
+/// What a file says. What couldn't be read is `None`, and has been reported.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    pub(super) name: Option<Spanned<TopologyName>>,
+    pub(super) namespaces: Vec<NamespaceEntry>,
+    pub(super) veths: Vec<VethEntry>,
+    pub(super) subnets: Vec<SubnetEntry>,
+}
+
+/// An entry of `namespaces`.
+#[derive(Debug)]
+pub(super) struct NamespaceEntry {
+    pub(super) key: Spanned<String>,
+    pub(super) ns: Option<Ns>,
+    /// Where its gateway stands, also when that can't be read.
+    pub(super) gateway_span: Option<Span>,
+    pub(super) gateway: Option<Gateways>,
+    pub(super) forwarding: Option<Spanned<Forwarding>>,
+    pub(super) dns: Option<Dns>,
+}
+
+/// An item of `veths`.
+#[derive(Debug)]
+pub(super) struct VethEntry {
+    pub(super) ends: Option<[EndEntry; 2]>,
+    pub(super) mtu: Option<Spanned<u32>>,
+}
+
+/// An item of a veth's `ends`.
+#[derive(Debug)]
+pub(super) struct EndEntry {
+    pub(super) ns: Option<Spanned<Ns>>,
+    pub(super) name: Option<Spanned<LinkName>>,
+    pub(super) addresses: Vec<Spanned<Given>>,
+    pub(super) mac: Option<Spanned<MacAddress>>,
+    pub(super) mtu: Option<Spanned<u32>>,
+    pub(super) up: bool,
+}
+
+/// An address as it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Given {
+    /// Without a length.
+    Bare(IpAddr),
+    /// With one.
+    Whole(IpNet),
+}
+
+/// An entry of `subnets`.
+#[derive(Debug)]
+pub(super) struct SubnetEntry {
+    pub(super) key: Spanned<String>,
+    pub(super) name: Option<SubnetName>,
+    pub(super) cidr: Option<Spanned<IpNet>>,
+    pub(super) gateway: Option<Spanned<IpAddr>>,
+    pub(super) egress: Option<Egress>,
+}
+
+/// Reads a file.
+pub(super) fn read(root: &Node, found: &mut Findings) -> Option<Document> {
+    let mut reader = Reader { found };
+    let top = Span {
+        end: root.span.start,
+        ..root.span
+    };
+    let fields = reader.fields(root, &keys::TOPOLOGY, top)?;
+    if let Some(node) = fields.get("version") {
+        reader.version(node);
+    }
+    let name = fields.get("name").and_then(|node| {
+        reader.name(node, "name", "the topology's name", |name| {
+            TopologyName::try_from(name)
+        })
+    });
+    let mut document = Document {
+        name,
+        ..Document::default()
+    };
+    if let Some(node) = fields.get("namespaces") {
+        let entries = reader.entries(node, "namespaces");
+        document
+            .namespaces
+            .extend(entries.into_iter().map(|entry| reader.namespace(entry)));
+    }
+    if let Some(node) = fields.get("veths") {
+        let items = reader.items(node, "veths");
+        document
+            .veths
+            .extend(items.iter().filter_map(|item| reader.veth(item)));
+    }
+    if let Some(node) = fields.get("subnets") {
+        let entries = reader.entries(node, "subnets");
+        document
+            .subnets
+            .extend(entries.into_iter().map(|entry| reader.subnet(entry)));
+    }
+    Some(document)
+}
+
+/// What several files say together.
+pub(super) fn merge(documents: Vec<Document>, found: &mut Findings) -> Option<Document> {
+    let mut documents = documents.into_iter();
+    let mut whole = documents.next()?;
+    for document in documents {
+        match (&whole.name, document.name) {
+            (Some(first), Some(name)) if first.value != name.value => {
+                let message = format!(
+                    "the files are of two topologies, `{}` and `{}`",
+                    first.value, name.value
+                );
+                let help = "give both files one name, or apply them one after the other";
+                found.push(
+                    Diagnostic::new(message, name.span, help).also(first.span, "the other name"),
+                );
+            }
+            (None, name) => whole.name = name,
+            _ => {}
+        }
+        whole.namespaces.extend(document.namespaces);
+        whole.veths.extend(document.veths);
+        whole.subnets.extend(document.subnets);
+    }
+    keep_first(&mut whole.namespaces, |entry| &entry.key, found);
+    keep_first(&mut whole.subnets, |entry| &entry.key, found);
+    Some(whole)
+}
+
+/// Keeps the first of the entries that have the same key, and says so.
+fn keep_first<T>(entries: &mut Vec<T>, key: fn(&T) -> &Spanned<String>, found: &mut Findings) {
+    let mut seen: HashMap<String, Span> = HashMap::new();
+    entries.retain(|entry| {
+        let key = key(entry);
+        match seen.get(&key.value) {
+            Some(first) => {
+                found.push(tree::duplicate(&key.value, key.span, *first));
+                false
+            }
+            None => seen.insert(key.value.clone(), key.span).is_none(),
+        }
+    });
+}
+
+impl Reader<'_> {
+    fn version(&mut self, node: &Node) {
+        let Value::Scalar { text, plain: true } = &*node.value else {
+            return self.wrong(node, "version", "the number 1", "write `version: 1`");
+        };
+        if text != "1" {
+            let message = format!("version {} of the language is unknown", short(text));
+            let help = "this version of netform knows version 1: write `version: 1`";
+            self.found.error(message, node.span, help);
+        }
+    }
+
+    fn namespace(&mut self, entry: &Entry) -> NamespaceEntry {
+        let key = Spanned::new(entry.key.value.to_string(), entry.key.span);
+        let ns = self.valid(key.span, &key.value, ns_of);
+        let mut read = NamespaceEntry {
+            key,
+            ns,
+            gateway_span: None,
+            gateway: None,
+            forwarding: None,
+            dns: None,
+        };
+        // `NAME:` with nothing after it is a namespace that nothing is said of.
+        if matches!(*entry.value.value, Value::Null) {
+            return read;
+        }
+        let span = entry.key.span;
+        let Some(fields) = self.fields(&entry.value, &keys::NAMESPACE_ENTRY, span) else {
+            return read;
+        };
+        if let Some(node) = fields.get("gateway") {
+            read.gateway_span = Some(node.span);
+            read.gateway = self.gateways(node);
+        }
+        read.forwarding = fields
+            .get("forwarding")
+            .and_then(|node| self.forwarding(node));
+        if let Some(node) = fields.get("dns") {
+            if read.ns == Some(Ns::Host) {
+                let message = "`dns` isn't for the host: its resolv.conf is not netform's";
+                self.found
+                    .error(message, node.span, "remove it, or say it of a namespace");
+            } else {
+                read.dns = self.dns(node);
+            }
+        }
+        read
+    }
+
+    fn gateways(&mut self, node: &Node) -> Option<Gateways> {
+        let several = match &*node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Scalar { text, .. } if text == "none" => return Some(Gateways::None),
+            _ => std::slice::from_ref(node),
+        };
+        if several.is_empty() {
+            self.found.error(
+                "`gateway` is an empty list",
+                node.span,
+                "write `gateway: none`",
+            );
+            return None;
+        }
+        let gateways: Vec<_> = several
+            .iter()
+            .filter_map(|item| self.gateway(item))
+            .collect();
+        (gateways.len() == several.len()).then_some(Gateways::Through(gateways))
+    }
+
+    fn gateway(&mut self, node: &Node) -> Option<Spanned<Gateway>> {
+        let text = self.text(node, "gateway", "a subnet's name or an address")?;
+        if text.value == "none" {
+            let message = "`none` can't stand beside other gateways";
+            self.found.error(
+                message,
+                node.span,
+                "remove it, or write `gateway: none` alone",
+            );
+            return None;
+        }
+        if let Ok(ip) = text.value.parse::<IpAddr>() {
+            return Some(Spanned::new(Gateway::Address(ip), node.span));
+        }
+        if looks_like_an_address(text.value) {
+            self.ip(node, "gateway")?;
+        }
+        let name = self.valid(node.span, text.value, |name| SubnetName::try_from(name))?;
+        Some(Spanned::new(Gateway::Subnet(name), node.span))
+    }
+
+    fn forwarding(&mut self, node: &Node) -> Option<Spanned<Forwarding>> {
+        let forwarding = match &*node.value {
+            Value::Scalar { text, plain: true } if is_bool(text) => {
+                if text.eq_ignore_ascii_case("true") {
+                    Forwarding::Both
+                } else {
+                    Forwarding::Off
+                }
+            }
+            Value::Scalar { text, .. } if text == "ipv4" => Forwarding::Ipv4,
+            Value::Scalar { text, .. } if text == "ipv6" => Forwarding::Ipv6,
+            value => {
+                let help = match value {
+                    Value::Scalar { text, .. } => bool_meant(text),
+                    _ => None,
+                };
+                let help = help.unwrap_or("write one of these");
+                self.wrong(
+                    node,
+                    "forwarding",
+                    "`true`, `false`, `ipv4` or `ipv6`",
+                    help,
+                );
+                return None;
+            }
+        };
+        Some(Spanned::new(forwarding, node.span))
+    }
+
+    fn dns(&mut self, node: &Node) -> Option<Dns> {
+        let fields = self.fields(node, &keys::DNS, node.span)?;
+        let nameservers = fields.get("nameservers").map(|list| {
+            let items = self.items(list, "nameservers");
+            let list_like = matches!(*list.value, Value::List(_) | Value::Null);
+            if items.is_empty() && list_like {
+                let help = "name a server, or remove `dns`";
+                self.found.error("`nameservers` is empty", list.span, help);
+            }
+            if let Some(fourth) = items.get(3) {
+                let message = "the C library reads three nameservers, and this is the fourth";
+                self.found
+                    .error(message, fourth.span, "keep the three that matter");
+            }
+            items
+                .iter()
+                .filter_map(|item| self.ip(item, "nameservers"))
+                .collect()
+        });
+        let mut words = |key| {
+            let items = fields
+                .get(key)
+                .map_or(&[][..], |list| self.items(list, key));
+            items
+                .iter()
+                .filter_map(|item| self.word(item, key))
+                .collect()
+        };
+        Some(Dns {
+            span: node.span,
+            search: words("search"),
+            options: words("options"),
+            nameservers: nameservers?,
+        })
+    }
+
+    /// A text that is one word of resolv.conf.
+    fn word(&mut self, node: &Node, key: &str) -> Option<Spanned<String>> {
+        let text = self.text(node, key, "a list of words")?;
+        let bad = |c: char| c.is_whitespace() || c.is_control();
+        if text.value.is_empty() || text.value.contains(bad) {
+            let message = format!("an item of `{key}` is one word, without white space");
+            self.found
+                .error(message, node.span, "write each word as an item of its own");
+            return None;
+        }
+        Some(Spanned::new(text.value.to_owned(), node.span))
+    }
+
+    fn veth(&mut self, node: &Node) -> Option<VethEntry> {
+        let fields = self.fields(node, &keys::VETH, node.span)?;
+        let mtu = fields.get("mtu").and_then(|node| self.mtu(node));
+        let ends = fields.get("ends").and_then(|node| {
+            let items = self.items(node, "ends");
+            let list_like = matches!(*node.value, Value::List(_) | Value::Null);
+            if items.len() != 2 && list_like {
+                let message = format!("a veth has two ends, and this one has {}", items.len());
+                let help = "write two items, each `{namespace: …, name: …}`";
+                self.found.error(message, node.span, help);
+            }
+            let ends: Vec<EndEntry> = items.iter().filter_map(|item| self.end(item)).collect();
+            ends.try_into().ok()
+        });
+        Some(VethEntry { ends, mtu })
+    }
+
+    fn end(&mut self, node: &Node) -> Option<EndEntry> {
+        let fields = self.fields(node, &keys::END, node.span)?;
+        let ns = fields
+            .get("namespace")
+            .and_then(|node| self.name(node, "namespace", "a namespace's name", ns_of));
+        let name = fields
+            .get("name")
+            .and_then(|node| self.link(node, "name", "veth end name"));
+        let addresses = fields
+            .get("addresses")
+            .map_or(&[][..], |list| self.items(list, "addresses"));
+        Some(EndEntry {
+            ns,
+            name,
+            addresses: addresses
+                .iter()
+                .filter_map(|item| self.address(item))
+                .collect(),
+            mac: fields.get("mac").and_then(|node| self.mac(node)),
+            mtu: fields.get("mtu").and_then(|node| self.mtu(node)),
+            up: fields
+                .get("up")
+                .and_then(|node| self.bool(node, "up"))
+                .unwrap_or(true),
+        })
+    }
+
+    fn subnet(&mut self, entry: &Entry) -> SubnetEntry {
+        let key = Spanned::new(entry.key.value.to_string(), entry.key.span);
+        let name = self.valid(key.span, &key.value, |name| SubnetName::try_from(name));
+        let mut read = SubnetEntry {
+            key,
+            name,
+            cidr: None,
+            gateway: None,
+            egress: None,
+        };
+        if let Some(fields) = self.fields(&entry.value, &keys::SUBNET_ENTRY, entry.key.span) {
+            read.cidr = fields
+                .get("cidr")
+                .and_then(|node| self.prefix(node, "cidr"));
+            read.gateway = fields
+                .get("gateway")
+                .and_then(|node| self.ip(node, "gateway"));
+            read.egress = fields.get("egress").and_then(|node| self.egress(node));
+        }
+        read
+    }
+
+    fn egress(&mut self, node: &Node) -> Option<Egress> {
+        if let Value::Null | Value::Scalar { .. } = &*node.value {
+            let help = "write `egress: {}` for the link of the default route, or remove it";
+            self.wrong(node, "egress", "a mapping", help);
+            return None;
+        }
+        let fields = self.fields(node, &keys::EGRESS, node.span)?;
+        let masquerade = fields
+            .get("masquerade")
+            .map(|node| self.bool(node, "masquerade"));
+        Some(Egress {
+            span: node.span,
+            dev: fields
+                .get("dev")
+                .and_then(|node| self.link(node, "dev", "link name")),
+            masquerade: masquerade.flatten().unwrap_or(true),
+        })
+    }
+}
+
+/// The namespace of a name.
+fn ns_of(name: &str) -> Result<Ns, BadName> {
+    if name == "host" {
+        Ok(Ns::Host)
+    } else {
+        NamespaceName::try_from(name).map(Ns::Named)
+    }
+}
+
+fn looks_like_an_address(text: &str) -> bool {
+    text.contains([':', '/']) || text.starts_with(|c: char| c.is_ascii_digit())
+}

@@ -1,0 +1,224 @@
+//! From what the user wrote, and the facts of the host, to what shall be.
+//!
+//! Lowering knows what the words of a spec mean: that a subnet with an egress is a table of nftables, a
+//! few sysctls and a default route in each member. Below it there are only resources.
+
+mod files;
+mod gateways;
+mod mac;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::diagnostic::Diagnostic;
+use super::model::{End, Spec};
+use crate::plan::Warning;
+use crate::resource::address::{Address, AddressKey};
+use crate::resource::link::veth::{Peer, Veth};
+use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
+use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::namespace::Namespace;
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::state::{Facts, Owner, State};
+
+/// What a spec means on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowered {
+    /// What shall be.
+    pub state: State,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a spec means on a host.
+///
+/// # Errors
+///
+/// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
+pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut lowering = Lowering {
+        spec,
+        facts,
+        topology: &spec.name.value,
+        state: State::new(),
+        warnings: Vec::new(),
+        errors: Vec::new(),
+    };
+    lowering.namespaces();
+    lowering.veths();
+    let routes = lowering.default_routes();
+    lowering.gateways(&routes);
+    if lowering.errors.is_empty() {
+        Ok(Lowered {
+            state: lowering.state,
+            warnings: lowering.warnings,
+        })
+    } else {
+        Err(lowering.errors)
+    }
+}
+
+/// A spec on its way to a State.
+struct Lowering<'s> {
+    spec: &'s Spec,
+    facts: &'s Facts,
+    topology: &'s TopologyName,
+    state: State,
+    warnings: Vec<Warning>,
+    errors: Vec<Diagnostic>,
+}
+
+impl<'s> Lowering<'s> {
+    fn put(&mut self, ns: &Ns, key: Key, resource: Resource) {
+        let owner = Owner::Topology(self.topology.clone());
+        self.state.insert(Id::new(ns.clone(), key), resource, owner);
+    }
+
+    fn set(&mut self, ns: &Ns, key: SysctlKey, value: Sysctl) {
+        self.put(ns, Key::Sysctl(key), Resource::Sysctl(value));
+    }
+
+    fn remark(&mut self, ns: &Ns, text: String) {
+        self.warnings.push(Warning::Remark {
+            ns: ns.clone(),
+            text,
+        });
+    }
+
+    /// The families whose sysctls exist on this host.
+    fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        let ipv6 = self.facts.ipv6;
+        Family::BOTH
+            .into_iter()
+            .filter(move |family| ipv6 || *family == Family::Ipv4)
+    }
+
+    fn namespaces(&mut self) {
+        let spec = self.spec;
+        for (name, namespace) in &spec.namespaces {
+            let ns = Ns::Named(name.clone());
+            self.put(
+                &ns,
+                Key::Namespace,
+                Resource::Namespace(Namespace::default()),
+            );
+            let lo = LinkName::try_from("lo").expect("`lo` is a link's name");
+            let up = Link {
+                kind: LinkKind::Loopback,
+                up: true,
+                mtu: None,
+                mac: None,
+                master: None,
+            };
+            self.put(&ns, Key::Link(lo), Resource::Link(up));
+            for family in self.families() {
+                let forwards = namespace
+                    .forwarding
+                    .as_ref()
+                    .is_some_and(|forwarding| forwarding.value.covers(family));
+                let value = if forwards {
+                    Sysctl::on()
+                } else {
+                    Sysctl::off()
+                };
+                self.set(&ns, SysctlKey::forwarding(family), value);
+            }
+            if let Some(dns) = &namespace.dns {
+                let (kind, file) = files::resolv_conf(dns);
+                self.put(&ns, Key::File(kind), Resource::File(file));
+            }
+        }
+        let host = spec.host.as_ref().and_then(|host| host.forwarding.as_ref());
+        for family in self.families() {
+            if host.is_some_and(|forwarding| forwarding.value.covers(family)) {
+                self.forward_everywhere(family);
+            }
+        }
+    }
+
+    /// Switches forwarding on for the whole host. With IPv6 the links that take router advertisements
+    /// must go on taking them, or the host loses its default route.
+    fn forward_everywhere(&mut self, family: Family) {
+        if family == Family::Ipv6 {
+            let takers: Vec<LinkName> = self
+                .facts
+                .links
+                .iter()
+                .filter(|(_, link)| link.takes_ra && link.owner.is_none())
+                .map(|(name, _)| name.clone())
+                .collect();
+            for link in takers {
+                let key = SysctlKey::conf(Family::Ipv6, link, "accept_ra");
+                let value = Sysctl {
+                    value: key.lent().to_owned(),
+                };
+                self.set(&Ns::Host, key, value);
+            }
+        }
+        self.set(&Ns::Host, SysctlKey::forwarding(family), Sysctl::on());
+    }
+
+    fn veths(&mut self) {
+        let spec = self.spec;
+        for veth in &spec.veths {
+            let [first, second] = &veth.ends;
+            self.end(first, second);
+            self.end(second, first);
+        }
+    }
+
+    fn end(&mut self, end: &End, other: &End) {
+        let ns = &end.ns.value;
+        let name = &end.name.value;
+        let mac = end.mac.as_ref().map_or_else(
+            || mac::derived(&self.facts.machine, self.topology, ns, name),
+            |mac| mac.value,
+        );
+        let link = Link {
+            kind: LinkKind::Veth(Veth {
+                peer: Some(Peer {
+                    ns: other.ns.value.clone(),
+                    name: other.name.value.clone(),
+                }),
+            }),
+            up: end.up,
+            mtu: Some(end.mtu),
+            mac: Some(mac),
+            master: None,
+        };
+        self.put(ns, Key::Link(name.clone()), Resource::Link(link));
+        for address in &end.addresses {
+            let key = AddressKey {
+                link: name.clone(),
+                ip: address.value.addr(),
+            };
+            let resource = Address::new(address.value.prefix_len());
+            self.put(ns, Key::Address(key), Resource::Address(resource));
+        }
+    }
+
+    /// All ends of all pairs, each with its other end.
+    fn ends(&self) -> impl Iterator<Item = (&'s End, &'s End)> + use<'s> {
+        let veths = self.spec.veths.iter();
+        veths.flat_map(|veth| {
+            let [first, second] = &veth.ends;
+            [(first, second), (second, first)]
+        })
+    }
+}
+
+/// Whether a link has IPv6 at all.
+fn has_ipv6(end: &End) -> bool {
+    end.mtu >= IPV6_MIN_MTU
+}
+
+/// The default route that each namespace gets of each family: through which router, over which link.
+type Routes<'s> = BTreeMap<(&'s Ns, Family), (IpAddr, &'s LinkName)>;
+
+/// Names, in order, for a message.
+fn listed<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let names: BTreeSet<String> = names.into_iter().map(|name| name.to_string()).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,118 @@
+//! Default routes: which router each namespace uses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Lowering, Routes, has_ipv6};
+use crate::resource::name::LinkName;
+use crate::resource::route::{Route, RouteKey};
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Family, Key, Ns, Resource};
+use crate::spec::model::{Gateway, Gateways, Namespace};
+
+impl<'s> Lowering<'s> {
+    /// Gives each namespace its default routes, and says which.
+    pub(super) fn default_routes(&mut self) -> Routes<'s> {
+        let routes = self.choose_routes();
+        for ((ns, family), (via, dev)) in &routes {
+            let to = match family {
+                Family::Ipv4 => ipnet::Ipv4Net::default().into(),
+                Family::Ipv6 => ipnet::Ipv6Net::default().into(),
+            };
+            let route = Route::through(*via, (*dev).clone());
+            self.put(ns, Key::Route(RouteKey::main(to)), Resource::Route(route));
+        }
+        self.shut_ears(&routes);
+        routes
+    }
+
+    fn choose_routes(&self) -> Routes<'s> {
+        let mut routes = Routes::new();
+        let spec = self.spec;
+        let ends: Vec<_> = self
+            .ends()
+            .filter(|(end, other)| end.up && other.up)
+            .collect();
+        let nothing = None;
+        for (end, _) in ends {
+            let ns = &end.ns.value;
+            let entry = match ns {
+                Ns::Named(name) => spec.namespaces.get(name),
+                Ns::Host => spec.host.as_ref(),
+            };
+            let wish = entry.map_or(&nothing, |entry: &Namespace| &entry.gateway);
+            for address in &end.addresses {
+                let ip = address.value.addr();
+                let family = Family::of(ip);
+                let offered = match wish {
+                    Some(Gateways::None) => None,
+                    Some(Gateways::Through(these)) => {
+                        these.iter().find_map(|one| match &one.value {
+                            Gateway::Subnet(name) => {
+                                let subnet = spec.subnets.get(name)?;
+                                let gateway = subnet.gateway.as_ref()?.value;
+                                subnet.cidr.value.contains(&ip).then_some(gateway)
+                            }
+                            Gateway::Address(via) => address.value.contains(via).then_some(*via),
+                        })
+                    }
+                    None => self.offered(ns, ip),
+                };
+                if let Some(via) = offered {
+                    routes.entry((ns, family)).or_insert((via, &end.name.value));
+                }
+            }
+        }
+        routes
+    }
+
+    /// The gateway of the subnet that an address is in, for a namespace that doesn't hold it.
+    fn offered(&self, ns: &Ns, ip: IpAddr) -> Option<IpAddr> {
+        if *ns == Ns::Host && self.has_default_of_its_own(Family::of(ip)) {
+            return None;
+        }
+        let holds = |gateway: IpAddr| {
+            self.ends().any(|(end, _)| {
+                end.ns.value == *ns
+                    && end
+                        .addresses
+                        .iter()
+                        .any(|address| address.value.addr() == gateway)
+            })
+        };
+        self.spec
+            .subnets
+            .values()
+            .filter(|subnet| subnet.cidr.value.contains(&ip))
+            .filter_map(|subnet| Some(subnet.gateway.as_ref()?.value))
+            .find(|gateway| !holds(*gateway))
+    }
+
+    /// Whether the host has a default route that isn't this topology's.
+    fn has_default_of_its_own(&self, family: Family) -> bool {
+        self.facts.default.get(&family).is_some_and(|dev| {
+            let link = self.facts.links.get(dev);
+            link.is_none_or(|link| link.owner.as_ref() != Some(self.topology))
+        })
+    }
+
+    /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements.
+    fn shut_ears(&mut self, routes: &Routes<'s>) {
+        let deaf: BTreeSet<(&'s Ns, &'s LinkName)> = self
+            .ends()
+            .filter(|(end, _)| {
+                end.ns.value != Ns::Host
+                    && has_ipv6(end)
+                    && routes.contains_key(&(&end.ns.value, Family::Ipv6))
+            })
+            .map(|(end, _)| (&end.ns.value, &end.name.value))
+            .collect();
+        for (ns, link) in deaf {
+            self.set(
+                ns,
+                SysctlKey::conf(Family::Ipv6, link.clone(), "accept_ra"),
+                Sysctl::off(),
+            );
+        }
+    }
+}

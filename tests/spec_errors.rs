@@ -1,0 +1,101 @@
+//! What an error in a spec looks like, one file in `tests/errors` a message.
+//!
+//! `NETFORM_BLESS=1 cargo test --test spec_errors` writes the messages and the schema anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use netform::render::style::Colour;
+use netform::spec::{self, source::Source};
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &Path) -> Source {
+    let name = path
+        .file_name()
+        .expect("it has a name")
+        .to_string_lossy()
+        .into_owned();
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Source::new(name, text)
+}
+
+/// What stands in a file and what should, or the file written anew.
+fn compare(path: &Path, expected: &str) -> Result<(), String> {
+    if std::env::var_os("NETFORM_BLESS").is_some() {
+        fs::write(path, expected).expect("the repository can be written to");
+        return Ok(());
+    }
+    let stands = fs::read_to_string(path).unwrap_or_default();
+    if stands == expected {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(format!(
+        "{name} is stale. It has\n{stands}\nand should have\n{expected}"
+    ))
+}
+
+#[test]
+fn every_error_reads_as_it_is_recorded() {
+    let mut cases: Vec<PathBuf> = fs::read_dir(at("tests/errors"))
+        .expect("the cases are there")
+        .map(|entry| entry.expect("it can be listed").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 50, "only {} cases", cases.len());
+    let mut stale = Vec::new();
+    for case in cases {
+        // NAME.yaml merges with NAME.yaml.second.
+        let mut sources = vec![read(&case)];
+        let second = case.with_extension("yaml.second");
+        if second.exists() {
+            sources.push(read(&second));
+        }
+        let found = match spec::parse(&sources) {
+            Err(found) => found,
+            Ok(spec) => panic!("{} is valid: {spec:#?}", case.display()),
+        };
+        let texts: Vec<String> = found
+            .iter()
+            .map(|diagnostic| diagnostic.render(&sources, Colour::Off))
+            .collect();
+        stale.extend(compare(&case.with_extension("txt"), &texts.join("\n")).err());
+    }
+    assert!(stale.is_empty(), "{}", stale.join("\n"));
+}
+
+#[test]
+fn the_schema_in_the_repository_is_fresh() {
+    let path = at("schema/netform.schema.json");
+    compare(&path, &spec::schema::text()).unwrap_or_else(|stale| panic!("{stale}"));
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(at("specs")).expect("the examples are there") {
+        let path = entry.expect("it can be listed").path();
+        let source = read(&path);
+        let modeline = "# yaml-language-server: $schema=../schema/netform.schema.json\n";
+        assert!(source.text.starts_with(modeline), "{}", source.name);
+        let sources = [source];
+        let spec = spec::parse(&sources).unwrap_or_else(|found| {
+            let texts: Vec<String> = found
+                .iter()
+                .map(|found| found.render(&sources, Colour::Off))
+                .collect();
+            panic!("{}", texts.join("\n"))
+        });
+        names.push(spec.name.value.to_string());
+    }
+    for name in ["breezyfrost", "breezyfrost-dual"] {
+        assert!(names.iter().any(|known| known == name), "{names:?}");
+    }
+}

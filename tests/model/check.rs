@@ -1,7 +1,9 @@
 //! What must hold of every plan and of what comes of it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use fastrand::Rng;
 use netform::plan::{Action, Conflict, Plan, Warning, plan};
 use netform::resource::link::{Link, LinkKind, veth::Veth};
 use netform::resource::name::{LinkName, TopologyName};
@@ -14,15 +16,15 @@ use super::kernel::{World, conf};
 
 /// How an execution ends before its end.
 #[derive(Debug, Clone, Copy)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// After how many operations.
-    pub after: usize,
+    pub(crate) after: usize,
     /// Whether the process is killed, so that it doesn't put its record right.
-    pub killed: bool,
+    pub(crate) killed: bool,
 }
 
 /// Plans and has a look at the plan itself.
-pub fn planned(
+pub(crate) fn planned(
     world: &World,
     topology: &TopologyName,
     desired: &State,
@@ -59,11 +61,25 @@ pub fn planned(
         let found = observed.get(id).map(|entry| &entry.resource);
         match &operation.action {
             Action::Create(_) => {}
+            Action::Update {
+                before: Resource::Route(before),
+                after: Resource::Route(after),
+            } if operation.reason.is_some() => {
+                assert!(before.src.is_none() && after.src.is_some(), "{operation:?}");
+            }
             Action::Update { before, .. } | Action::Remove(before) => {
                 assert_eq!(Some(before), found, "what {id:?} is before");
             }
             Action::Borrow { before, .. } | Action::GiveBack { before, .. } => {
-                if let Some(found) = found {
+                let by_switch = plan.operations.iter().any(|other| {
+                    family_of_switch(&other.id.key).is_some_and(|family| {
+                        matches!(&id.key, Key::Sysctl(SysctlKey::Conf { family: of, name, .. })
+                            if *of == family && name == "forwarding")
+                    })
+                });
+                if let Some(found) = found
+                    && !by_switch
+                {
                     assert_eq!(
                         &Resource::Sysctl(before.clone()),
                         found,
@@ -83,7 +99,8 @@ pub fn planned(
 }
 
 /// Carries a plan out, whole or in part.
-pub fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
+pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
+    CARRIED.with_borrow_mut(|plans| plans.push(plan.clone()));
     record(world, plan);
     let done = stop.map_or(plan.operations.len(), |stop| stop.after);
     let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
@@ -105,8 +122,38 @@ pub fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
     }
 }
 
+std::thread_local! {
+    /// The plans that a case carried out, to be shown when something doesn't hold.
+    pub(crate) static CARRIED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Carries a plan out in any order that the operations allow.
+pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) {
+    record(world, plan);
+    let mut done = vec![false; plan.operations.len()];
+    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
+    let mut order = Vec::new();
+    while order.len() < done.len() {
+        let ready = (0..done.len()).filter(|place| {
+            !done[*place] && plan.operations[*place].after.iter().all(|o| done[*o])
+        });
+        let place = rng.choice(ready.collect::<Vec<_>>()).expect("no circle");
+        order.push(place);
+        done[place] = true;
+        let operation = &plan.operations[place];
+        // What goes with another may have been made anew by now.
+        let noted = operation.with.is_some() && matches!(operation.action, Action::Remove(_));
+        if !noted && let Err(refusal) = step(world, plan, place) {
+            panic!("refused: {refusal}\noperation {place} in the order {order:?}");
+        }
+        opened.push(open(world, &plan.topology));
+    }
+    close(world, plan, done.len());
+    guard(plan, &opened);
+}
+
 /// A plan, a line an operation.
-pub fn listing(plan: &Plan) -> String {
+pub(crate) fn listing(plan: &Plan) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     for (place, o) in plan.operations.iter().enumerate() {
@@ -159,8 +206,7 @@ fn guard(plan: &Plan, opened: &[BTreeSet<Open>]) {
             let judged = tables.contains(&link.0);
             assert!(
                 !judged || first.contains(link) || last.contains(link),
-                "{link:?} is open after {place} operations of {}",
-                listing(plan)
+                "{link:?} is open after {place} operations"
             );
         }
     }
@@ -183,7 +229,7 @@ fn meets(wanted: &Resource, found: &Resource) -> bool {
 }
 
 /// The topology has what it wants, and nothing else.
-pub fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
+pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
     for (id, entry) in &desired.entries {
         if id.key == Key::Table {
             let found = world.tables.get(&(id.ns.clone(), topology.clone()));
@@ -231,7 +277,7 @@ pub fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
 }
 
 /// What isn't the topology's is as it was, unless the plan said otherwise.
-pub fn others_untouched(before: &World, after: &World, plan: &Plan) {
+pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
     let announced: BTreeSet<&Id> = plan
         .warnings
         .iter()
@@ -333,7 +379,7 @@ fn gone(before: &World, after: &World, id: &Id, announced: &BTreeSet<&Id>) -> bo
 }
 
 /// The sysctls that another topology wants are as it wants them, if they were.
-pub fn others_served(before: &World, after: &World, desired: &State) {
+pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
     for (id, entry) in &desired.entries {
         let Resource::Sysctl(wanted) = &entry.resource else {
             continue;
@@ -347,4 +393,13 @@ pub fn others_served(before: &World, after: &World, desired: &State) {
             );
         }
     }
+}
+
+/// Nothing at all differs.
+pub(crate) fn same_world(found: &World, wanted: &World) {
+    for id in found.entries.keys().chain(wanted.entries.keys()) {
+        assert_eq!(found.entries.get(id), wanted.entries.get(id), "{id:?}");
+    }
+    assert_eq!(found.tables, wanted.tables);
+    assert_eq!(found.loans, wanted.loans);
 }

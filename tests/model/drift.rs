@@ -20,7 +20,7 @@ fn is_ours(owner: &Owner) -> bool {
 }
 
 /// Does something at random.
-pub fn drift(world: &mut World, rng: &mut Rng) {
+pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
     let ours: Vec<Id> = world
         .entries
         .iter()

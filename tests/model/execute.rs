@@ -13,7 +13,7 @@ use netform::state::{Entry, Owner, State};
 use super::kernel::{Refusal, World, switch};
 
 /// Writes down what a plan borrows, before it begins.
-pub fn record(world: &mut World, plan: &Plan) {
+pub(crate) fn record(world: &mut World, plan: &Plan) {
     for operation in &plan.operations {
         let Action::Borrow { original, .. } = &operation.action else {
             continue;
@@ -50,14 +50,14 @@ fn links_on_by_themselves(world: &World, switch_id: &Id) -> BTreeSet<LinkName> {
     links.collect()
 }
 
-pub fn family_of_switch(key: &Key) -> Option<Family> {
+pub(crate) fn family_of_switch(key: &Key) -> Option<Family> {
     [Family::Ipv4, Family::Ipv6]
         .into_iter()
         .find(|family| *key == switch(*family))
 }
 
 /// Strikes out of the record what was given back, and what was never borrowed after all.
-pub fn close(world: &mut World, plan: &Plan, done: usize) {
+pub(crate) fn close(world: &mut World, plan: &Plan, done: usize) {
     for (place, operation) in plan.operations.iter().enumerate() {
         let strike = match operation.action {
             Action::Borrow { .. } => place >= done,
@@ -74,7 +74,7 @@ pub fn close(world: &mut World, plan: &Plan, done: usize) {
 }
 
 /// What netform would see: the host, the topology's namespaces and those it wants.
-pub fn observe(world: &World, topology: &TopologyName, desired: &State) -> State {
+pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -> State {
     let mut spaces: BTreeSet<&Ns> = desired.entries.keys().map(|id| &id.ns).collect();
     spaces.insert(&Ns::Host);
     for (id, entry) in &world.entries {
@@ -159,7 +159,7 @@ fn creation<'p>(plan: &'p Plan, id: &Id) -> Option<&'p Link> {
 }
 
 /// Does one operation.
-pub fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), Refusal> {
+pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), Refusal> {
     let operation = &plan.operations[place];
     let Id { ns, key } = &operation.id;
     if let Some(earlier) = operation.after.iter().find(|earlier| **earlier >= place) {

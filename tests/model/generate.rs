@@ -16,12 +16,12 @@ use super::sketch::{End, Pair, Sketch, Space, Way, ip4};
 const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
 const SPACES: [&str; 6] = ["zoo", "Alpha", "m-x", "0", "gate", "y"];
 
-pub fn link_name(text: &str) -> LinkName {
+pub(crate) fn link_name(text: &str) -> LinkName {
     LinkName::try_from(text).unwrap()
 }
 
 /// A host with two links of its own, and what takes router advertisements of them.
-pub fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
+pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
     let mut world = World::new();
     let mut takes_ra = Vec::new();
     let lo = link_name("lo");
@@ -71,7 +71,13 @@ pub fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
     (world, takes_ra)
 }
 
-pub fn foreign_route(world: &mut World, dev: &LinkName, to: &str, via: &str, mtu: Option<u32>) {
+pub(crate) fn foreign_route(
+    world: &mut World,
+    dev: &LinkName,
+    to: &str,
+    via: &str,
+    mtu: Option<u32>,
+) {
     let key = RouteKey {
         table: 254,
         to: to.parse().unwrap(),
@@ -88,7 +94,7 @@ pub fn foreign_route(world: &mut World, dev: &LinkName, to: &str, via: &str, mtu
         .insert(Id::new(Ns::Host, Key::Route(key)), entry);
 }
 
-pub fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
+pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
     Sketch {
         topology: TopologyName::try_from(name).unwrap(),
         number,
@@ -103,7 +109,7 @@ pub fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
     }
 }
 
-pub fn some(rng: &mut Rng, one_in: u8) -> bool {
+pub(crate) fn some(rng: &mut Rng, one_in: u8) -> bool {
     rng.u8(..one_in) == 0
 }
 
@@ -113,7 +119,7 @@ fn variant(rng: &mut Rng) -> Option<u8> {
 
 impl Sketch {
     /// Changes it at random, much or little.
-    pub fn change(&mut self, rng: &mut Rng) {
+    pub(crate) fn change(&mut self, rng: &mut Rng) {
         for _ in 0..=rng.u8(..8) {
             self.change_once(rng);
         }
@@ -279,7 +285,7 @@ fn way(third: u8, rng: &mut Rng) -> Way {
         family,
         via: (third == 0 || rng.bool()).then(|| rng.u8(100..103)),
         onlink: some(rng, 5),
-        src: rng.bool().then(|| rng.u8(1..6)),
+        src: rng.bool().then(|| rng.u8(..6)),
         mtu: some(rng, 4).then_some(1300),
         metric: if some(rng, 4) { 5 } else { 0 },
     }

@@ -21,23 +21,23 @@ const IPV6_MTU: u32 = 1280;
 
 /// All that the fake kernel and netform's record hold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct World {
+pub(crate) struct World {
     /// Everything but tables, by identity, with its owner.
-    pub entries: BTreeMap<Id, Entry>,
+    pub(crate) entries: BTreeMap<Id, Entry>,
     /// The tables, whose names differ by topology.
-    pub tables: BTreeMap<(Ns, TopologyName), Table>,
+    pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
     /// What the records of the topologies say.
-    pub loans: BTreeMap<Id, Loan>,
+    pub(crate) loans: BTreeMap<Id, Loan>,
 }
 
 /// Why the fake kernel refuses.
-pub type Refusal = String;
+pub(crate) type Refusal = String;
 
-pub fn path4(name: &str) -> Key {
+pub(crate) fn path4(name: &str) -> Key {
     Key::Sysctl(SysctlKey::Global(name.to_owned()))
 }
 
-pub fn conf(family: Family, link: &LinkName, name: &str) -> Key {
+pub(crate) fn conf(family: Family, link: &LinkName, name: &str) -> Key {
     Key::Sysctl(SysctlKey::Conf {
         family,
         link: link.clone(),
@@ -46,19 +46,19 @@ pub fn conf(family: Family, link: &LinkName, name: &str) -> Key {
 }
 
 /// The switch of a whole namespace's forwarding.
-pub fn switch(family: Family) -> Key {
+pub(crate) fn switch(family: Family) -> Key {
     path4(match family {
         Family::Ipv4 => "net/ipv4/ip_forward",
         Family::Ipv6 => "net/ipv6/conf/all/forwarding",
     })
 }
 
-pub fn has_ipv6(link: &Link) -> bool {
+pub(crate) fn has_ipv6(link: &Link) -> bool {
     link.mtu.unwrap_or(1500) >= IPV6_MTU
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         let mut world = World {
             entries: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -98,18 +98,18 @@ impl World {
         self.entries.insert(id, entry);
     }
 
-    pub fn value(&self, ns: &Ns, key: Key) -> Option<&str> {
+    pub(crate) fn value(&self, ns: &Ns, key: Key) -> Option<&str> {
         match &self.entries.get(&Id::new(ns.clone(), key))?.resource {
             Resource::Sysctl(sysctl) => Some(&sysctl.value),
             _ => None,
         }
     }
 
-    pub fn has_ns(&self, ns: &Ns) -> bool {
+    pub(crate) fn has_ns(&self, ns: &Ns) -> bool {
         *ns == Ns::Host || self.entries.contains_key(&Id::namespace(ns.clone()))
     }
 
-    pub fn link(&self, ns: &Ns, name: &LinkName) -> Option<&Link> {
+    pub(crate) fn link(&self, ns: &Ns, name: &LinkName) -> Option<&Link> {
         match &self
             .entries
             .get(&Id::link(ns.clone(), name.clone()))?
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    pub fn add_ns(&mut self, ns: &Ns, owner: Owner) -> Result<(), Refusal> {
+    pub(crate) fn add_ns(&mut self, ns: &Ns, owner: Owner) -> Result<(), Refusal> {
         if self.has_ns(ns) {
             return Err(format!("EEXIST: namespace {ns}"));
         }
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// A namespace takes all that is in it, and the other ends of its veths.
-    pub fn remove_ns(&mut self, ns: &Ns) -> Result<(), Refusal> {
+    pub(crate) fn remove_ns(&mut self, ns: &Ns) -> Result<(), Refusal> {
         if !self.has_ns(ns) {
             return Err(format!("ENOENT: namespace {ns}"));
         }
@@ -146,14 +146,14 @@ impl World {
         Ok(())
     }
 
-    pub fn links_of(&self, ns: &Ns) -> BTreeSet<Id> {
+    pub(crate) fn links_of(&self, ns: &Ns) -> BTreeSet<Id> {
         let ids = self.entries.keys();
         ids.filter(|id| id.ns == *ns && matches!(id.key, Key::Link(_)))
             .cloned()
             .collect()
     }
 
-    pub fn add_link(&mut self, ns: &Ns, name: &LinkName, link: Link, owner: Owner) {
+    pub(crate) fn add_link(&mut self, ns: &Ns, name: &LinkName, link: Link, owner: Owner) {
         let ipv6 = has_ipv6(&link);
         let resource = Resource::Link(link);
         let entry = Entry { resource, owner };
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// Makes both ends of a pair.
-    pub fn add_pair(
+    pub(crate) fn add_pair(
         &mut self,
         ends: [(&Ns, &LinkName, Link); 2],
         owner: &Owner,
@@ -202,7 +202,7 @@ impl World {
         Ok(())
     }
 
-    pub fn remove_link(&mut self, ns: &Ns, name: &LinkName) -> Result<(), Refusal> {
+    pub(crate) fn remove_link(&mut self, ns: &Ns, name: &LinkName) -> Result<(), Refusal> {
         match self.link(ns, name) {
             None => Err(format!("ENODEV: {ns}:{name}")),
             Some(link) if link.kind == LinkKind::Loopback => Err("EOPNOTSUPP: lo".to_owned()),
@@ -222,6 +222,10 @@ impl World {
             return;
         };
         let ns = &id.ns;
+        let held: Vec<IpAddr> = self
+            .addresses(ns, Some(name))
+            .map(|(_, key, _)| key.ip)
+            .collect();
         self.entries.retain(|other, entry| {
             let on_it = match &other.key {
                 Key::Address(key) => key.link == *name,
@@ -231,6 +235,8 @@ impl World {
             };
             other.ns != *ns || !on_it
         });
+        // IPv6 routes keep a source that goes with its link.
+        self.lose_sources(ns, held.into_iter().filter(IpAddr::is_ipv4).collect());
         if let Resource::Link(Link {
             kind: LinkKind::Veth(Veth { peer: Some(peer) }),
             ..
@@ -241,7 +247,7 @@ impl World {
     }
 
     /// Changes a link as `f` says, with all that follows.
-    pub fn change_link(
+    pub(crate) fn change_link(
         &mut self,
         ns: &Ns,
         name: &LinkName,
@@ -279,7 +285,7 @@ impl World {
         Ok(())
     }
 
-    pub fn addresses(
+    pub(crate) fn addresses(
         &self,
         ns: &Ns,
         link: Option<&LinkName>,
@@ -296,7 +302,7 @@ impl World {
             })
     }
 
-    pub fn add_address(
+    pub(crate) fn add_address(
         &mut self,
         ns: &Ns,
         key: &AddressKey,
@@ -323,7 +329,7 @@ impl World {
         Ok(())
     }
 
-    pub fn remove_address(&mut self, ns: &Ns, key: &AddressKey) -> Result<(), Refusal> {
+    pub(crate) fn remove_address(&mut self, ns: &Ns, key: &AddressKey) -> Result<(), Refusal> {
         let id = Id::new(ns.clone(), Key::Address(key.clone()));
         let Some(Entry {
             resource: Resource::Address(address),
@@ -345,33 +351,38 @@ impl World {
                 .collect();
             self.entries.retain(|id, _| !of_it.contains(id));
         }
-        let held: BTreeSet<IpAddr> = self.addresses(ns, None).map(|(_, key, _)| key.ip).collect();
-        gone.retain(|ip| !held.contains(ip));
         let last = key.ip.is_ipv4()
             && !self
                 .addresses(ns, Some(&key.link))
                 .any(|(_, key, _)| key.ip.is_ipv4());
+        self.lose_sources(ns, gone);
         self.entries.retain(|id, entry| {
-            let (Key::Route(route_key), Resource::Route(route)) = (&id.key, &mut entry.resource)
-            else {
-                return true;
-            };
-            if id.ns != *ns {
-                return true;
-            }
-            let ipv4 = route_key.to.addr().is_ipv4();
-            let by_source = route.src.is_some_and(|src| gone.contains(&src));
-            if by_source && !ipv4 {
-                // The route stays, without its source (`fib6_remove_prefsrc` of `net/ipv6/route.c`).
-                route.src = None;
-            }
-            !(ipv4 && (by_source || last && over(route, &key.link)))
+            let ipv4 = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv4());
+            id.ns != *ns || !ipv4 || !last || !leads_over(entry, &key.link)
         });
         Ok(())
     }
 
+    /// IPv4 routes go with their source, if no link holds it any more. IPv6 ones stay without.
+    fn lose_sources(&mut self, ns: &Ns, mut gone: Vec<IpAddr>) {
+        let held: BTreeSet<IpAddr> = self.addresses(ns, None).map(|(_, key, _)| key.ip).collect();
+        gone.retain(|ip| !held.contains(ip));
+        self.entries.retain(|id, entry| match &mut entry.resource {
+            Resource::Route(route)
+                if id.ns == *ns && route.src.is_some_and(|src| gone.contains(&src)) =>
+            {
+                if route.src.is_some_and(|src| src.is_ipv6()) {
+                    route.src = None;
+                    return true;
+                }
+                false
+            }
+            _ => true,
+        });
+    }
+
     /// Whether a route can be as it is to be.
-    pub fn check_route(&self, ns: &Ns, to: &IpNet, route: &Route) -> Result<(), Refusal> {
+    pub(crate) fn check_route(&self, ns: &Ns, to: &IpNet, route: &Route) -> Result<(), Refusal> {
         if !self.has_ns(ns) {
             return Err(format!("ENOENT: {ns} for route {to}"));
         }
@@ -406,7 +417,7 @@ impl World {
     }
 
     /// Writes a sysctl, with all that follows.
-    pub fn write(&mut self, ns: &Ns, key: &SysctlKey, value: &str) -> Result<(), Refusal> {
+    pub(crate) fn write(&mut self, ns: &Ns, key: &SysctlKey, value: &str) -> Result<(), Refusal> {
         let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
         match self.entries.get_mut(&id).map(|entry| &mut entry.resource) {
             Some(Resource::Sysctl(sysctl)) => value.clone_into(&mut sysctl.value),
@@ -445,7 +456,7 @@ impl World {
 }
 
 /// Marks a route that was learnt from a router advertisement: its path MTU.
-pub const RA: u32 = 1492;
+pub(crate) const RA: u32 = 1492;
 
 fn network(key: &AddressKey, address: &Address) -> Option<IpNet> {
     Some(IpNet::new(key.ip, address.prefix).ok()?.trunc())

@@ -19,72 +19,72 @@ use super::kernel::{conf, path4, switch};
 
 /// A topology.
 #[derive(Debug, Clone)]
-pub struct Sketch {
-    pub topology: TopologyName,
+pub(crate) struct Sketch {
+    pub(crate) topology: TopologyName,
     /// Tells its addresses from those of others.
-    pub number: u8,
-    pub spaces: BTreeMap<NamespaceName, Space>,
-    pub pairs: Vec<Pair>,
+    pub(crate) number: u8,
+    pub(crate) spaces: BTreeMap<NamespaceName, Space>,
+    pub(crate) pairs: Vec<Pair>,
     /// The links of the host that forward for it.
-    pub uplinks: BTreeMap<LinkName, [bool; 2]>,
+    pub(crate) uplinks: BTreeMap<LinkName, [bool; 2]>,
     /// Whether it throws the host's switches.
-    pub switches: [bool; 2],
+    pub(crate) switches: [bool; 2],
     /// The links of the host that take router advertisements.
-    pub takes_ra: Vec<LinkName>,
-    pub table: Option<u8>,
+    pub(crate) takes_ra: Vec<LinkName>,
+    pub(crate) table: Option<u8>,
     /// The addresses that it has on a link of the host.
-    pub on_ens33: Vec<u8>,
+    pub(crate) on_ens33: Vec<u8>,
     /// The prefixes that it routes over a link of the host.
-    pub over_ens33: Vec<u8>,
+    pub(crate) over_ens33: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Space {
-    pub file: Option<String>,
-    pub forwarding: [bool; 2],
-    pub table: Option<u8>,
-    pub somaxconn: Option<u16>,
-    pub blackhole: bool,
-    pub on_lo: Option<u8>,
+pub(crate) struct Space {
+    pub(crate) file: Option<String>,
+    pub(crate) forwarding: [bool; 2],
+    pub(crate) table: Option<u8>,
+    pub(crate) somaxconn: Option<u16>,
+    pub(crate) blackhole: bool,
+    pub(crate) on_lo: Option<u8>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Pair {
-    pub number: u8,
-    pub ends: [End; 2],
+pub(crate) struct Pair {
+    pub(crate) number: u8,
+    pub(crate) ends: [End; 2],
 }
 
 #[derive(Debug, Clone)]
-pub struct End {
-    pub ns: Ns,
-    pub name: LinkName,
-    pub up: bool,
-    pub mtu: u32,
-    pub mac: u8,
+pub(crate) struct End {
+    pub(crate) ns: Ns,
+    pub(crate) name: LinkName,
+    pub(crate) up: bool,
+    pub(crate) mtu: u32,
+    pub(crate) mac: u8,
     /// Last part and length of each.
-    pub v4: BTreeMap<u8, u8>,
-    pub v6: BTreeMap<u8, u8>,
-    pub forwarding: [bool; 2],
+    pub(crate) v4: BTreeMap<u8, u8>,
+    pub(crate) v6: BTreeMap<u8, u8>,
+    pub(crate) forwarding: [bool; 2],
     /// The routes over it: the third part of the prefix, 0 for the default route; and how.
-    pub routes: BTreeMap<u8, Way>,
+    pub(crate) routes: BTreeMap<u8, Way>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Way {
-    pub family: Family,
+pub(crate) struct Way {
+    pub(crate) family: Family,
     /// The last part of the router's address; none: on the link.
-    pub via: Option<u8>,
-    pub onlink: bool,
-    pub src: Option<u8>,
-    pub mtu: Option<u32>,
-    pub metric: u32,
+    pub(crate) via: Option<u8>,
+    pub(crate) onlink: bool,
+    pub(crate) src: Option<u8>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) metric: u32,
 }
 
-pub fn ip4(topology: u8, pair: u8, last: u8) -> IpAddr {
+pub(crate) fn ip4(topology: u8, pair: u8, last: u8) -> IpAddr {
     Ipv4Addr::new(10, topology, pair, last).into()
 }
 
-pub fn ip6(topology: u8, pair: u8, last: u8) -> IpAddr {
+pub(crate) fn ip6(topology: u8, pair: u8, last: u8) -> IpAddr {
     Ipv6Addr::new(
         0xfd00,
         topology.into(),
@@ -99,7 +99,7 @@ pub fn ip6(topology: u8, pair: u8, last: u8) -> IpAddr {
 }
 
 /// The table that guards a namespace.
-pub fn table(topology: &TopologyName, variant: u8) -> Table {
+pub(crate) fn table(topology: &TopologyName, variant: u8) -> Table {
     let mut table = Table::of(topology);
     table.chains.insert(
         format!("chain{variant}"),
@@ -109,14 +109,7 @@ pub fn table(topology: &TopologyName, variant: u8) -> Table {
 }
 
 impl Sketch {
-    pub fn has(&self, ns: &Ns) -> bool {
-        match ns {
-            Ns::Host => true,
-            Ns::Named(name) => self.spaces.contains_key(name),
-        }
-    }
-
-    pub fn desired(&self) -> State {
+    pub(crate) fn desired(&self) -> State {
         let mut state = State::new();
         let mut put = |ns: &Ns, key: Key, resource: Resource| {
             let owner = Owner::Topology(self.topology.clone());
@@ -278,10 +271,13 @@ impl Sketch {
             onlink: way.onlink && way.via.is_some(),
             weight: 1,
         };
-        let src = way.src.filter(|last| held.contains_key(last));
+        let sources = self.sources(&end.ns, way.family);
+        let src = way
+            .src
+            .and_then(|place| sources.get(usize::from(place)).copied());
         let route = Route {
             target: Target::Unicast(vec![hop]),
-            src: src.map(|last| ip(self.number, pair.number, last)),
+            src,
             mtu: way.mtu,
         };
         let key = RouteKey {
@@ -293,6 +289,34 @@ impl Sketch {
         if !(end.ns == Ns::Host && third == 0) {
             put(&end.ns, Key::Route(key), Resource::Route(route));
         }
+    }
+
+    /// The addresses that routes of a namespace may have as their source.
+    fn sources(&self, ns: &Ns, family: Family) -> Vec<IpAddr> {
+        let mut sources = Vec::new();
+        for pair in &self.pairs {
+            for end in pair.ends.iter().filter(|end| end.ns == *ns) {
+                if family == Family::Ipv4 {
+                    sources.extend(
+                        end.v4
+                            .keys()
+                            .map(|last| ip4(self.number, pair.number, *last)),
+                    );
+                } else if end.up && end.mtu >= 1280 {
+                    sources.extend(
+                        end.v6
+                            .keys()
+                            .map(|last| ip6(self.number, pair.number, *last)),
+                    );
+                }
+            }
+        }
+        let space = ns.name().and_then(|name| self.spaces.get(name));
+        let on_lo = space
+            .and_then(|space| space.on_lo)
+            .filter(|_| family == Family::Ipv4);
+        sources.extend(on_lo.map(|last| ip4(self.number, 1, last)));
+        sources
     }
 
     fn host(&self, put: &mut impl FnMut(&Ns, Key, Resource)) {

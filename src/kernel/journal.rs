@@ -77,7 +77,8 @@ impl Journal {
         let mut record = self.record;
         let old = record.clone();
         let makes = made(plan);
-        for (operation, done) in plan.operations.iter().zip(done) {
+        let kept = unfinished(plan, done);
+        for (place, (operation, done)) in plan.operations.iter().zip(done).enumerate() {
             let id = &operation.id;
             match (&operation.action, &id.key, &id.ns) {
                 // What never came to be must not be taken for ours once somebody else makes it.
@@ -102,7 +103,9 @@ impl Journal {
                 (Action::Remove(_), Key::Address(_) | Key::Route(_) | Key::Table, _) => {
                     record.claims.remove(id);
                 }
-                (Action::GiveBack { .. }, ..) => record.loans.retain(|loan| loan.id != *id),
+                (Action::GiveBack { .. }, ..) if !kept.contains(&place) => {
+                    record.loans.retain(|loan| loan.id != *id);
+                }
                 _ => {}
             }
         }
@@ -120,6 +123,16 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// The places of the switches that were given back, but not all the links yet whose value that wrote.
+/// They stay on loan, because the loan says which these are.
+fn unfinished(plan: &Plan, done: &[bool]) -> HashSet<usize> {
+    let operations = plan.operations.iter().zip(done);
+    operations
+        .filter(|(operation, done)| !**done && matches!(operation.id.key, Key::Sysctl(_)))
+        .flat_map(|(operation, _)| operation.after.iter().copied())
+        .collect()
 }
 
 /// Directories that outlive the topology that made them go over to another that uses them, so that the
@@ -188,22 +201,27 @@ fn found_without_record(
     }
 }
 
-/// The links that have forwarding on before the switch of the whole host is thrown. Of a switch that
-/// another topology has thrown already: those that it wrote down.
+/// The links that have forwarding on before the switch of the whole host is thrown, those left out that
+/// have it only because it is on loan. Of a switch that another topology has thrown already: those that
+/// it wrote down.
 fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<LinkName>, Error> {
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
     };
-    for record in record::all()? {
-        if let Some(loan) = record.loan(id) {
-            return Ok(loan.links.clone());
-        }
+    let records = record::all()?;
+    if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
+        return Ok(loan.links.clone());
     }
+    let lent = |link: &LinkName| {
+        let key = SysctlKey::conf(family, link.clone(), "forwarding");
+        let id = Id::new(id.ns.clone(), Key::Sysctl(key));
+        records.iter().any(|record| record.loan(&id).is_some())
+    };
     let place = usize::from(family == Family::Ipv6);
     let links = &kernel.space(&id.ns)?.links;
     Ok(links
         .iter()
-        .filter(|(_, known)| known.forwarding[place])
+        .filter(|(name, known)| known.forwarding[place] && !lent(name))
         .map(|(name, _)| name.clone())
         .collect())
 }

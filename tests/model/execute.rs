@@ -61,7 +61,14 @@ pub(crate) fn close(world: &mut World, plan: &Plan, done: usize) {
     for (place, operation) in plan.operations.iter().enumerate() {
         let strike = match operation.action {
             Action::Borrow { .. } => place >= done,
-            Action::GiveBack { .. } => place < done,
+            // Its record says which links it must not leave off.
+            Action::GiveBack { .. } => {
+                let mut later = plan.operations[done..].iter();
+                place < done
+                    && !later.any(|later| {
+                        matches!(later.id.key, Key::Sysctl(_)) && later.after.contains(&place)
+                    })
+            }
             _ => false,
         };
         if strike && let Some(loan) = world.loans.get_mut(&operation.id) {

@@ -188,22 +188,31 @@ fn found_without_record(
     }
 }
 
-/// The links that have forwarding on before the switch of the whole host is thrown. Of a switch that
-/// another topology has thrown already: those that it wrote down.
+/// The links that have forwarding on by their own right before the switch of the whole host is thrown:
+/// neither because it is on loan there, nor because a topology made them. Of a switch that another
+/// topology has thrown already: those that it wrote down.
 fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<LinkName>, Error> {
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
     };
-    for record in record::all()? {
-        if let Some(loan) = record.loan(id) {
-            return Ok(loan.links.clone());
-        }
+    let records = record::all()?;
+    if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
+        return Ok(loan.links.clone());
     }
+    let on_loan = |name: &LinkName| {
+        let key = Key::Sysctl(SysctlKey::conf(family, name.clone(), "forwarding"));
+        let of_link = Id::new(id.ns.clone(), key);
+        records
+            .iter()
+            .filter_map(|record| record.loan(&of_link))
+            .any(|loan| loan.original == "0")
+    };
     let place = usize::from(family == Family::Ipv6);
     let links = &kernel.space(&id.ns)?.links;
     Ok(links
         .iter()
-        .filter(|(_, known)| known.forwarding[place])
+        .filter(|(_, known)| known.forwarding[place] && known.owner.is_none())
+        .filter(|(name, _)| !on_loan(name))
         .map(|(name, _)| name.clone())
         .collect())
 }

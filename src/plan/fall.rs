@@ -30,6 +30,8 @@ struct Ground<'s> {
     sources: BTreeMap<(&'s Ns, std::net::IpAddr), Vec<&'s Id>>,
     /// The forwarding of each link, which a switch writes.
     forwarding: BTreeMap<(&'s Ns, Family), Vec<(&'s Id, &'s Entry)>>,
+    /// What makes single links forward IPv6, which its switch clears when it goes off.
+    forced: BTreeMap<&'s Ns, Vec<(&'s Id, &'s Entry)>>,
 }
 
 impl<'s> Ground<'s> {
@@ -40,6 +42,7 @@ impl<'s> Ground<'s> {
             routes: BTreeMap::new(),
             sources: BTreeMap::new(),
             forwarding: BTreeMap::new(),
+            forced: BTreeMap::new(),
         };
         for (id, entry) in &observed.entries {
             match (&id.key, &entry.resource) {
@@ -65,6 +68,9 @@ impl<'s> Ground<'s> {
                             .entry((&id.ns, family))
                             .or_default()
                             .push((id, entry));
+                    }
+                    if matches!(&id.key, Key::Sysctl(key) if key.is_forced()) {
+                        ground.forced.entry(&id.ns).or_default().push((id, entry));
                     }
                     if let Some(link) = id.key.of_link() {
                         ground
@@ -293,6 +299,9 @@ fn switches<'s>(
         };
         let loans = &ground.observed.loans;
         let loan = loans.get(*switch);
+        if family == Family::Ipv6 && written == "0" {
+            forced(fallen, ground, switch, decisions, topology);
+        }
         let links = ground.forwarding.get(&(&switch.ns, family));
         for (id, entry) in links.into_iter().flatten().copied() {
             let Resource::Sysctl(value) = &entry.resource else {
@@ -314,6 +323,27 @@ fn switches<'s>(
             if right && value.value != written {
                 fallen.entry(id).or_insert(switch);
             }
+        }
+    }
+}
+
+/// The switch of IPv6 forwarding clears `force_forwarding` on every link when it goes off. All that has
+/// it on has it by its own right, but for what this topology gives back.
+fn forced<'s>(
+    fallen: &mut Fallen<'s>,
+    ground: &Ground<'s>,
+    switch: &'s Id,
+    decisions: &BTreeMap<&'s Id, Decision<'s>>,
+    topology: &TopologyName,
+) {
+    for (id, entry) in ground.forced.get(&switch.ns).into_iter().flatten().copied() {
+        let on = matches!(&entry.resource, Resource::Sysctl(value) if value.value != "0");
+        let right = match decisions.get(id) {
+            Some(decision) => *decision == Decision::Keep,
+            None => !entry.owner.is(topology),
+        };
+        if on && right {
+            fallen.entry(id).or_insert(switch);
         }
     }
 }

@@ -95,8 +95,8 @@ pub(super) fn give_back(
     })
 }
 
-/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of
-/// this topology's switch, which goes too.
+/// Whether a link's forwarding must stay on, because the whole host forwards or is to, and not for the
+/// sake of this topology's switch, which goes too.
 fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
@@ -105,7 +105,8 @@ fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &
     let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
         loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
     });
-    value(observed, &switch).is_some_and(|value| value != "0") && !ours_alone
+    let on = |state| value(state, &switch).is_some_and(|value| value != "0");
+    on(desired) || on(observed) && !ours_alone
 }
 
 /// The loan of the switch that wrote a link's forwarding, if it is on loan.

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Record};
-use super::{Error, Kernel, file};
+use super::{Error, Kernel, file, namespace};
 use crate::plan::{Action, Plan};
-use crate::resource::name::LinkName;
+use crate::resource::name::{LinkName, NamespaceName};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -29,9 +29,12 @@ impl Journal {
             && topology == plan.topology
         {
             record.claims.retain(|id| !gone.contains(id));
-            record
-                .namespaces
-                .retain(|name| !gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            let (lost, left) = std::mem::take(&mut record.namespaces)
+                .into_iter()
+                .partition(|name| gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            record.namespaces = left;
+            let lost: BTreeSet<NamespaceName> = lost;
+            lost.iter().try_for_each(namespace::sweep).map_err(fail)?;
         }
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {

@@ -4,11 +4,12 @@
 //! and `net/core/dev.c`, each tried on Linux 6.18.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Action;
 use super::decide::Decision;
+use super::{Action, Stays};
 use crate::resource::address::Address;
 use crate::resource::link::{IPV6_MIN_MTU, Link};
 use crate::resource::name::{LinkName, TopologyName};
@@ -19,6 +20,21 @@ use crate::state::{Entry, Owner, State};
 /// What falls, and with the operation on what.
 pub(super) type Fallen<'s> = BTreeMap<&'s Id, &'s Id>;
 
+/// What the kernel does by itself while a plan is carried out.
+#[derive(Default)]
+pub(super) struct Effects<'s> {
+    pub(super) fallen: Fallen<'s>,
+    /// The IPv6 routes that lose their source address, and stay (`fib6_remove_prefsrc` of
+    /// `net/ipv6/route.c`).
+    pub(super) stripped: Fallen<'s>,
+    /// The links' forwarding that was left off, because giving a switch back was cut off before it came
+    /// to them.
+    pub(super) left_off: Fallen<'s>,
+    /// What must be gone before a route is made again that falls with its source address: all that
+    /// hold the address.
+    pub(super) waits: BTreeMap<&'s Id, Vec<&'s Id>>,
+}
+
 /// The observed State, by what things stand on.
 struct Ground<'s> {
     observed: &'s State,
@@ -26,8 +42,10 @@ struct Ground<'s> {
     of_link: BTreeMap<(&'s Ns, &'s LinkName), Vec<(&'s Id, &'s Entry)>>,
     /// The routes over a link.
     routes: BTreeMap<(&'s Ns, &'s LinkName), Vec<(&'s Id, &'s Entry)>>,
-    /// The IPv4 routes that name a source address.
-    sources: BTreeMap<(&'s Ns, std::net::IpAddr), Vec<&'s Id>>,
+    /// The routes that name a source address.
+    sources: BTreeMap<(&'s Ns, IpAddr), Vec<&'s Id>>,
+    /// The same address on several links.
+    holders: BTreeMap<(&'s Ns, IpAddr), Vec<&'s Id>>,
     /// The forwarding of each link, which a switch writes.
     forwarding: BTreeMap<(&'s Ns, Family), Vec<(&'s Id, &'s Entry)>>,
     /// What makes single links forward IPv6, which its switch clears when it goes off.
@@ -41,6 +59,7 @@ impl<'s> Ground<'s> {
             of_link: BTreeMap::new(),
             routes: BTreeMap::new(),
             sources: BTreeMap::new(),
+            holders: BTreeMap::new(),
             forwarding: BTreeMap::new(),
             forced: BTreeMap::new(),
         };
@@ -55,11 +74,15 @@ impl<'s> Ground<'s> {
                             .or_default()
                             .push((id, entry));
                     }
-                    if let Some(src) = route.src.filter(std::net::IpAddr::is_ipv4) {
+                    if let Some(src) = route.src {
                         ground.sources.entry((&id.ns, src)).or_default().push(id);
                     }
                 }
                 (Key::Address(_) | Key::Sysctl(_), _) => {
+                    if let Key::Address(key) = &id.key {
+                        let holders = ground.holders.entry((&id.ns, key.ip)).or_default();
+                        holders.push(id);
+                    }
                     if let Key::Sysctl(key) = &id.key
                         && let Some(family) = key.forwarding_of_link()
                     {
@@ -116,13 +139,14 @@ pub(super) fn fall<'s>(
     topology: &TopologyName,
     decisions: &BTreeMap<&'s Id, Decision<'s>>,
     observed: &'s State,
-) -> Fallen<'s> {
+) -> Effects<'s> {
     let ground = Ground::of(observed);
-    let mut fallen = Fallen::new();
+    let mut effects = Effects::default();
+    let fallen = &mut effects.fallen;
     // Namespaces first: what is in them goes with them, and not with one another.
     for (id, decision) in decisions {
         if id.key == Key::Namespace && matches!(decision, Decision::Remove(_)) {
-            namespace(&mut fallen, &ground, id);
+            namespace(fallen, &ground, id);
         }
     }
     for (id, decision) in decisions {
@@ -131,16 +155,17 @@ pub(super) fn fall<'s>(
                 Key::Link(_),
                 Decision::Remove(Resource::Link(link))
                 | Decision::Replace(Resource::Link(link), _, _),
-            ) if !fallen.contains_key(id) => gone(&mut fallen, &ground, id, link),
+            ) if !fallen.contains_key(id) => gone(fallen, &ground, id, link),
             (Key::Link(name), Decision::Update(Resource::Link(before), Resource::Link(after))) => {
-                changed(&mut fallen, &ground, id, name, before, after);
+                changed(fallen, &ground, id, name, before, after);
             }
             _ => {}
         }
     }
-    addresses(&mut fallen, &ground, decisions);
-    switches(&mut fallen, &ground, decisions, topology);
-    fallen
+    addresses(fallen, &ground, decisions);
+    sources(&mut effects, &ground, decisions);
+    switches(&mut effects, &ground, decisions, topology);
+    effects
 }
 
 /// A namespace takes all that is in it, and the other ends of its veths. Its files lie outside.
@@ -223,19 +248,20 @@ fn changed<'s>(
     }
 }
 
-/// An IPv4 address takes those that are secondary to it, and the routes with it as their source; the
-/// last IPv4 address of a link takes the link's IPv4 routes.
+/// Whether something is removed because it was decided so.
+fn goes(decisions: &BTreeMap<&Id, Decision<'_>>, id: &Id) -> bool {
+    let decision = decisions.get(id);
+    matches!(decision, Some(Decision::Remove(_) | Decision::Replace(..)))
+}
+
+/// An IPv4 address takes those that are secondary to it; the last IPv4 address of a link takes the
+/// link's IPv4 routes.
 fn addresses<'s>(
     fallen: &mut Fallen<'s>,
     ground: &Ground<'s>,
     decisions: &BTreeMap<&'s Id, Decision<'s>>,
 ) {
-    let goes = |id: &Id| {
-        matches!(
-            decisions.get(id),
-            Some(Decision::Remove(_) | Decision::Replace(..))
-        )
-    };
+    let goes = |id: &Id| goes(decisions, id);
     for ((ns, link), on_it) in &ground.of_link {
         let ipv4: Vec<(&'s Id, IpNet, &'s Address)> = on_it
             .iter()
@@ -260,14 +286,9 @@ fn addresses<'s>(
             if let Some(cause) = cause {
                 fallen.entry(id).or_insert(cause);
             }
-            if goes(id) || fallen.contains_key(id) {
-                last = Some(cause.unwrap_or(id));
-                if let Key::Address(key) = &id.key {
-                    for route in ground.sources.get(&(*ns, key.ip)).into_iter().flatten() {
-                        fallen.entry(route).or_insert(cause.unwrap_or(id));
-                    }
-                }
-            } else {
+            if goes(id) && !fallen.contains_key(id) {
+                last = Some(*id);
+            } else if !fallen.contains_key(id) {
                 left = true;
             }
         }
@@ -281,10 +302,44 @@ fn addresses<'s>(
     }
 }
 
+/// The last address of its kind in a namespace takes the IPv4 routes that have it as their source, and
+/// from the IPv6 ones only that. IPv6 ones keep it where the address goes with its link.
+fn sources<'s>(
+    effects: &mut Effects<'s>,
+    ground: &Ground<'s>,
+    decisions: &BTreeMap<&'s Id, Decision<'s>>,
+) {
+    for (held, routes) in &ground.sources {
+        let ipv4 = held.1.is_ipv4();
+        let fallen = &mut effects.fallen;
+        let holders = ground.holders.get(held).map_or(&[][..], Vec::as_slice);
+        let all = holders
+            .iter()
+            .all(|id| fallen.contains_key(id) || goes(decisions, id));
+        let causes: Vec<&'s Id> = holders
+            .iter()
+            .filter(|id| ipv4 || !fallen.contains_key(*id))
+            .map(|id| fallen.get(id).copied().unwrap_or(id))
+            .collect();
+        let Some(cause) = causes.last().filter(|_| all) else {
+            continue;
+        };
+        // One that is to go is removed before.
+        for route in routes.iter().filter(|route| !goes(decisions, route)) {
+            if ipv4 && !fallen.contains_key(route) {
+                fallen.insert(route, cause);
+                effects.waits.insert(route, causes.clone());
+            } else if !ipv4 {
+                effects.stripped.entry(route).or_insert(cause);
+            }
+        }
+    }
+}
+
 /// A switch of forwarding writes the value of every link. Those that are on by their own right must be
 /// on again after it is given back.
 fn switches<'s>(
-    fallen: &mut Fallen<'s>,
+    effects: &mut Effects<'s>,
     ground: &Ground<'s>,
     decisions: &BTreeMap<&'s Id, Decision<'s>>,
     topology: &TopologyName,
@@ -294,13 +349,17 @@ fn switches<'s>(
             continue;
         };
         let Some(family) = key.switch() else { continue };
-        let Some(written) = written(decision) else {
-            continue;
-        };
         let loans = &ground.observed.loans;
         let loan = loans.get(*switch);
-        if family == Family::Ipv6 && written == "0" {
-            forced(fallen, ground, switch, decisions, topology);
+        let written = written(decision);
+        // It has the value already that is given back: that was cut off, and the rest is still to be done.
+        let cut_off = matches!(
+            decision,
+            Decision::Loan(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
+                if loan.and_then(|loan| loan.by.get(topology)) == Some(&before.value)
+        );
+        if family == Family::Ipv6 && written == Some("0") {
+            forced(&mut effects.fallen, ground, switch, decisions, topology);
         }
         let links = ground.forwarding.get(&(&switch.ns, family));
         for (id, entry) in links.into_iter().flatten().copied() {
@@ -320,8 +379,11 @@ fn switches<'s>(
                 .get(id)
                 .is_some_and(|decision| *decision == Decision::Keep);
             let right = wanted || by_itself || lent_to_others || of_another;
-            if right && value.value != written {
-                fallen.entry(id).or_insert(switch);
+            if right && written.is_some_and(|written| value.value != written) {
+                effects.fallen.entry(id).or_insert(switch);
+            }
+            if cut_off && (by_itself || lent_to_others) && value.value == "0" {
+                effects.left_off.insert(id, switch);
             }
         }
     }
@@ -349,7 +411,7 @@ fn forced<'s>(
 }
 
 /// The value that an operation on a sysctl writes, if it writes one.
-fn written<'d>(decision: &'d Decision<'_>) -> Option<&'d str> {
+pub(super) fn written<'d>(decision: &'d Decision<'_>) -> Option<&'d str> {
     let (before, after) = match decision {
         Decision::Create(Resource::Sysctl(after)) => return Some(&after.value),
         Decision::Update(Resource::Sysctl(before), Resource::Sysctl(after))

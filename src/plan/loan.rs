@@ -1,9 +1,13 @@
 //! Sysctls of the host: borrowed for as long as a topology needs them, then given back.
 
+use std::collections::BTreeMap;
+
+use super::decide::Decision;
+use super::fall::written;
 use super::{Action, Stays};
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Loan, State};
 
 /// Whether a sysctl is the host's own, and not one of a link that the topology makes.
@@ -31,6 +35,7 @@ pub(super) fn borrow(
     id: &Id,
     wanted: &Sysctl,
     observed: &State,
+    desired: &State,
 ) -> Option<Action> {
     let current = value(observed, id).unwrap_or_default();
     let before = Sysctl {
@@ -42,8 +47,9 @@ pub(super) fn borrow(
         let (before, after) = (Resource::Sysctl(before), Resource::Sysctl(after));
         return (before != after).then_some(Action::Update { before, after });
     }
+    let had = desired.loans.get(id).and_then(|loan| loan.by.get(topology));
     let original = match (
-        loan.and_then(|loan| loan.by.values().next()),
+        loan.and_then(|loan| loan.by.values().next()).or(had),
         thrown(id, observed),
     ) {
         (Some(original), _) => original.clone(),
@@ -93,6 +99,32 @@ pub(super) fn give_back(
         after,
         stays,
     })
+}
+
+/// Has what is borrowed and given back of links begin with what a switch that is given back leaves them.
+pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
+    for family in Family::BOTH {
+        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        let Some(decision @ Decision::Loan(Action::GiveBack { .. })) = decisions.get(&switch)
+        else {
+            continue;
+        };
+        let Some(left) = written(decision).map(str::to_owned) else {
+            continue;
+        };
+        for (id, decision) in decisions.iter_mut() {
+            let of_link = matches!(&id.key, Key::Sysctl(key)
+                if key.forwarding_of_link() == Some(family)
+                    || family == Family::Ipv6 && left == "0" && key.is_forced());
+            if let Decision::Loan(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
+                decision
+                && id.ns == Ns::Host
+                && of_link
+            {
+                before.value.clone_from(&left);
+            }
+        }
+    }
 }
 
 /// Whether a link's forwarding must stay on, because the whole host forwards or is to, and not for the

@@ -14,8 +14,9 @@ use std::fmt;
 use serde::Serialize;
 
 use self::decide::Decision;
-use self::fall::Fallen;
+use self::fall::{Effects, Fallen};
 use crate::resource::name::TopologyName;
+use crate::resource::route::Route;
 use crate::resource::sysctl::Sysctl;
 use crate::resource::{Id, Key, Resource};
 use crate::state::{Owner, State};
@@ -170,7 +171,8 @@ pub fn plan(
     observed: &State,
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
-    let fallen = fall::fall(topology, &decisions, observed);
+    let effects = fall::fall(topology, &decisions, observed);
+    let fallen = &effects.fallen;
     for (id, decision) in &mut decisions {
         if let Decision::Conflict(_, wanted) = decision
             && fallen.contains_key(id)
@@ -182,8 +184,10 @@ pub fn plan(
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let operations = order::order(operations(&decisions, &fallen, desired, observed));
-    let warnings = collateral(&decisions, &fallen, observed);
+    loan::follow_switches(&mut decisions);
+    let operations = operations(&decisions, &effects, desired, observed);
+    let operations = order::order(operations, &effects.waits);
+    let warnings = collateral(&decisions, fallen, observed);
     Ok(Plan {
         topology: topology.clone(),
         operations,
@@ -194,12 +198,19 @@ pub fn plan(
 /// The operations that come of decisions, in no order yet.
 fn operations(
     decisions: &BTreeMap<&Id, Decision<'_>>,
-    fallen: &Fallen<'_>,
+    effects: &Effects<'_>,
     desired: &State,
     observed: &State,
 ) -> Vec<Operation> {
+    let Effects {
+        fallen,
+        stripped,
+        left_off,
+        ..
+    } = effects;
     let mut operations = Vec::new();
-    let ids: BTreeSet<&Id> = decisions.keys().chain(fallen.keys()).copied().collect();
+    let ids = decisions.keys().chain(fallen.keys());
+    let ids: BTreeSet<&Id> = ids.chain(left_off.keys()).copied().collect();
     for id in ids {
         let cause = fallen.get(id).copied();
         let mut push = |action, with: Option<&Id>, reason| {
@@ -221,6 +232,11 @@ fn operations(
                         bearer(id, desired, observed),
                         fell(),
                     );
+                } else if let (Some(cause), Some(entry)) = (stripped.get(id), desired.get(id)) {
+                    let after = entry.resource.clone();
+                    let before = without_source(&after);
+                    let reason = Some(Reason::Fell((*cause).clone()));
+                    push(Action::Update { before, after }, None, reason);
                 }
             }
             Some(Decision::Create(wanted)) => {
@@ -260,11 +276,27 @@ fn operations(
                     && is_switch(cause)
                 {
                     push(Action::Create(entry.resource.clone()), None, fell());
+                } else if let (Some(switch), Some(entry)) = (left_off.get(id), observed.get(id)) {
+                    let before = entry.resource.clone();
+                    let after = Resource::Sysctl(Sysctl::on());
+                    let reason = Some(Reason::Fell((*switch).clone()));
+                    push(Action::Update { before, after }, None, reason);
                 }
             }
         }
     }
     operations
+}
+
+/// What is left of a route whose source address went.
+fn without_source(route: &Resource) -> Resource {
+    match route {
+        Resource::Route(route) => Resource::Route(Route {
+            src: None,
+            ..route.clone()
+        }),
+        other => other.clone(),
+    }
 }
 
 fn is_switch(id: &Id) -> bool {

@@ -69,10 +69,11 @@ fn step(operation: &Operation) -> Step {
 }
 
 /// Puts operations into an order in which they can be done one after the other, and tells each what must
-/// be done before it. Independent ones stand by namespace.
-pub(super) fn order(operations: Vec<Operation>) -> Vec<Operation> {
+/// be done before it. Independent ones stand by namespace. `waits` says what must be gone besides before
+/// something is made.
+pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>) -> Vec<Operation> {
     let steps: Vec<Step> = operations.iter().map(step).collect();
-    let after = Edges::of(&operations, &steps).after;
+    let after = Edges::of(&operations, &steps, waits).after;
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
     let mut then: Vec<Vec<usize>> = vec![Vec::new(); operations.len()];
     for (place, before) in after.iter().enumerate() {
@@ -144,7 +145,11 @@ struct Edges<'o> {
 }
 
 impl<'o> Edges<'o> {
-    fn of(operations: &'o [Operation], steps: &'o [Step]) -> Edges<'o> {
+    fn of(
+        operations: &'o [Operation],
+        steps: &'o [Step],
+        waits: &BTreeMap<&Id, Vec<&Id>>,
+    ) -> Edges<'o> {
         let mut places: BTreeMap<&Id, Places> = BTreeMap::new();
         for (place, operation) in operations.iter().enumerate() {
             let of_id = places.entry(&operation.id).or_default();
@@ -162,6 +167,14 @@ impl<'o> Edges<'o> {
         };
         for place in 0..operations.len() {
             edges.common(place);
+            if let (Some(gone), Action::Create(_)) =
+                (waits.get(&operations[place].id), &operations[place].action)
+            {
+                for gone in gone {
+                    let root = edges.removal(gone).map(|gone| edges.root(gone));
+                    edges.add(place, root);
+                }
+            }
         }
         edges.on_links();
         edges.gateways();
@@ -186,15 +199,19 @@ impl<'o> Edges<'o> {
         self.make(&Id::link(ns.clone(), name.clone()))
     }
 
+    /// The operation on `with` that does what the one at `place` says. What is removed may also go with
+    /// a change: a link that goes down takes its IPv6 addresses.
+    fn bearer(&self, place: usize, with: &Id) -> Option<usize> {
+        match self.operations[place].action {
+            Action::Remove(_) => self.removal(with).or(self.make(with)),
+            _ => self.make(with),
+        }
+    }
+
     /// The operation that in the end does what the one at `place` says.
     fn root(&self, mut place: usize) -> usize {
         while let Some(with) = &self.operations[place].with {
-            let removes = matches!(self.operations[place].action, Action::Remove(_));
-            match if removes {
-                self.removal(with)
-            } else {
-                self.make(with)
-            } {
+            match self.bearer(place, with) {
                 Some(other) => place = other,
                 None => break,
             }
@@ -207,13 +224,7 @@ impl<'o> Edges<'o> {
         let operation = &self.operations[place];
         let id = &operation.id;
         if let Some(with) = &operation.with {
-            let removes = matches!(operation.action, Action::Remove(_));
-            let other = if removes {
-                self.removal(with)
-            } else {
-                self.make(with)
-            };
-            self.add(place, other);
+            self.add(place, self.bearer(place, with));
         }
         if let Action::Remove(_) = operation.action {
             if id.key != Key::Namespace && operation.with.is_none() {
@@ -241,6 +252,8 @@ impl<'o> Edges<'o> {
         self.add(place, self.make(&Id::namespace(id.ns.clone())));
         match (&id.key, &operation.action) {
             (Key::Link(_), Action::Create(Resource::Link(link))) => self.link(place, link),
+            // It may get IPv6 by it, and forward from then on.
+            (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
             }
@@ -293,12 +306,17 @@ impl<'o> Edges<'o> {
         let mut first_removed: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
         let mut last_made: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
         let mut holders: BTreeMap<(&Ns, IpAddr), usize> = BTreeMap::new();
+        let mut freed: BTreeMap<(&Ns, IpAddr), Vec<usize>> = BTreeMap::new();
         for place in 0..self.operations.len() {
             let operation = &self.operations[place];
             let Key::Address(key) = &operation.id.key else {
                 continue;
             };
             let link = (&operation.id.ns, &key.link);
+            if self.steps[place] == Step::RemoveAddress {
+                let root = self.root(place);
+                freed.entry((link.0, key.ip)).or_default().push(root);
+            }
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;
             }
@@ -316,6 +334,10 @@ impl<'o> Edges<'o> {
                 holders.insert((link.0, key.ip), place);
                 let previous = last_made.insert(link, place);
                 self.add(place, previous.or(last_removed.get(&link).copied()));
+                // Else what stands on the old one would come to stand on the new one, and not fall.
+                for freed in freed.get(&(link.0, key.ip)).into_iter().flatten() {
+                    self.add(place, Some(*freed));
+                }
             }
         }
         for place in 0..self.operations.len() {
@@ -339,6 +361,8 @@ impl<'o> Edges<'o> {
                 if self.steps[place] == Step::Route {
                     self.add(place, self.make_of_link(ns, dev));
                     self.add(place, last_made.get(&(ns, dev)).copied());
+                    // The last address would take it.
+                    self.add(place, last_removed.get(&(ns, dev)).copied());
                 } else if operation.with.is_none() {
                     // Else the last address would take it, and nothing be left to remove.
                     let first = first_removed.get(&(ns, dev)).copied();
@@ -347,8 +371,13 @@ impl<'o> Edges<'o> {
                     }
                 }
             }
-            if let Some(src) = route.src.filter(|_| self.steps[place] == Step::Route) {
+            let Some(src) = route.src else { continue };
+            if self.steps[place] == Step::Route {
                 self.add(place, holders.get(&(ns, src)).copied());
+            } else if operation.with.is_none() {
+                for freed in freed.get(&(ns, src)).into_iter().flatten() {
+                    self.add(*freed, Some(place));
+                }
             }
         }
     }
@@ -376,6 +405,20 @@ impl<'o> Edges<'o> {
                         if self.operations[table].with.is_none() {
                             self.add(table, Some(root));
                         }
+                    }
+                }
+                // A gateway that is none any more: what it forwards is judged until it forwards nothing.
+                Step::Switch | Step::Sysctl => {
+                    if let Some(table) = table.remove
+                        && self.operations[table].with.is_none()
+                    {
+                        self.add(table, Some(place));
+                    }
+                }
+                // A link may also lose its IPv6, and with it the forwarding, by a change of its MTU.
+                Step::Link if matches!(self.operations[place].action, Action::Update { .. }) => {
+                    if let Some(table) = table.remove {
+                        self.add(table, Some(place));
                     }
                 }
                 Step::Table | Step::RemoveTable if self.operations[place].with.is_none() => {

@@ -1,11 +1,15 @@
 //! The files of a private host: `/proc` and `/sys` of its namespaces, `/run` and `/etc` of its own.
 
+use std::ffi::CStr;
 use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, unmount,
 };
 
 use super::error::Error;
@@ -35,29 +39,90 @@ fn kernel(kind: &str, path: &str) -> Result<(), Error> {
     .map_err(|e| Error::host(&format!("mount {path}"), e))
 }
 
-/// Lays a writable layer over `/etc`, with a resolver of the internet's and an empty `/etc/netns`.
-/// Nothing reaches the machine's own `/etc`.
+/// Gives the host an `/etc` of its own, with the machine's files, a resolver of the internet's and an
+/// empty `/etc/netns`. Nothing reaches the machine's own `/etc`.
+fn etc() -> Result<(), Error> {
+    memory("/run")?;
+    match lay_over_etc() {
+        Ok(()) => {}
+        // A kernel may lack overlays, keep them from users (before Linux 5.11), or find that there are
+        // too many on each other already, as in a container in a container.
+        Err(_) => rebuild_etc()?,
+    }
+    // What was mounted keeps what it was made of.
+    unmount("/run", UnmountFlags::DETACH).map_err(|e| Error::host("unmount /run", e))?;
+    memory("/etc/netns")
+}
+
+/// Lays a writable layer over `/etc`.
 ///
 /// The layer is prepared before it is laid: what an ordinary user finds in `/etc` is not theirs, so
 /// they couldn't change it afterwards.
-fn etc() -> Result<(), Error> {
-    memory("/run")?;
-    let write = || {
-        fs::create_dir_all("/run/upper/netns")?;
-        fs::create_dir("/run/work")?;
-        fs::write("/run/upper/resolv.conf", internet::RESOLVER)
-    };
-    write().map_err(|e| Error::host("prepare /etc", e))?;
+fn lay_over_etc() -> io::Result<()> {
+    fs::create_dir_all("/run/upper/netns")?;
+    fs::create_dir("/run/work")?;
+    fs::write("/run/upper/resolv.conf", internet::RESOLVER)?;
     let layers = c"lowerdir=/etc,upperdir=/run/upper,workdir=/run/work";
-    mount("overlay", "/etc", "overlay", PLAIN, layers).map_err(|e| {
-        Error::host(
-            "mount /etc (an overlay, which Linux 5.11 lets users have)",
-            e,
+    Ok(mount("overlay", "/etc", "overlay", PLAIN, layers)?)
+}
+
+/// Mounts an empty `/etc`, and in it all that was there, read-only.
+fn rebuild_etc() -> Result<(), Error> {
+    let build = || -> io::Result<()> {
+        let old = Path::new("/run/etc");
+        fs::create_dir(old)?;
+        mount_bind_recursive("/etc", old)?;
+        make_read_only(c"/run/etc")?;
+        mount("tmpfs", "/etc", "tmpfs", PLAIN, c"mode=755")?;
+        for entry in fs::read_dir(old)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), Path::new("/etc").join(entry.file_name()));
+            let kind = entry.file_type()?;
+            if entry.file_name() == "resolv.conf" || entry.file_name() == "netns" {
+                continue;
+            }
+            if kind.is_symlink() {
+                symlink(fs::read_link(from)?, to)?;
+                continue;
+            }
+            if kind.is_dir() {
+                fs::create_dir(&to)?;
+            } else {
+                fs::write(&to, "")?;
+            }
+            mount_bind_recursive(from, to)?;
+        }
+        fs::create_dir("/etc/netns")?;
+        fs::write("/etc/resolv.conf", internet::RESOLVER)
+    };
+    build().map_err(|e| Error::host("mount an /etc of its own (Linux 5.12 can)", e))
+}
+
+/// Makes all that is mounted at a path and below it read-only (`man 2 mount_setattr`, Linux 5.12).
+fn make_read_only(path: &CStr) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path ends with a NUL, and the attributes are as long as is said.
+    #[expect(unsafe_code, reason = "rustix has no such call")]
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of_val(&attributes),
         )
-    })?;
-    // The layer keeps what it was made of.
-    unmount("/run", UnmountFlags::DETACH).map_err(|e| Error::host("unmount /run", e))?;
-    memory("/etc/netns")
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Mounts an empty `/run` with what netform and `ip netns` need there.

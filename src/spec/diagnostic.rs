@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::source::{Source, Span};
+use super::source::{Source, Span, boundary};
 use crate::render::style::{Colour, Role};
 
 /// The widest part of a line that is shown, in columns.
@@ -12,6 +12,9 @@ const WINDOW: usize = 100;
 
 /// The columns shown before the marked part of a line that is too long to be shown whole.
 const LEAD: usize = 30;
+
+/// The bytes before and after the start of the marked part that may be shown.
+const REACH: usize = 512;
 
 /// Something wrong with a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +59,10 @@ impl Diagnostic {
     /// `sources` are those that the spans count in.
     pub fn render(&self, sources: &[Source], colour: Colour) -> String {
         let error = colour.paint(Role::Removed, "error:");
-        let mut text = format!("{error} {}\n", colour.paint(Role::Title, &self.message));
+        let mut text = format!(
+            "{error} {}\n",
+            colour.paint(Role::Title, &plain(&self.message))
+        );
         let places: Vec<Place> = self
             .labels
             .iter()
@@ -117,14 +123,13 @@ fn write_lines(
 ) {
     let bar = colour.paint(Role::Faint, "·");
     let mut last = None;
-    for here in places.chunk_by(|a, b| a.line == b.line) {
+    for here in places.chunk_by(|a, b| share_a_row(a, b, source)) {
         let line = here[0].line;
-        if last.is_some_and(|last| line > last + 1) {
+        if last.is_some_and(|last| line != last + 1) {
             let _ = writeln!(text, "{:gutter$} {}", "", colour.paint(Role::Faint, "⋮"));
         }
         last = Some(line);
-        let primary = here.iter().find(|place| place.primary).unwrap_or(&here[0]);
-        let row = Row::new(source, line, primary.label.span);
+        let row = Row::new(source, line, here[0].label.span.start);
         let number = format!("{line:gutter$} │");
         let shown = format!("{} {}", colour.paint(Role::Faint, &number), row.shown);
         let _ = writeln!(text, "{}", shown.trim_end());
@@ -153,68 +158,77 @@ fn write_lines(
     }
 }
 
+/// Whether two places are so near to each other that one row shows both.
+fn share_a_row(first: &Place, second: &Place, source: &Source) -> bool {
+    let distance = second.label.span.end.saturating_sub(first.label.span.start);
+    let short = source.line(first.line).1.len() <= WINDOW;
+    first.line == second.line && (short || distance <= WINDOW - LEAD)
+}
+
 /// A line as it is shown: a part of it, with a width for every character.
 struct Row {
     shown: String,
-    /// The offset in the source and the first column of each character, and of the line's end.
+    /// The offset in the source and the column of each character that is shown, and of what follows.
     cells: Vec<(usize, usize)>,
-    /// The columns before the part that is shown.
-    skipped: usize,
-    /// The columns shown, with the dots that stand for the rest.
-    width: usize,
 }
 
 impl Row {
-    fn new(source: &Source, line: usize, mark: Span) -> Row {
+    /// The part of a line around what begins at `mark`.
+    fn new(source: &Source, line: usize, mark: usize) -> Row {
         let (start, text) = source.line(line);
-        let mut cells = Vec::with_capacity(text.len() + 1);
-        let mut column = 0;
-        for (at, c) in text.char_indices() {
-            cells.push((start + at, column));
-            column += columns_of(c);
-        }
-        cells.push((start + text.len(), column));
+        // Only what is near can be shown, and a line may be as long as a file.
+        let mark = mark.saturating_sub(start);
+        let low = boundary(text, mark.saturating_sub(REACH));
+        let high = boundary(text, mark + REACH);
+        let near = &text[low..high];
+        let mark: usize = near[..boundary(near, mark - low)]
+            .chars()
+            .map(columns_of)
+            .sum();
+        let all: usize = near.chars().map(columns_of).sum();
+        let wanted = if all <= WINDOW || mark + LEAD < WINDOW {
+            0
+        } else {
+            (mark - LEAD).min(all - WINDOW)
+        };
         let mut row = Row {
             shown: String::new(),
-            cells,
-            skipped: 0,
-            width: column,
+            cells: Vec::new(),
         };
-        if column > WINDOW {
-            let mark = row.column(mark.start);
-            let wanted = if mark + LEAD < WINDOW { 0 } else { mark - LEAD };
-            let first = row.cells.partition_point(|(_, column)| *column < wanted);
-            row.skipped = row.cells[first].1;
-        }
-        let dots = usize::from(row.skipped > 0);
-        row.shown.push_str(if dots > 0 { "…" } else { "" });
-        for (c, (_, column)) in text.chars().zip(&row.cells) {
-            if *column < row.skipped {
+        let (mut skipped, mut column) = (0, 0);
+        for (at, c) in near.char_indices() {
+            if skipped < wanted {
+                skipped += columns_of(c);
                 continue;
             }
-            if column + columns_of(c) > row.skipped + WINDOW {
+            if row.cells.is_empty() && start + low + at > start {
                 row.shown.push('…');
-                row.width = column - row.skipped + 1 + dots;
+                column = 1;
+            }
+            row.cells.push((start + low + at, column));
+            if column + columns_of(c) > WINDOW + 1 {
+                row.shown.push('…');
                 return row;
             }
             push_plain(&mut row.shown, c);
+            column += columns_of(c);
         }
-        row.width = column - row.skipped + dots;
+        row.cells.push((start + high, column));
+        if high < text.len() {
+            row.shown.push('…');
+        }
         row
     }
 
-    /// The column of an offset in the whole line.
+    /// The column of an offset, or that of the nearest character that is shown.
     fn column(&self, offset: usize) -> usize {
         let cell = self.cells.partition_point(|(at, _)| *at < offset);
         self.cells[cell.min(self.cells.len() - 1)].1
     }
 
-    /// The first column of a span in what is shown, and how many columns it has: at least one.
+    /// The first column of a span, and how many columns it has: at least one.
     fn columns(&self, span: Span) -> (usize, usize) {
-        let dots = usize::from(self.skipped > 0);
-        let shown = |offset| (self.column(offset) + dots).saturating_sub(self.skipped);
-        let from = shown(span.start).min(self.width);
-        let to = shown(span.end).min(self.width);
+        let (from, to) = (self.column(span.start), self.column(span.end));
         (from, to.saturating_sub(from).max(1))
     }
 }

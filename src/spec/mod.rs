@@ -1,7 +1,7 @@
 //! What the user writes: a topology in YAML, read, checked and kept with the places of its values.
 //!
 //! ```text
-//! text ── tree ──▶ nodes with places ── document ──▶ typed values ── check ──▶ Spec
+//! text ── tree ──▶ nodes with places ── document ──▶ typed values ── check ──▶ Spec ── lower ──▶ State
 //! ```
 //!
 //! Every stage goes on after an error as far as it can, so that one run finds all of them.

@@ -70,7 +70,12 @@ impl Reader<'_> {
             return;
         }
         let names: Vec<&str> = mapping.keys.iter().map(|key| key.name).collect();
-        let help = match nearest(key, names.iter().copied()) {
+        let near = if self.found.is_full() {
+            None
+        } else {
+            nearest(key, names.iter().copied())
+        };
+        let help = match near {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("its keys are {}", listed(&names)),
         };
@@ -140,15 +145,25 @@ impl Reader<'_> {
         key: &str,
         expected: &str,
     ) -> Option<Spanned<&'n str>> {
+        if let Value::Scalar { text, plain: true } = &*node.value
+            && (is_number(text) || is_bool(text))
+        {
+            let help = format!("put it between quotes: \"{}\"", short(text));
+            self.wrong(node, key, expected, &help);
+            return None;
+        }
+        self.scalar(node, key, expected)
+    }
+
+    /// What stands there, also when it may mean a number or a bool.
+    pub(super) fn scalar<'n>(
+        &mut self,
+        node: &'n Node<'_>,
+        key: &str,
+        expected: &str,
+    ) -> Option<Spanned<&'n str>> {
         match &*node.value {
-            Value::Scalar { text, plain } => {
-                if *plain && (is_number(text) || is_bool(text)) {
-                    let help = format!("put it between quotes: \"{}\"", short(text));
-                    self.wrong(node, key, expected, &help);
-                    return None;
-                }
-                Some(Spanned::new(text, node.span))
-            }
+            Value::Scalar { text, .. } => Some(Spanned::new(text, node.span)),
             // `fe80::` without quotes is YAML for a key without a value.
             Value::Map(entries) if entries.len() == 1 && entries[0].key.value.contains(':') => {
                 let help = "put a text that ends in `:` between quotes";
@@ -205,7 +220,7 @@ impl Reader<'_> {
                 Some(text.eq_ignore_ascii_case("true"))
             }
             Value::Scalar { text, .. } => {
-                let help = bool_meant(text);
+                let help = bool_meant(text).unwrap_or("write `true` or `false`");
                 self.wrong(node, key, "`true` or `false`", help);
                 None
             }
@@ -223,12 +238,12 @@ impl Reader<'_> {
     }
 }
 
-/// What to write for a text that is meant as a bool.
-pub(super) fn bool_meant(text: &str) -> &'static str {
+/// What to write for a text that is meant as a bool, if it is.
+pub(super) fn bool_meant(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
-        "yes" | "y" | "on" | "true" | "1" => "write `true`, without quotes",
-        "no" | "n" | "off" | "false" | "0" => "write `false`, without quotes",
-        _ => "write `true` or `false`",
+        "yes" | "y" | "on" | "true" | "1" => Some("write `true`, without quotes"),
+        "no" | "n" | "off" | "false" | "0" => Some("write `false`, without quotes"),
+        _ => None,
     }
 }
 

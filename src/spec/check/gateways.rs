@@ -50,6 +50,8 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         match said.and_then(|said| said.gateway.as_ref()) {
             Some(Gateways::None) => {}
             Some(Gateways::Through(gateways)) => here.check_said(gateways, spec, found),
+            // Whether the host takes an offer depends on the default route that it has.
+            None if ns == Ns::Host => {}
             None => here.check_offered(said, &index, found),
         }
     }
@@ -89,27 +91,6 @@ impl Here<'_> {
             .any(|(address, _)| address.value.addr() == ip)
     }
 
-    /// Says so when a gateway isn't reached by a link that is up.
-    fn check_reach(&self, gateway: IpAddr, at: Span, help: &str, found: &mut Findings) {
-        let ns = self.ns;
-        let mut reaching = self
-            .addresses
-            .iter()
-            .filter(|(address, _)| address.value.contains(&gateway))
-            .peekable();
-        let Some((_, first)) = reaching.peek().copied() else {
-            let message = format!("no address of `{ns}` reaches the gateway {gateway}");
-            found.error(message, at, help);
-            return;
-        };
-        if !reaching.any(|(_, end)| end.up) {
-            let name = &first.name;
-            let message = format!("`{ns}` reaches the gateway {gateway} by a link that is down");
-            let help = "remove `up: false`, or give its namespace `gateway: none`";
-            found.push(Diagnostic::new(message, name.span, help));
-        }
-    }
-
     /// The default routes that the namespace says it gets.
     fn check_said(&self, gateways: &[Spanned<Gateway>], spec: &Spec, found: &mut Findings) {
         let ns = self.ns;
@@ -130,10 +111,43 @@ impl Here<'_> {
             } else if let Some(why) = super::ends::unusable(ip) {
                 let message = format!("the gateway can't be {ip}: {why}");
                 found.error(message, at, "choose a unicast address");
-            } else if *ns != Ns::Host {
-                let help = format!("give a link of `{ns}` an address beside {ip}");
-                self.check_reach(ip, at, &help, found);
+            } else {
+                self.check_reach(gateway, ip, spec, found);
             }
+        }
+    }
+
+    /// Says so when a gateway that the namespace names isn't reached by a link that is up.
+    fn check_reach(
+        &self,
+        gateway: &Spanned<Gateway>,
+        ip: IpAddr,
+        spec: &Spec,
+        found: &mut Findings,
+    ) {
+        let (ns, at) = (self.ns, gateway.span);
+        let cidr = match &gateway.value {
+            Gateway::Subnet(name) => spec.subnets.get(name).map(|subnet| subnet.cidr.value),
+            Gateway::Address(_) => None,
+        };
+        let reaching = self.addresses.iter().filter(|(address, end)| match cidr {
+            Some(cidr) => cidr.contains(&address.value.addr()) && reaches(end, ip),
+            None => address.value.contains(&ip),
+        });
+        let ends: Vec<&End> = reaching.map(|(_, end)| *end).collect();
+        match ends.first() {
+            None => {
+                let message = format!("no address of `{ns}` reaches the gateway {ip}");
+                let help = format!("give a link of `{ns}` an address beside {ip}");
+                found.error(message, at, help);
+            }
+            Some(first) if ends.iter().all(|end| !end.up) => {
+                let message = format!("`{ns}` reaches the gateway {ip} by a link that is down");
+                let help = "name another gateway, or `none`";
+                let diagnostic = Diagnostic::new(message, at, help);
+                found.push(diagnostic.also(first.name.span, "the link"));
+            }
+            Some(_) => {}
         }
     }
 
@@ -144,8 +158,8 @@ impl Here<'_> {
         index: &Index<&Subnet>,
         found: &mut Findings,
     ) {
-        let mut offers: BTreeMap<Family, Vec<(&Subnet, IpAddr, Span)>> = BTreeMap::new();
-        for (address, _) in self.addresses {
+        let mut offers: BTreeMap<Family, Vec<(&Subnet, IpAddr, Span, &End)>> = BTreeMap::new();
+        for (address, end) in self.addresses.iter().filter(|(_, end)| end.up) {
             for subnet in index.around(address.value.addr()) {
                 let Some(gateway) = &subnet.gateway else {
                     continue;
@@ -153,20 +167,23 @@ impl Here<'_> {
                 let offers = offers.entry(Family::of(gateway.value)).or_default();
                 let known = offers.iter().any(|(other, ..)| other.name == subnet.name);
                 if !known && !self.holds(gateway.value) {
-                    offers.push((subnet, gateway.value, address.span));
+                    offers.push((subnet, gateway.value, address.span, end));
                 }
             }
         }
         for (family, offers) in &offers {
             match offers.as_slice() {
                 [] => {}
-                [(subnet, gateway, at)] => {
+                [(_, gateway, _, end)] if reaches(end, *gateway) => {}
+                [(subnet, gateway, at, _)] => {
                     let length = subnet.cidr.value.prefix_len();
+                    let message = format!("this address doesn't reach the gateway {gateway}");
                     let help =
                         format!("give it the length {length}, or its namespace `gateway: none`");
-                    self.check_reach(*gateway, *at, &help, found);
+                    let diagnostic = Diagnostic::new(message, *at, help);
+                    found.push(diagnostic.also(subnet.name.span, "the subnet"));
                 }
-                [(subnet, _, at), ..] => {
+                [(subnet, _, at, _), ..] => {
                     let ns = self.ns;
                     let message = format!(
                         "`{ns}` is offered {} default routes of {family}",
@@ -176,7 +193,7 @@ impl Here<'_> {
                     let name = &subnet.name.value;
                     let help = format!("choose: `gateway: {name}` in its entry, or `none`");
                     let mut diagnostic = Diagnostic::new(message, at, help);
-                    for (subnet, gateway, at) in offers.iter().take(4) {
+                    for (subnet, gateway, at, _) in offers.iter().take(4) {
                         let text = format!("by `{}`, through {gateway}", subnet.name.value);
                         diagnostic = diagnostic.also(*at, text);
                     }
@@ -185,6 +202,13 @@ impl Here<'_> {
             }
         }
     }
+}
+
+/// Whether a link has an address beside a gateway.
+fn reaches(end: &End, gateway: IpAddr) -> bool {
+    end.addresses
+        .iter()
+        .any(|address| address.value.contains(&gateway))
 }
 
 /// The address that a gateway means.

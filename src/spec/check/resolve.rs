@@ -5,19 +5,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::{NamespaceName, SubnetName};
 use crate::resource::{Family, Ns};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::document::{Document, EndEntry, Given, NamespaceEntry, SubnetEntry, VethEntry};
 use crate::spec::findings::{Findings, nearest};
 use crate::spec::model::{End, Namespace, Subnet, Veth};
-use crate::spec::source::Spanned;
+use crate::spec::source::{Span, Spanned};
 
 /// The largest packet of a veth when nothing else is said, in bytes.
 const MTU: u32 = 1500;
-
-/// The smallest largest packet that IPv6 works with, in bytes (RFC 8200, section 5).
-const IPV6_MTU: u32 = 1280;
 
 /// What could be resolved of a document.
 pub(super) struct Resolved {
@@ -153,10 +151,10 @@ fn end(
         .iter()
         .find(|net| Family::of(net.value.addr()) == Family::Ipv6);
     if let (Some(mtu), Some(address)) = (mtu, ipv6)
-        && mtu.value < IPV6_MTU
+        && mtu.value < IPV6_MIN_MTU
     {
         let message = format!("an MTU of {} is too small for an IPv6 address", mtu.value);
-        let help = format!("IPv6 needs at least {IPV6_MTU}");
+        let help = format!("IPv6 needs at least {IPV6_MIN_MTU}");
         found.push(Diagnostic::new(message, mtu.span, help).also(address.span, "the address"));
     }
     Some(End {
@@ -187,12 +185,7 @@ impl<'d> Declared<'d> {
     }
 
     /// An address with the length of the one subnet that it lies in.
-    fn complete(
-        &self,
-        ip: IpAddr,
-        span: crate::spec::source::Span,
-        found: &mut Findings,
-    ) -> Option<IpNet> {
+    fn complete(&self, ip: IpAddr, span: Span, found: &mut Findings) -> Option<IpNet> {
         let around: Vec<(&SubnetEntry, Spanned<IpNet>)> = self
             .index
             .around(ip)

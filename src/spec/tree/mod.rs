@@ -1,14 +1,16 @@
 //! YAML as a tree of nodes that know their places. The only room that knows the YAML parser.
 
+mod syntax;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag};
 
-use super::diagnostic::Diagnostic;
-use super::findings::Findings;
-use super::source::{Source, Span, Spanned, boundary};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::Findings;
+use crate::spec::source::{Source, Span, Spanned};
 
 /// The most nodes of a file, those behind its aliases counted each time.
 const NODES: usize = 500_000;
@@ -17,7 +19,7 @@ const NODES: usize = 500_000;
 const DEPTH: usize = 64;
 
 /// The largest file, in bytes.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 8 << 20;
 
 /// A value and where it stands. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -83,7 +85,7 @@ pub(super) fn read<'a>(source: &'a Source, index: usize, found: &mut Findings) -
                 let range = span.byte_range().unwrap_or(0..0);
                 builder.take(event, whole(range.start, range.end))
             }
-            Err(error) => Err(not_yaml(&error, source, index)),
+            Err(error) => Err(syntax::explain(&error, source, index)),
         };
         if let Err(diagnostic) = step {
             builder.found.push(diagnostic);
@@ -390,92 +392,4 @@ fn too_many(span: Span) -> Diagnostic {
         span,
         "use fewer aliases within aliases, or split the topology",
     )
-}
-
-/// What the parser doesn't take, in words for a person.
-fn not_yaml(error: &ScanError, source: &Source, index: usize) -> Diagnostic {
-    let at = error
-        .marker()
-        .byte_offset()
-        .unwrap_or(0)
-        .min(source.text.len());
-    let at = boundary(&source.text, at);
-    // An error at the very end is best shown on the last line that has something on it.
-    let at = if source.text[at..].trim().is_empty() {
-        source.text[..at].trim_end().len()
-    } else {
-        at
-    };
-    let width = source.text[at..].chars().next().map_or(0, char::len_utf8);
-    let span = Span {
-        source: index,
-        start: at,
-        end: at + width,
-    };
-    let (message, help) = match error.kind() {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabInPlainScalar => (
-            "YAML doesn't take a tab here".to_owned(),
-            "indent with spaces",
-        ),
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => (
-            "a quote is opened and not closed".to_owned(),
-            "close the quote",
-        ),
-        ErrorKind::UnclosedFlowCollection { open } => (
-            format!("`{open}` is opened and not closed"),
-            if *open == '{' {
-                "close it with `}`"
-            } else {
-                "close it with `]`"
-            },
-        ),
-        ErrorKind::UnexpectedEofFlowSequence | ErrorKind::ExpectedFlowSequenceSeparator => (
-            "a list between `[` and `]` isn't complete here".to_owned(),
-            "a `,` or the `]` is missing",
-        ),
-        ErrorKind::UnexpectedEofFlowMapping
-        | ErrorKind::UnexpectedEofImplicitFlowMapping
-        | ErrorKind::ExpectedFlowMappingSeparator => (
-            "a mapping between `{` and `}` isn't complete here".to_owned(),
-            "a `,` or the `}` is missing",
-        ),
-        ErrorKind::MisplacedFlowCollectionEnd | ErrorKind::MismatchedFlowCollectionEnd { .. } => (
-            "this bracket closes nothing that is open".to_owned(),
-            "remove it, or open it before",
-        ),
-        ErrorKind::UnknownAnchor => (
-            "this alias refers to no anchor".to_owned(),
-            "define `&name` before `*name`; quote a text that begins with `*`",
-        ),
-        ErrorKind::RecursionLimitExceeded => return too_deep(span),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => (
-            "a key without a `:` after it".to_owned(),
-            "write `key: value`; a long text goes between quotes",
-        ),
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => (
-            "YAML doesn't take a `:` here".to_owned(),
-            "check the indentation; quote a text that has `: ` in it",
-        ),
-        ErrorKind::ExpectedBlockMappingKey
-        | ErrorKind::ExpectedBlockSequenceEntry
-        | ErrorKind::InvalidIndentation
-        | ErrorKind::BlockSequenceEntryNotAllowed
-        | ErrorKind::MappingKeyNotAllowed => (
-            "this doesn't fit to what stands above it".to_owned(),
-            "check the indentation: what belongs together begins in one column",
-        ),
-        ErrorKind::UnexpectedCharacter { character } => (
-            format!("YAML takes no text that begins with {character:?}"),
-            "put the text between quotes",
-        ),
-        _ => (
-            format!("this is not YAML: {}", error.info()),
-            "check the indentation and the quotes around here",
-        ),
-    };
-    Diagnostic::new(message, span, help)
 }

@@ -1,0 +1,405 @@
+//! What must hold of every plan and of what comes of it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use netform::plan::{Action, Conflict, Plan, Warning, plan};
+use netform::resource::link::{Link, LinkKind, veth::Veth};
+use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Entry, Owner, State};
+
+use super::execute::{close, family_of_switch, observe, record, step};
+use super::kernel::{World, conf};
+
+/// How an execution ends before its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stop {
+    /// After how many operations.
+    pub(crate) after: usize,
+    /// Whether the process is killed, so that it doesn't put its record right.
+    pub(crate) killed: bool,
+}
+
+/// Plans and has a look at the plan itself.
+pub(crate) fn planned(
+    world: &World,
+    topology: &TopologyName,
+    desired: &State,
+) -> Result<Plan, Vec<Conflict>> {
+    let observed = observe(world, topology, desired);
+    let result = plan(topology, desired, &observed);
+    assert_eq!(
+        result,
+        plan(topology, desired, &observed),
+        "the same States give the same plan"
+    );
+    let plan = match result {
+        Ok(plan) => plan,
+        Err(conflicts) => {
+            for conflict in &conflicts {
+                let found = observed
+                    .get(&conflict.id)
+                    .expect("a conflict is with something");
+                assert!(
+                    !found.owner.is(topology),
+                    "a conflict with its own {conflict:?}"
+                );
+                assert!(
+                    desired.get(&conflict.id).is_some(),
+                    "a conflict with what nobody wants"
+                );
+            }
+            return Err(conflicts);
+        }
+    };
+    let mut seen: BTreeMap<&Id, &Action> = BTreeMap::new();
+    for operation in &plan.operations {
+        let id = &operation.id;
+        let found = observed.get(id).map(|entry| &entry.resource);
+        match &operation.action {
+            Action::Create(_) => {}
+            Action::Update {
+                before: Resource::Route(before),
+                after: Resource::Route(after),
+            } if operation.reason.is_some() => {
+                assert!(before.src.is_none() && after.src.is_some(), "{operation:?}");
+            }
+            Action::Update { before, .. } | Action::Remove(before) => {
+                assert_eq!(Some(before), found, "what {id:?} is before");
+            }
+            Action::Borrow { before, .. } | Action::GiveBack { before, .. } => {
+                let by_switch = plan.operations.iter().any(|other| {
+                    family_of_switch(&other.id.key).is_some_and(|family| {
+                        matches!(&id.key, Key::Sysctl(SysctlKey::Conf { family: of, name, .. })
+                            if *of == family && name == "forwarding")
+                    })
+                });
+                if let Some(found) = found
+                    && !by_switch
+                {
+                    assert_eq!(
+                        &Resource::Sysctl(before.clone()),
+                        found,
+                        "what {id:?} is before"
+                    );
+                }
+            }
+        }
+        let earlier = seen.insert(id, &operation.action);
+        let replaced = matches!(
+            (earlier, &operation.action),
+            (Some(Action::Remove(_)), Action::Create(_))
+        );
+        assert!(earlier.is_none() || replaced, "{id:?} twice in {plan:#?}");
+    }
+    Ok(plan)
+}
+
+/// Carries a plan out, whole or in part.
+pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
+    CARRIED.with_borrow_mut(|plans| plans.push(plan.clone()));
+    record(world, plan);
+    let done = stop.map_or(plan.operations.len(), |stop| stop.after);
+    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
+    for place in 0..done {
+        if let Err(refusal) = step(world, plan, place) {
+            panic!(
+                "refused: {refusal}\noperation {place}: {:#?}\nof {}",
+                plan.operations[place],
+                listing(plan)
+            );
+        }
+        opened.push(open(world, &plan.topology));
+    }
+    if !stop.is_some_and(|stop| stop.killed) {
+        close(world, plan, done);
+    }
+    if stop.is_none() {
+        guard(plan, &opened);
+    }
+}
+
+std::thread_local! {
+    /// The plans that a case carried out, to be shown when something doesn't hold.
+    pub(crate) static CARRIED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Carries a plan out in any order that the operations allow.
+pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) {
+    record(world, plan);
+    let mut done = vec![false; plan.operations.len()];
+    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
+    let mut order = Vec::new();
+    while order.len() < done.len() {
+        let ready = (0..done.len()).filter(|place| {
+            !done[*place] && plan.operations[*place].after.iter().all(|o| done[*o])
+        });
+        let place = rng.choice(ready.collect::<Vec<_>>()).expect("no circle");
+        order.push(place);
+        done[place] = true;
+        let operation = &plan.operations[place];
+        // What goes with another may have been made anew by now.
+        let noted = operation.with.is_some() && matches!(operation.action, Action::Remove(_));
+        if !noted && let Err(refusal) = step(world, plan, place) {
+            panic!("refused: {refusal}\noperation {place} in the order {order:?}");
+        }
+        opened.push(open(world, &plan.topology));
+    }
+    close(world, plan, done.len());
+    guard(plan, &opened);
+}
+
+/// A plan, a line an operation.
+pub(crate) fn listing(plan: &Plan) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for (place, o) in plan.operations.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "{place} {:?} {:?} with {:?} because {:?} after {:?}",
+            o.id, o.action, o.with, o.reason, o.after
+        );
+    }
+    text
+}
+
+/// A link of the topology that forwards without a table in its namespace.
+type Open = (Ns, LinkName, Family);
+
+fn open(world: &World, topology: &TopologyName) -> BTreeSet<Open> {
+    let mut open = BTreeSet::new();
+    for (id, entry) in &world.entries {
+        let Key::Link(name) = &id.key else { continue };
+        let guarded = world
+            .tables
+            .contains_key(&(id.ns.clone(), topology.clone()));
+        if guarded || !entry.owner.is(topology) {
+            continue;
+        }
+        for (family, name_of) in [
+            (Family::Ipv4, "forwarding"),
+            (Family::Ipv6, "forwarding"),
+            (Family::Ipv6, "force_forwarding"),
+        ] {
+            if world.value(&id.ns, conf(family, name, name_of)) == Some("1") {
+                open.insert((id.ns.clone(), name.clone(), family));
+            }
+        }
+    }
+    open
+}
+
+/// Only what is open in the end, or was before, may be open in between.
+fn guard(plan: &Plan, opened: &[BTreeSet<Open>]) {
+    let (first, last) = (&opened[0], &opened[opened.len() - 1]);
+    let tables: BTreeSet<&Ns> = plan
+        .operations
+        .iter()
+        .filter(|operation| operation.id.key == Key::Table)
+        .map(|operation| &operation.id.ns)
+        .collect();
+    for (place, now) in opened.iter().enumerate() {
+        for link in now {
+            let judged = tables.contains(&link.0);
+            assert!(
+                !judged || first.contains(link) || last.contains(link),
+                "{link:?} is open after {place} operations"
+            );
+        }
+    }
+}
+
+/// Whether what is there is what is wanted.
+fn meets(wanted: &Resource, found: &Resource) -> bool {
+    match (wanted, found) {
+        (Resource::Link(wanted), Resource::Link(found)) => {
+            wanted.kind == found.kind
+                && wanted.up == found.up
+                && wanted.mtu.is_none_or(|mtu| found.mtu == Some(mtu))
+                && wanted.mac.is_none_or(|mac| found.mac == Some(mac))
+        }
+        (Resource::Address(wanted), Resource::Address(found)) => {
+            wanted.prefix == found.prefix && wanted.peer == found.peer
+        }
+        _ => wanted == found,
+    }
+}
+
+/// The topology has what it wants, and nothing else.
+pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
+    for (id, entry) in &desired.entries {
+        if id.key == Key::Table {
+            let found = world.tables.get(&(id.ns.clone(), topology.clone()));
+            let found = found.cloned().map(Resource::Table);
+            assert_eq!(found.as_ref(), Some(&entry.resource), "{id:?}");
+            continue;
+        }
+        let found = world.entries.get(id);
+        let found = found.unwrap_or_else(|| panic!("{id:?} is missing"));
+        assert!(
+            meets(&entry.resource, &found.resource),
+            "{id:?} is {found:?}, not {entry:?}"
+        );
+        let free = matches!(
+            entry.resource,
+            Resource::Sysctl(_)
+                | Resource::Link(Link {
+                    kind: LinkKind::Loopback,
+                    ..
+                })
+        );
+        assert!(free || found.owner.is(topology), "{id:?} is {found:?}");
+    }
+    for (id, entry) in &world.entries {
+        let wanted = desired.entries.contains_key(id);
+        assert!(
+            wanted || !entry.owner.is(topology),
+            "{id:?} is left: {entry:?}"
+        );
+    }
+    for (ns, of) in world.tables.keys() {
+        let id = Id::new(ns.clone(), Key::Table);
+        assert!(
+            of != topology || desired.entries.contains_key(&id),
+            "{id:?} is left"
+        );
+    }
+    for (id, loan) in &world.loans {
+        let lent = loan.by.contains_key(topology);
+        assert!(
+            !lent || desired.entries.contains_key(id),
+            "{id:?} is still on loan"
+        );
+    }
+}
+
+/// What isn't the topology's is as it was, unless the plan said otherwise.
+pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
+    let announced: BTreeSet<&Id> = plan
+        .warnings
+        .iter()
+        .filter_map(|warning| match warning {
+            Warning::Collateral { id, .. } => Some(id),
+            Warning::Remark { .. } => None,
+        })
+        .collect();
+    for id in &announced {
+        let was = before.entries.get(id);
+        assert!(
+            was.is_some_and(|was| !was.owner.is(&plan.topology)),
+            "{id:?} is announced"
+        );
+        assert!(
+            before.entries.get(id) != after.entries.get(id),
+            "{id:?} is announced, and stays"
+        );
+    }
+    let changed: BTreeSet<&Id> = plan
+        .operations
+        .iter()
+        .map(|operation| &operation.id)
+        .collect();
+    for (id, entry) in &before.entries {
+        if entry.owner.is(&plan.topology) || entry.owner == Owner::Kernel {
+            continue;
+        }
+        if let Key::Sysctl(key) = &id.key {
+            let by_switch = matches!(key, SysctlKey::Conf { family, name, .. } if name == "forwarding"
+                && changed.iter().any(|id| id.ns == Ns::Host && family_of_switch(&id.key) == Some(*family)));
+            if id.ns != Ns::Host || by_switch || changed.contains(id) {
+                continue;
+            }
+            // It may have gone with a link, or have come again with one.
+            if key_of_own_link(before, &plan.topology, key) || gone(before, after, id, &announced) {
+                continue;
+            }
+        }
+        let same = after.entries.get(id) == Some(entry);
+        assert!(
+            same || announced.contains(id) || gone(before, after, id, &announced),
+            "{id:?} was {entry:?} and is {:?}, with {}",
+            after.entries.get(id),
+            listing(plan)
+        );
+    }
+    for ((ns, of), table) in &before.tables {
+        let same = after.tables.get(&(ns.clone(), of.clone())) == Some(table);
+        assert!(same || *of == plan.topology, "the table of {of} in {ns}");
+    }
+    for (id, loan) in &before.loans {
+        let after = after.loans.get(id);
+        for (by, original) in &loan.by {
+            let same = after.and_then(|loan| loan.by.get(by)) == Some(original);
+            assert!(
+                same || *by == plan.topology,
+                "what {by} has on loan: {id:?}"
+            );
+        }
+    }
+}
+
+fn key_of_own_link(world: &World, topology: &TopologyName, key: &SysctlKey) -> bool {
+    let SysctlKey::Conf { link, .. } = key else {
+        return false;
+    };
+    let id = Id::link(Ns::Host, link.clone());
+    world
+        .entries
+        .get(&id)
+        .is_some_and(|entry| entry.owner.is(topology))
+}
+
+/// Whether something went with a link whose other end is announced, or that is announced itself.
+fn gone(before: &World, after: &World, id: &Id, announced: &BTreeSet<&Id>) -> bool {
+    let dev = match before.entries.get(id) {
+        Some(Entry {
+            resource: Resource::Route(route),
+            ..
+        }) => route.hops().iter().find_map(|hop| hop.dev.clone()),
+        _ => id.key.of_link().cloned(),
+    };
+    let Some(dev) = dev else { return false };
+    let link = Id::link(id.ns.clone(), dev);
+    if after.entries.contains_key(&link) {
+        return false;
+    }
+    let peer = match before.entries.get(&link).map(|entry| &entry.resource) {
+        Some(Resource::Link(Link {
+            kind: LinkKind::Veth(Veth { peer: Some(peer) }),
+            ..
+        })) => Id::link(peer.ns.clone(), peer.name.clone()),
+        _ => return false,
+    };
+    // What nobody sees, in a namespace that the plan doesn't know, can't be announced.
+    announced.contains(&peer) && id.ns != Ns::Host
+        || announced.contains(&link) && matches!(id.key, Key::Sysctl(_))
+}
+
+/// The sysctls that another topology wants are as it wants them, if they were.
+pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
+    for (id, entry) in &desired.entries {
+        let Resource::Sysctl(wanted) = &entry.resource else {
+            continue;
+        };
+        let value = |world: &World| world.value(&id.ns, id.key.clone()).map(str::to_owned);
+        if value(before).as_ref() == Some(&wanted.value) {
+            assert_eq!(
+                value(after).as_ref(),
+                Some(&wanted.value),
+                "{id:?} of another topology"
+            );
+        }
+    }
+}
+
+/// Nothing at all differs.
+pub(crate) fn same_world(found: &World, wanted: &World) {
+    for id in found.entries.keys().chain(wanted.entries.keys()) {
+        assert_eq!(found.entries.get(id), wanted.entries.get(id), "{id:?}");
+    }
+    assert_eq!(found.tables, wanted.tables);
+    assert_eq!(found.loans, wanted.loans);
+}

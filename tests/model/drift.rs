@@ -1,0 +1,202 @@
+//! What others may do to a host at any time.
+
+use fastrand::Rng;
+use netform::resource::address::AddressKey;
+use netform::resource::file::File;
+use netform::resource::link::{Link, LinkKind, MacAddress};
+use netform::resource::name::LinkName;
+use netform::resource::route::{Route, RouteKey, Target};
+use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Id, Key, Ns, Resource};
+use netform::state::{Entry, Owner};
+
+use super::generate::link_name;
+use super::kernel::World;
+use super::sketch::table;
+
+/// Links that netform must find as they are.
+fn is_ours(owner: &Owner) -> bool {
+    matches!(owner, Owner::Topology(_))
+}
+
+/// Does something at random.
+pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
+    let ours: Vec<Id> = world
+        .entries
+        .iter()
+        .filter(|(id, entry)| {
+            is_ours(&entry.owner)
+                || matches!(id.key, Key::Sysctl(_) | Key::Link(_)) && id.ns != Ns::Host
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    match rng.u8(..12) {
+        0 => {
+            if let Some((ns, of)) = rng.choice(world.tables.keys().cloned().collect::<Vec<_>>()) {
+                if rng.bool() {
+                    world.tables.remove(&(ns, of));
+                } else {
+                    let changed = table(&of, 9);
+                    world.tables.insert((ns, of), changed);
+                }
+            }
+        }
+        1 => foreign(world, rng),
+        _ => {
+            if let Some(id) = rng.choice(ours) {
+                spoil(world, &id, rng);
+            }
+        }
+    }
+}
+
+/// Changes or removes one thing of ours.
+fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
+    let ns = &id.ns;
+    let entry = world.entries[id].clone();
+    match (&id.key, &entry.resource) {
+        (Key::Namespace, _) => world.remove_ns(ns).unwrap(),
+        (Key::Link(name), Resource::Link(link)) => {
+            let changed = match rng.u8(..6) {
+                0 if link.kind != LinkKind::Loopback => world.remove_link(ns, name),
+                1 | 2 => world.change_link(ns, name, |link| link.up = !link.up),
+                3 if link.kind != LinkKind::Loopback => {
+                    let mtu = *rng.choice(&[1000, 1300, 1500]).unwrap();
+                    world.change_link(ns, name, |link| link.mtu = Some(mtu))
+                }
+                4 if link.kind != LinkKind::Loopback => world.change_link(ns, name, |link| {
+                    link.mac = Some(MacAddress([2, 2, 2, 2, 2, 2]));
+                }),
+                _ => world
+                    .change_link(ns, name, |link| link.up = false)
+                    .and_then(|()| world.change_link(ns, name, |link| link.up = true)),
+            };
+            changed.unwrap();
+        }
+        (Key::Address(key), Resource::Address(address)) => {
+            world.remove_address(ns, key).unwrap();
+            let full = if key.ip.is_ipv4() { 32 } else { 128 };
+            let prefix = match rng.u8(..3) {
+                0 => return,
+                1 => address.prefix,
+                _ => full,
+            };
+            world.add_address(ns, key, prefix, entry.owner).unwrap();
+        }
+        (Key::Route(_), Resource::Route(route)) => {
+            if rng.bool() {
+                world.entries.remove(id);
+            } else {
+                let mut route = route.clone();
+                if rng.bool() {
+                    route.target = Target::Blackhole;
+                    route.src = None;
+                }
+                route.mtu = Some(1234);
+                let resource = Resource::Route(route);
+                let owner = entry.owner;
+                world.entries.insert(id.clone(), Entry { resource, owner });
+            }
+        }
+        (Key::File(_), _) => {
+            world.entries.remove(id);
+            if rng.bool() {
+                let content = "nameserver 192.0.2.1\n".to_owned();
+                let resource = Resource::File(File { content });
+                let owner = entry.owner;
+                world.entries.insert(id.clone(), Entry { resource, owner });
+            }
+        }
+        (Key::Sysctl(key), Resource::Sysctl(sysctl)) => {
+            let value = if sysctl.value == "0" { "1" } else { "0" };
+            world.write(ns, key, value).unwrap();
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// Puts something foreign in.
+fn foreign(world: &mut World, rng: &mut Rng) {
+    let links: Vec<(Id, Link)> = world
+        .entries
+        .iter()
+        .filter_map(|(id, entry)| match &entry.resource {
+            Resource::Link(link) => Some((id.clone(), link.clone())),
+            _ => None,
+        })
+        .collect();
+    let (id, link) = rng.choice(links).unwrap();
+    let Key::Link(name) = &id.key else { return };
+    let ns = &id.ns;
+    match rng.u8(..4) {
+        // In the subnet of an address that is there, or in another.
+        0 => {
+            let found = world
+                .addresses(ns, Some(name))
+                .map(|(_, key, address)| (key.ip, address.prefix));
+            let found = found.collect::<Vec<_>>();
+            let ip = match rng.choice(found) {
+                Some((std::net::IpAddr::V4(ip), 24)) => {
+                    let [a, b, c, _] = ip.octets();
+                    format!("{a}.{b}.{c}.{}", rng.u8(200..203))
+                }
+                _ => format!("172.31.0.{}", rng.u8(1..9)),
+            };
+            let key = AddressKey {
+                link: name.clone(),
+                ip: ip.parse().unwrap(),
+            };
+            // It may be there already.
+            drop(world.add_address(ns, &key, 24, Owner::Foreign));
+        }
+        1 if link.up => {
+            let key = RouteKey {
+                table: 254,
+                to: format!("172.30.{}.0/24", rng.u8(..5)).parse().unwrap(),
+                metric: 0,
+            };
+            let mut route = Route::through("10.0.0.1".parse().unwrap(), name.clone());
+            if let Target::Unicast(hops) = &mut route.target {
+                hops[0].via = None;
+            }
+            let id = Id::new(ns.clone(), Key::Route(key));
+            let entry = Entry {
+                resource: Resource::Route(route),
+                owner: Owner::Foreign,
+            };
+            world.entries.entry(id).or_insert(entry);
+        }
+        2 => {
+            // A pair between two namespaces, or in one.
+            let spaces: Vec<Ns> = world
+                .entries
+                .keys()
+                .filter(|id| id.key == Key::Namespace)
+                .map(|id| id.ns.clone())
+                .chain([Ns::Host])
+                .collect();
+            let mut end = |letter: &str| -> (Ns, LinkName) {
+                let name = link_name(&format!("{letter}{}", rng.u8(..20)));
+                (rng.choice(&spaces).unwrap().clone(), name)
+            };
+            let ((a, x), (b, y)) = (end("foreign"), end("stranger"));
+            let link = Link {
+                up: true,
+                mtu: Some(1500),
+                mac: None,
+                master: None,
+                kind: LinkKind::Other(String::new()),
+            };
+            let ends = [(&a, &x, link.clone()), (&b, &y, link)];
+            // The names may be taken.
+            drop(world.add_pair(ends, &Owner::Foreign));
+        }
+        _ => {
+            // On a link that isn't lent to anybody, or the values to give back aren't known.
+            if *ns != Ns::Host {
+                let key = SysctlKey::Global("net/core/somaxconn".to_owned());
+                world.write(ns, &key, "77").unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Doing a plan's operations in the fake kernel, keeping the record, and reading it all back.
+
+use std::collections::BTreeSet;
+
+use netform::plan::{Action, Operation, Plan};
+use netform::resource::link::veth::Veth;
+use netform::resource::link::{Link, LinkKind};
+use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Entry, Owner, State};
+
+use super::kernel::{Refusal, World, switch};
+
+/// Writes down what a plan borrows, before it begins.
+pub(crate) fn record(world: &mut World, plan: &Plan) {
+    for operation in &plan.operations {
+        let Action::Borrow { original, .. } = &operation.action else {
+            continue;
+        };
+        let links = links_on_by_themselves(world, &operation.id);
+        let loan = world.loans.entry(operation.id.clone()).or_default();
+        if loan.by.is_empty() {
+            loan.links = links;
+        }
+        let by = plan.topology.clone();
+        loan.by.entry(by).or_insert_with(|| original.clone());
+    }
+}
+
+/// The links whose forwarding is on, and not only because a topology has it on loan.
+fn links_on_by_themselves(world: &World, switch_id: &Id) -> BTreeSet<LinkName> {
+    let Some(family) = family_of_switch(&switch_id.key) else {
+        return BTreeSet::new();
+    };
+    let links = world.entries.iter().filter_map(|(id, entry)| {
+        let Key::Sysctl(SysctlKey::Conf {
+            family: of,
+            link,
+            name,
+        }) = &id.key
+        else {
+            return None;
+        };
+        let on = matches!(&entry.resource, Resource::Sysctl(sysctl) if sysctl.value == "1");
+        let lent = world.loans.get(id).is_some_and(|loan| !loan.by.is_empty());
+        (id.ns == switch_id.ns && *of == family && name == "forwarding" && on && !lent)
+            .then(|| link.clone())
+    });
+    links.collect()
+}
+
+pub(crate) fn family_of_switch(key: &Key) -> Option<Family> {
+    [Family::Ipv4, Family::Ipv6]
+        .into_iter()
+        .find(|family| *key == switch(*family))
+}
+
+/// Strikes out of the record what was given back, and what was never borrowed after all.
+pub(crate) fn close(world: &mut World, plan: &Plan, done: usize) {
+    for (place, operation) in plan.operations.iter().enumerate() {
+        let strike = match operation.action {
+            Action::Borrow { .. } => place >= done,
+            Action::GiveBack { .. } => place < done,
+            _ => false,
+        };
+        if strike && let Some(loan) = world.loans.get_mut(&operation.id) {
+            loan.by.remove(&plan.topology);
+            if loan.by.is_empty() {
+                world.loans.remove(&operation.id);
+            }
+        }
+    }
+}
+
+/// What netform would see: the host, the topology's namespaces and those it wants.
+pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -> State {
+    let mut spaces: BTreeSet<&Ns> = desired.entries.keys().map(|id| &id.ns).collect();
+    spaces.insert(&Ns::Host);
+    for (id, entry) in &world.entries {
+        if id.key == Key::Namespace && entry.owner == Owner::Topology(topology.clone()) {
+            spaces.insert(&id.ns);
+        }
+    }
+    let asked: BTreeSet<&Id> = desired
+        .entries
+        .keys()
+        .chain(world.loans.keys())
+        .filter(|id| matches!(id.key, Key::Sysctl(_)))
+        .collect();
+    let switches: Vec<Family> = asked
+        .iter()
+        .filter(|id| id.ns == Ns::Host)
+        .filter_map(|id| family_of_switch(&id.key))
+        .collect();
+    let mut state = State::new();
+    for (id, entry) in &world.entries {
+        let files = matches!(id.key, Key::File(_));
+        if !spaces.contains(&id.ns) && !(files && entry.owner == Owner::Topology(topology.clone()))
+        {
+            continue;
+        }
+        let mut entry = entry.clone();
+        if let Key::Sysctl(key) = &id.key {
+            let by_switch = matches!(key, SysctlKey::Conf { family, name, .. }
+                if id.ns == Ns::Host && name == "forwarding" && switches.contains(family));
+            if !asked.contains(id) && !by_switch {
+                continue;
+            }
+            entry.owner = owner_of_sysctl(world, &id.ns, key);
+        }
+        if let Resource::Link(Link {
+            kind: LinkKind::Veth(Veth { peer }),
+            ..
+        }) = &mut entry.resource
+            && peer.as_ref().is_some_and(|peer| !spaces.contains(&peer.ns))
+        {
+            *peer = None;
+        }
+        state.entries.insert(id.clone(), entry);
+    }
+    for ((ns, of), table) in &world.tables {
+        if of == topology && spaces.contains(ns) {
+            let id = Id::new(ns.clone(), Key::Table);
+            let owner = Owner::Topology(of.clone());
+            state.insert(id, Resource::Table(table.clone()), owner);
+        }
+    }
+    state.loans = world.loans.clone();
+    state
+}
+
+fn owner_of_sysctl(world: &World, ns: &Ns, key: &SysctlKey) -> Owner {
+    let owner = |id: Id| match world.entries.get(&id).map(|entry| &entry.owner) {
+        Some(Owner::Topology(owner)) => Some(Owner::Topology(owner.clone())),
+        _ => None,
+    };
+    let by_link = match key {
+        SysctlKey::Conf { link, .. } => owner(Id::link(ns.clone(), link.clone())),
+        SysctlKey::Global(_) => None,
+    };
+    by_link
+        .or_else(|| owner(Id::namespace(ns.clone())))
+        .unwrap_or(Owner::Foreign)
+}
+
+fn removes(operation: &Operation) -> bool {
+    matches!(operation.action, Action::Remove(_))
+}
+
+/// What a plan's creation of a link says of it.
+fn creation<'p>(plan: &'p Plan, id: &Id) -> Option<&'p Link> {
+    plan.operations
+        .iter()
+        .find_map(|operation| match &operation.action {
+            Action::Create(Resource::Link(link)) if operation.id == *id => Some(link),
+            _ => None,
+        })
+}
+
+/// Does one operation.
+pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), Refusal> {
+    let operation = &plan.operations[place];
+    let Id { ns, key } = &operation.id;
+    if let Some(earlier) = operation.after.iter().find(|earlier| **earlier >= place) {
+        return Err(format!("comes after {earlier}, which is later"));
+    }
+    if let Some(with) = &operation.with {
+        return borne(world, plan, operation, with);
+    }
+    let owner = Owner::Topology(plan.topology.clone());
+    let table = (ns.clone(), plan.topology.clone());
+    let there = world.entries.contains_key(&operation.id);
+    match (&operation.action, key) {
+        (Action::Create(_), Key::Namespace) => {
+            world.add_ns(ns, owner)?;
+            let lo = LinkName::try_from("lo").unwrap();
+            if let Some(link) = creation(plan, &Id::link(ns.clone(), lo.clone())) {
+                world.change_link(ns, &lo, |lo| lo.up = link.up)?;
+            }
+            Ok(())
+        }
+        (Action::Remove(_), Key::Namespace) => world.remove_ns(ns),
+        (Action::Create(Resource::Link(link)), Key::Link(name)) => {
+            let LinkKind::Veth(Veth { peer: Some(peer) }) = &link.kind else {
+                return Err(format!("can't make {name} alone"));
+            };
+            let other = creation(plan, &Id::link(peer.ns.clone(), peer.name.clone()));
+            let other = other.cloned().unwrap_or(Link {
+                up: false,
+                mtu: None,
+                mac: None,
+                ..link.clone()
+            });
+            let ends = [(ns, name, link.clone()), (&peer.ns, &peer.name, other)];
+            world.add_pair(ends, &owner)
+        }
+        (
+            Action::Update {
+                after: Resource::Link(after),
+                ..
+            },
+            Key::Link(name),
+        ) => world.change_link(ns, name, |link| {
+            link.up = after.up;
+            link.mtu = after.mtu.or(link.mtu);
+            link.mac = after.mac.or(link.mac);
+        }),
+        (Action::Remove(_), Key::Link(name)) => world.remove_link(ns, name),
+        (Action::Create(Resource::Address(address)), Key::Address(key)) => {
+            world.add_address(ns, key, address.prefix, owner)
+        }
+        (Action::Remove(_), Key::Address(key)) => world.remove_address(ns, key),
+        (Action::Create(resource @ Resource::Route(route)), Key::Route(key)) => {
+            if there {
+                return Err(format!("EEXIST: route {} in {ns}", key.to));
+            }
+            world.check_route(ns, &key.to, route)?;
+            put(world, &operation.id, resource, owner)
+        }
+        (
+            Action::Update {
+                after: resource @ Resource::Route(route),
+                ..
+            },
+            Key::Route(key),
+        ) => {
+            if !there {
+                return Err(format!("ENOENT: route {} in {ns}", key.to));
+            }
+            world.check_route(ns, &key.to, route)?;
+            put(world, &operation.id, resource, owner)
+        }
+        (Action::Create(resource), Key::File(_)) if !there => {
+            put(world, &operation.id, resource, owner)
+        }
+        (
+            Action::Update {
+                after: resource, ..
+            },
+            Key::File(_),
+        ) if there => put(world, &operation.id, resource, owner),
+        (Action::Remove(_), Key::Route(_) | Key::File(_)) => {
+            match world.entries.remove(&operation.id) {
+                Some(_) => Ok(()),
+                None => Err("ESRCH: nothing to remove".to_owned()),
+            }
+        }
+        (Action::Create(Resource::Table(new)), Key::Table)
+            if world.has_ns(ns) && !world.tables.contains_key(&table) =>
+        {
+            world.tables.insert(table, new.clone());
+            Ok(())
+        }
+        (
+            Action::Update {
+                after: Resource::Table(new),
+                ..
+            },
+            Key::Table,
+        ) if world.tables.contains_key(&table) => {
+            world.tables.insert(table, new.clone());
+            Ok(())
+        }
+        (Action::Remove(_), Key::Table) => match world.tables.remove(&table) {
+            Some(_) => Ok(()),
+            None => Err("ENOENT: table".to_owned()),
+        },
+        (
+            Action::Create(Resource::Sysctl(after))
+            | Action::Update {
+                after: Resource::Sysctl(after),
+                ..
+            },
+            Key::Sysctl(key),
+        ) => world.write(ns, key, &after.value),
+        (
+            Action::Borrow { before, after, .. } | Action::GiveBack { before, after, .. },
+            Key::Sysctl(key),
+        ) => {
+            if before == after {
+                return Ok(());
+            }
+            if !world
+                .loans
+                .get(&operation.id)
+                .is_some_and(|loan| loan.by.contains_key(&plan.topology))
+            {
+                return Err("it is not on loan".to_owned());
+            }
+            world.write(ns, key, &after.value)
+        }
+        (action, _) => Err(format!("can't be done: {action:?}")),
+    }
+}
+
+fn put(world: &mut World, id: &Id, resource: &Resource, owner: Owner) -> Result<(), Refusal> {
+    let resource = resource.clone();
+    world.entries.insert(id.clone(), Entry { resource, owner });
+    Ok(())
+}
+
+/// What another operation does too must be so after it: done by nobody a second time.
+fn borne(world: &World, plan: &Plan, operation: &Operation, with: &Id) -> Result<(), Refusal> {
+    let id = &operation.id;
+    let there = match id.key {
+        Key::Table => world
+            .tables
+            .contains_key(&(id.ns.clone(), plan.topology.clone())),
+        _ => world.entries.contains_key(id),
+    };
+    if removes(operation) {
+        return if there {
+            Err(format!("is still there after {with:?}"))
+        } else {
+            Ok(())
+        };
+    }
+    let (Action::Create(Resource::Link(wanted)), Key::Link(name)) = (&operation.action, &id.key)
+    else {
+        return Err("only links are born with others".to_owned());
+    };
+    match world.link(&id.ns, name) {
+        Some(found)
+            if found.up == wanted.up
+                && (wanted.mtu.is_none() || wanted.mtu == found.mtu)
+                && (wanted.mac.is_none() || wanted.mac == found.mac) =>
+        {
+            Ok(())
+        }
+        found => Err(format!("is {found:?} after {with:?}")),
+    }
+}

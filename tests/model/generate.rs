@@ -1,0 +1,292 @@
+//! Random hosts and random topologies.
+
+use fastrand::Rng;
+use netform::resource::address::AddressKey;
+use netform::resource::link::{Link, LinkKind};
+use netform::resource::name::{LinkName, NamespaceName, TopologyName};
+use netform::resource::route::{Route, RouteKey};
+use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Entry, Owner};
+
+use super::kernel::{RA, World};
+use super::sketch::{End, Pair, Sketch, Space, Way, ip4};
+
+/// Names that don't sort as things depend on one another.
+const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
+const SPACES: [&str; 6] = ["zoo", "Alpha", "m-x", "0", "gate", "y"];
+
+pub(crate) fn link_name(text: &str) -> LinkName {
+    LinkName::try_from(text).unwrap()
+}
+
+/// A host with two links of its own, and what takes router advertisements of them.
+pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
+    let mut world = World::new();
+    let mut takes_ra = Vec::new();
+    let lo = link_name("lo");
+    world
+        .change_link(&Ns::Host, &lo, |lo| lo.up = true)
+        .unwrap();
+    for (name, ip) in [("ens33", ip4(0, 0, 5)), ("eth1", ip4(0, 1, 5))] {
+        let link = link_name(name);
+        let device = Link {
+            kind: LinkKind::Other(String::new()),
+            up: true,
+            mtu: Some(1500),
+            mac: None,
+            master: None,
+        };
+        world.add_link(&Ns::Host, &link, device, Owner::Foreign);
+        let key = AddressKey {
+            link: link.clone(),
+            ip,
+        };
+        world
+            .add_address(&Ns::Host, &key, 24, Owner::Foreign)
+            .unwrap();
+        if rng.bool() {
+            foreign_route(&mut world, &link, "::/0", "fe80::1", Some(RA));
+            takes_ra.push(link);
+        }
+    }
+    foreign_route(
+        &mut world,
+        &link_name("ens33"),
+        "0.0.0.0/0",
+        "10.0.0.1",
+        None,
+    );
+    if rng.u8(..4) == 0 {
+        let key = SysctlKey::Global("net/ipv4/ip_forward".to_owned());
+        world.write(&Ns::Host, &key, "1").unwrap();
+    } else if rng.bool() {
+        let key = SysctlKey::Conf {
+            family: Family::Ipv4,
+            link: link_name(if rng.bool() { "eth1" } else { "ens33" }),
+            name: "forwarding".to_owned(),
+        };
+        world.write(&Ns::Host, &key, "1").unwrap();
+    }
+    (world, takes_ra)
+}
+
+pub(crate) fn foreign_route(
+    world: &mut World,
+    dev: &LinkName,
+    to: &str,
+    via: &str,
+    mtu: Option<u32>,
+) {
+    let key = RouteKey {
+        table: 254,
+        to: to.parse().unwrap(),
+        metric: if to.contains(':') { 1024 } else { 100 },
+    };
+    let mut route = Route::through(via.parse().unwrap(), dev.clone());
+    route.mtu = mtu;
+    let entry = Entry {
+        resource: Resource::Route(route),
+        owner: Owner::Foreign,
+    };
+    world
+        .entries
+        .insert(Id::new(Ns::Host, Key::Route(key)), entry);
+}
+
+pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
+    Sketch {
+        topology: TopologyName::try_from(name).unwrap(),
+        number,
+        spaces: [].into(),
+        pairs: Vec::new(),
+        uplinks: [].into(),
+        switches: [false; 2],
+        takes_ra: takes_ra.to_vec(),
+        table: None,
+        on_ens33: Vec::new(),
+        over_ens33: Vec::new(),
+    }
+}
+
+pub(crate) fn some(rng: &mut Rng, one_in: u8) -> bool {
+    rng.u8(..one_in) == 0
+}
+
+fn variant(rng: &mut Rng) -> Option<u8> {
+    rng.bool().then(|| rng.u8(..2))
+}
+
+impl Sketch {
+    /// Changes it at random, much or little.
+    pub(crate) fn change(&mut self, rng: &mut Rng) {
+        for _ in 0..=rng.u8(..8) {
+            self.change_once(rng);
+        }
+    }
+
+    fn change_once(&mut self, rng: &mut Rng) {
+        match rng.u8(..14) {
+            0 | 1 if self.spaces.len() < 4 => {
+                let name = format!("{}-{}", rng.choice(SPACES).unwrap(), self.topology);
+                let name = NamespaceName::try_from(name.as_str()).unwrap();
+                self.spaces.entry(name).or_insert_with(|| space(rng));
+            }
+            2 if some(rng, 2) => {
+                let name = rng.choice(self.spaces.keys()).cloned();
+                if let Some(name) = name {
+                    self.spaces.remove(&name);
+                    let spaces = &self.spaces;
+                    self.pairs.retain(|pair| {
+                        pair.ends.iter().all(|end| match &end.ns {
+                            Ns::Host => true,
+                            Ns::Named(name) => spaces.contains_key(name),
+                        })
+                    });
+                }
+            }
+            3 => {
+                if let Some(space_of) = rng.choice(self.spaces.values_mut()) {
+                    *space_of = space(rng);
+                }
+            }
+            4..=6 if self.pairs.len() < 5 => self.new_pair(rng),
+            7 if !self.pairs.is_empty() => {
+                let place = rng.usize(..self.pairs.len());
+                self.pairs.swap_remove(place);
+            }
+            8 | 9 if !self.pairs.is_empty() => {
+                let place = rng.usize(..self.pairs.len());
+                let end = &mut self.pairs[place].ends[rng.usize(..2)];
+                let new = End {
+                    ns: end.ns.clone(),
+                    name: end.name.clone(),
+                    ..end_of(rng, end.ns.clone(), end.name.clone())
+                };
+                // Sometimes only a part is another.
+                match rng.u8(..5) {
+                    0 => *end = new,
+                    1 => end.v4 = new.v4,
+                    2 => end.routes = new.routes,
+                    3 => (end.up, end.mtu) = (new.up, new.mtu),
+                    _ => (end.v6, end.forwarding) = (new.v6, new.forwarding),
+                }
+            }
+            10 if self.pairs.len() > 1 => {
+                // Two ends change places.
+                let (i, j) = (rng.usize(..self.pairs.len()), rng.usize(..self.pairs.len()));
+                let (k, l) = (rng.usize(..2), rng.usize(..2));
+                let one = (
+                    self.pairs[i].ends[k].ns.clone(),
+                    self.pairs[i].ends[k].name.clone(),
+                );
+                let other = (
+                    self.pairs[j].ends[l].ns.clone(),
+                    self.pairs[j].ends[l].name.clone(),
+                );
+                (self.pairs[i].ends[k].ns, self.pairs[i].ends[k].name) = other;
+                (self.pairs[j].ends[l].ns, self.pairs[j].ends[l].name) = one;
+            }
+            11 => {
+                let name = link_name(if rng.bool() { "ens33" } else { "eth1" });
+                if some(rng, 3) {
+                    self.uplinks.remove(&name);
+                } else {
+                    self.uplinks.insert(name, [rng.bool(), rng.bool()]);
+                }
+            }
+            12 => self.switches = [some(rng, 3), some(rng, 3)],
+            13 => {
+                self.table = variant(rng);
+                self.on_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
+                self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
+            }
+            _ => {}
+        }
+    }
+
+    fn new_pair(&mut self, rng: &mut Rng) {
+        let used: Vec<u8> = self.pairs.iter().map(|pair| pair.number).collect();
+        let number = (1..20).find(|number| !used.contains(number)).unwrap();
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let named = rng.choice(self.spaces.keys()).filter(|_| !some(rng, 3));
+            let (ns, name) = match named {
+                Some(name) => (
+                    Ns::Named(name.clone()),
+                    (*rng.choice(&LINKS).unwrap()).to_owned(),
+                ),
+                None => (
+                    Ns::Host,
+                    format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology),
+                ),
+            };
+            let name = link_name(&name);
+            let taken = self.pairs.iter().flat_map(|pair| &pair.ends).chain(&ends);
+            let taken = taken.filter(|end: &&End| end.ns == ns && end.name == name);
+            if taken.count() > 0 {
+                return;
+            }
+            ends.push(end_of(rng, ns, name));
+        }
+        if let Ok(ends) = ends.try_into() {
+            self.pairs.push(Pair { number, ends });
+        }
+    }
+}
+
+fn space(rng: &mut Rng) -> Space {
+    Space {
+        file: rng
+            .bool()
+            .then(|| format!("nameserver 10.0.0.{}\n", rng.u8(..3))),
+        forwarding: [rng.bool(), rng.bool()],
+        table: variant(rng),
+        somaxconn: rng.bool().then(|| rng.u16(1..4)),
+        blackhole: some(rng, 3),
+        on_lo: some(rng, 3).then(|| rng.u8(1..4)),
+    }
+}
+
+fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
+    let length = |rng: &mut Rng, usual: u8, full: u8| if some(rng, 5) { full } else { usual };
+    let v4 = (1..6).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
+    let v6 = (1..4).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
+    let routes = (0..4).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
+    End {
+        ns,
+        name,
+        up: !some(rng, 5),
+        mtu: *rng.choice(&[1500, 1500, 1400, 1280, 1000]).unwrap(),
+        mac: rng.u8(1..3),
+        v4: v4
+            .into_iter()
+            .map(|last| (last, length(rng, 24, 32)))
+            .collect(),
+        v6: v6
+            .into_iter()
+            .map(|last| (last, length(rng, 64, 128)))
+            .collect(),
+        forwarding: [rng.bool(), rng.bool()],
+        routes: routes
+            .into_iter()
+            .map(|third| (third, way(third, rng)))
+            .collect(),
+    }
+}
+
+fn way(third: u8, rng: &mut Rng) -> Way {
+    let family = if rng.bool() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    };
+    Way {
+        family,
+        via: (third == 0 || rng.bool()).then(|| rng.u8(100..103)),
+        onlink: some(rng, 5),
+        src: rng.bool().then(|| rng.u8(..6)),
+        mtu: some(rng, 4).then_some(1300),
+        metric: if some(rng, 4) { 5 } else { 0 },
+    }
+}

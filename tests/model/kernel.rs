@@ -1,0 +1,485 @@
+//! A fake kernel. It states the rules of the real one by itself: it uses the plain data types of the
+//! library and none of its functions that decide anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netform::resource::address::{Address, AddressKey};
+use netform::resource::link::veth::{Peer, Veth};
+use netform::resource::link::{Link, LinkKind};
+use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::namespace::Namespace;
+use netform::resource::nftables::Table;
+use netform::resource::route::{Route, Target};
+use netform::resource::sysctl::{Sysctl, SysctlKey};
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Entry, Loan, Owner};
+
+/// Below this a link has no IPv6.
+const IPV6_MTU: u32 = 1280;
+
+/// All that the fake kernel and netform's record hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct World {
+    /// Everything but tables, by identity, with its owner.
+    pub(crate) entries: BTreeMap<Id, Entry>,
+    /// The tables, whose names differ by topology.
+    pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
+    /// What the records of the topologies say.
+    pub(crate) loans: BTreeMap<Id, Loan>,
+}
+
+/// Why the fake kernel refuses.
+pub(crate) type Refusal = String;
+
+pub(crate) fn path4(name: &str) -> Key {
+    Key::Sysctl(SysctlKey::Global(name.to_owned()))
+}
+
+pub(crate) fn conf(family: Family, link: &LinkName, name: &str) -> Key {
+    Key::Sysctl(SysctlKey::Conf {
+        family,
+        link: link.clone(),
+        name: name.to_owned(),
+    })
+}
+
+/// The switch of a whole namespace's forwarding.
+pub(crate) fn switch(family: Family) -> Key {
+    path4(match family {
+        Family::Ipv4 => "net/ipv4/ip_forward",
+        Family::Ipv6 => "net/ipv6/conf/all/forwarding",
+    })
+}
+
+pub(crate) fn has_ipv6(link: &Link) -> bool {
+    link.mtu.unwrap_or(1500) >= IPV6_MTU
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let mut world = World {
+            entries: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            loans: BTreeMap::new(),
+        };
+        world.furnish(&Ns::Host);
+        world
+    }
+
+    /// What every namespace has from the start.
+    fn furnish(&mut self, ns: &Ns) {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            self.set(ns, switch(family), "0");
+        }
+        self.set(ns, path4("net/core/somaxconn"), "4096");
+        let lo = LinkName::try_from("lo").unwrap();
+        let link = Link {
+            kind: LinkKind::Loopback,
+            up: false,
+            mtu: Some(65536),
+            mac: None,
+            master: None,
+        };
+        self.add_link(ns, &lo, link, Owner::Kernel);
+        let ip = "127.0.0.1".parse().unwrap();
+        self.add_address(ns, &AddressKey { link: lo, ip }, 8, Owner::Kernel)
+            .unwrap();
+    }
+
+    fn set(&mut self, ns: &Ns, key: Key, value: &str) {
+        let id = Id::new(ns.clone(), key);
+        let value = value.to_owned();
+        let entry = Entry {
+            resource: Resource::Sysctl(Sysctl { value }),
+            owner: Owner::Foreign,
+        };
+        self.entries.insert(id, entry);
+    }
+
+    pub(crate) fn value(&self, ns: &Ns, key: Key) -> Option<&str> {
+        match &self.entries.get(&Id::new(ns.clone(), key))?.resource {
+            Resource::Sysctl(sysctl) => Some(&sysctl.value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn has_ns(&self, ns: &Ns) -> bool {
+        *ns == Ns::Host || self.entries.contains_key(&Id::namespace(ns.clone()))
+    }
+
+    pub(crate) fn link(&self, ns: &Ns, name: &LinkName) -> Option<&Link> {
+        match &self
+            .entries
+            .get(&Id::link(ns.clone(), name.clone()))?
+            .resource
+        {
+            Resource::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn add_ns(&mut self, ns: &Ns, owner: Owner) -> Result<(), Refusal> {
+        if self.has_ns(ns) {
+            return Err(format!("EEXIST: namespace {ns}"));
+        }
+        let resource = Resource::Namespace(Namespace::default());
+        let entry = Entry { resource, owner };
+        self.entries.insert(Id::namespace(ns.clone()), entry);
+        self.furnish(ns);
+        Ok(())
+    }
+
+    /// A namespace takes all that is in it, and the other ends of its veths.
+    pub(crate) fn remove_ns(&mut self, ns: &Ns) -> Result<(), Refusal> {
+        if !self.has_ns(ns) {
+            return Err(format!("ENOENT: namespace {ns}"));
+        }
+        let links: Vec<Id> = self.links_of(ns).into_iter().collect();
+        for link in links {
+            self.drop_link(&link);
+        }
+        self.entries
+            .retain(|id, _| id.ns != *ns || matches!(id.key, Key::File(_)));
+        self.tables.retain(|(of, _), _| of != ns);
+        Ok(())
+    }
+
+    pub(crate) fn links_of(&self, ns: &Ns) -> BTreeSet<Id> {
+        let ids = self.entries.keys();
+        ids.filter(|id| id.ns == *ns && matches!(id.key, Key::Link(_)))
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn add_link(&mut self, ns: &Ns, name: &LinkName, link: Link, owner: Owner) {
+        let ipv6 = has_ipv6(&link);
+        let resource = Resource::Link(link);
+        let entry = Entry { resource, owner };
+        self.entries
+            .insert(Id::link(ns.clone(), name.clone()), entry);
+        let forwarding = self.value(ns, switch(Family::Ipv4)).unwrap().to_owned();
+        self.set(ns, conf(Family::Ipv4, name, "forwarding"), &forwarding);
+        if ipv6 {
+            self.begin_ipv6(ns, name);
+        }
+    }
+
+    fn begin_ipv6(&mut self, ns: &Ns, name: &LinkName) {
+        let forwarding = self.value(ns, switch(Family::Ipv6)).unwrap().to_owned();
+        self.set(ns, conf(Family::Ipv6, name, "forwarding"), &forwarding);
+        self.set(ns, conf(Family::Ipv6, name, "accept_ra"), "1");
+        self.set(ns, conf(Family::Ipv6, name, "force_forwarding"), "0");
+    }
+
+    /// Makes both ends of a pair.
+    pub(crate) fn add_pair(
+        &mut self,
+        ends: [(&Ns, &LinkName, Link); 2],
+        owner: &Owner,
+    ) -> Result<(), Refusal> {
+        for (ns, name, _) in &ends {
+            if !self.has_ns(ns) {
+                return Err(format!("ENOENT: {ns} for link {name}"));
+            }
+            if self.link(ns, name).is_some() {
+                return Err(format!("EEXIST: {ns}:{name}"));
+            }
+        }
+        let places = [0, 1].map(|i: usize| Peer {
+            ns: ends[1 - i].0.clone(),
+            name: ends[1 - i].1.clone(),
+        });
+        if places[0] == places[1] {
+            return Err(format!("EEXIST: both ends are {places:?}"));
+        }
+        for ((ns, name, mut link), peer) in ends.into_iter().zip(places) {
+            link.kind = LinkKind::Veth(Veth { peer: Some(peer) });
+            link.mtu = link.mtu.or(Some(1500));
+            self.add_link(ns, name, link, owner.clone());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_link(&mut self, ns: &Ns, name: &LinkName) -> Result<(), Refusal> {
+        match self.link(ns, name) {
+            None => Err(format!("ENODEV: {ns}:{name}")),
+            Some(link) if link.kind == LinkKind::Loopback => Err("EOPNOTSUPP: lo".to_owned()),
+            Some(_) => {
+                self.drop_link(&Id::link(ns.clone(), name.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// A link takes all that is on it, and a veth its other end.
+    fn drop_link(&mut self, id: &Id) {
+        let Key::Link(name) = &id.key else {
+            unreachable!("{id:?}")
+        };
+        let Some(entry) = self.entries.remove(id) else {
+            return;
+        };
+        let ns = &id.ns;
+        let held: Vec<IpAddr> = self
+            .addresses(ns, Some(name))
+            .map(|(_, key, _)| key.ip)
+            .collect();
+        self.entries.retain(|other, entry| {
+            let on_it = match &other.key {
+                Key::Address(key) => key.link == *name,
+                Key::Sysctl(SysctlKey::Conf { link, .. }) => link == name,
+                Key::Route(_) => leads_over(entry, name),
+                _ => false,
+            };
+            other.ns != *ns || !on_it
+        });
+        // IPv6 routes keep a source that goes with its link.
+        self.lose_sources(ns, held.into_iter().filter(IpAddr::is_ipv4).collect());
+        if let Resource::Link(Link {
+            kind: LinkKind::Veth(Veth { peer: Some(peer) }),
+            ..
+        }) = entry.resource
+        {
+            self.drop_link(&Id::link(peer.ns, peer.name));
+        }
+    }
+
+    /// Changes a link as `f` says, with all that follows.
+    pub(crate) fn change_link(
+        &mut self,
+        ns: &Ns,
+        name: &LinkName,
+        f: impl FnOnce(&mut Link),
+    ) -> Result<(), Refusal> {
+        let id = Id::link(ns.clone(), name.clone());
+        let Some(Entry {
+            resource: Resource::Link(link),
+            ..
+        }) = self.entries.get_mut(&id)
+        else {
+            return Err(format!("ENODEV: {ns}:{name}"));
+        };
+        let before = link.clone();
+        f(link);
+        let after = link.clone();
+        let down = before.up && !after.up;
+        let loses = has_ipv6(&before) && !has_ipv6(&after);
+        self.entries.retain(|other, entry| {
+            let falls = match &other.key {
+                Key::Address(key) => key.link == *name && key.ip.is_ipv6() && (down || loses),
+                Key::Sysctl(SysctlKey::Conf { family, link, .. }) => {
+                    link == name && *family == Family::Ipv6 && loses
+                }
+                Key::Route(key) => {
+                    leads_over(entry, name) && (down || loses && key.to.addr().is_ipv6())
+                }
+                _ => false,
+            };
+            other.ns != *ns || !falls
+        });
+        if !has_ipv6(&before) && has_ipv6(&after) {
+            self.begin_ipv6(ns, name);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn addresses(
+        &self,
+        ns: &Ns,
+        link: Option<&LinkName>,
+    ) -> impl Iterator<Item = (&Id, &AddressKey, &Address)> {
+        self.entries
+            .iter()
+            .filter_map(move |(id, entry)| match (&id.key, &entry.resource) {
+                (Key::Address(key), Resource::Address(address))
+                    if id.ns == *ns && link.is_none_or(|link| key.link == *link) =>
+                {
+                    Some((id, key, address))
+                }
+                _ => None,
+            })
+    }
+
+    pub(crate) fn add_address(
+        &mut self,
+        ns: &Ns,
+        key: &AddressKey,
+        prefix: u8,
+        owner: Owner,
+    ) -> Result<(), Refusal> {
+        let link = self.link(ns, &key.link);
+        let link = link.ok_or_else(|| format!("ENODEV: {ns}:{} for {}", key.link, key.ip))?;
+        if key.ip.is_ipv6() && !has_ipv6(link) {
+            return Err(format!("EINVAL: {ns}:{} has no IPv6", key.link));
+        }
+        let id = Id::new(ns.clone(), Key::Address(key.clone()));
+        if self.entries.contains_key(&id) {
+            return Err(format!("EEXIST: {} on {ns}:{}", key.ip, key.link));
+        }
+        let mut address = Address::new(prefix);
+        let net = network(key, &address);
+        address.secondary = key.ip.is_ipv4()
+            && self
+                .addresses(ns, Some(&key.link))
+                .any(|(_, key, other)| !other.secondary && network(key, other) == net);
+        let resource = Resource::Address(address);
+        self.entries.insert(id, Entry { resource, owner });
+        Ok(())
+    }
+
+    pub(crate) fn remove_address(&mut self, ns: &Ns, key: &AddressKey) -> Result<(), Refusal> {
+        let id = Id::new(ns.clone(), Key::Address(key.clone()));
+        let Some(Entry {
+            resource: Resource::Address(address),
+            ..
+        }) = self.entries.remove(&id)
+        else {
+            return Err(format!("EADDRNOTAVAIL: {} on {ns}:{}", key.ip, key.link));
+        };
+        let mut gone = vec![key.ip];
+        if key.ip.is_ipv4() && !address.secondary {
+            let net = network(key, &address);
+            let of_it: Vec<Id> = self
+                .addresses(ns, Some(&key.link))
+                .filter(|(_, key, other)| other.secondary && network(key, other) == net)
+                .map(|(id, key, _)| {
+                    gone.push(key.ip);
+                    id.clone()
+                })
+                .collect();
+            self.entries.retain(|id, _| !of_it.contains(id));
+        }
+        let last = key.ip.is_ipv4()
+            && !self
+                .addresses(ns, Some(&key.link))
+                .any(|(_, key, _)| key.ip.is_ipv4());
+        self.lose_sources(ns, gone);
+        self.entries.retain(|id, entry| {
+            let ipv4 = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv4());
+            id.ns != *ns || !ipv4 || !last || !leads_over(entry, &key.link)
+        });
+        Ok(())
+    }
+
+    /// IPv4 routes go with their source, if no link holds it any more. IPv6 ones stay without.
+    fn lose_sources(&mut self, ns: &Ns, mut gone: Vec<IpAddr>) {
+        let held: BTreeSet<IpAddr> = self.addresses(ns, None).map(|(_, key, _)| key.ip).collect();
+        gone.retain(|ip| !held.contains(ip));
+        self.entries.retain(|id, entry| match &mut entry.resource {
+            Resource::Route(route)
+                if id.ns == *ns && route.src.is_some_and(|src| gone.contains(&src)) =>
+            {
+                if route.src.is_some_and(|src| src.is_ipv6()) {
+                    route.src = None;
+                    return true;
+                }
+                false
+            }
+            _ => true,
+        });
+    }
+
+    /// Whether a route can be as it is to be.
+    pub(crate) fn check_route(&self, ns: &Ns, to: &IpNet, route: &Route) -> Result<(), Refusal> {
+        if !self.has_ns(ns) {
+            return Err(format!("ENOENT: {ns} for route {to}"));
+        }
+        for hop in route.hops_of() {
+            let Some(dev) = &hop.dev else {
+                return Err(format!("ENODEV: route {to} has no link"));
+            };
+            let link = self.link(ns, dev);
+            let link = link.ok_or_else(|| format!("ENODEV: {ns}:{dev} for {to}"))?;
+            if !link.up {
+                return Err(format!("ENETDOWN: {ns}:{dev} for {to}"));
+            }
+            if to.addr().is_ipv6() && !has_ipv6(link) {
+                return Err(format!("EINVAL: {ns}:{dev} has no IPv6 for {to}"));
+            }
+            let covered = |via: &IpAddr| {
+                hop.onlink
+                    || self.addresses(ns, Some(dev)).any(|(_, key, address)| {
+                        network(key, address).is_some_and(|net| net.contains(via))
+                    })
+            };
+            if !hop.via.as_ref().is_none_or(covered) {
+                return Err(format!("ENETUNREACH: {:?} on {ns}:{dev} for {to}", hop.via));
+            }
+        }
+        match route.src {
+            Some(src) if !self.addresses(ns, None).any(|(_, key, _)| key.ip == src) => {
+                Err(format!("EINVAL: source {src} in {ns} for {to}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a sysctl, with all that follows.
+    pub(crate) fn write(&mut self, ns: &Ns, key: &SysctlKey, value: &str) -> Result<(), Refusal> {
+        let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
+        match self.entries.get_mut(&id).map(|entry| &mut entry.resource) {
+            Some(Resource::Sysctl(sysctl)) => value.clone_into(&mut sysctl.value),
+            _ => return Err(format!("ENOENT: {ns} {key}")),
+        }
+        for family in [Family::Ipv4, Family::Ipv6] {
+            if id.key == switch(family) {
+                for link in self.links_of(ns) {
+                    let Key::Link(name) = &link.key else { continue };
+                    let key = conf(family, name, "forwarding");
+                    if self.value(ns, key.clone()).is_some() {
+                        self.set(ns, key, value);
+                    }
+                }
+            }
+        }
+        self.purge(ns);
+        Ok(())
+    }
+
+    /// Routes learnt from router advertisements go from links that forward IPv6, unless `accept_ra` is 2.
+    fn purge(&mut self, ns: &Ns) {
+        for link in self.links_of(ns) {
+            let Key::Link(name) = &link.key else { continue };
+            let forwards = self.value(ns, conf(Family::Ipv6, name, "forwarding")) == Some("1");
+            if forwards && self.value(ns, conf(Family::Ipv6, name, "accept_ra")) != Some("2") {
+                self.entries.retain(|id, entry| {
+                    let learnt = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv6())
+                        && entry.owner == Owner::Foreign
+                        && matches!(&entry.resource, Resource::Route(route) if route.mtu == Some(RA));
+                    id.ns != *ns || !learnt || !leads_over(entry, name)
+                });
+            }
+        }
+    }
+}
+
+/// Marks a route that was learnt from a router advertisement: its path MTU.
+pub(crate) const RA: u32 = 1492;
+
+fn network(key: &AddressKey, address: &Address) -> Option<IpNet> {
+    Some(IpNet::new(key.ip, address.prefix).ok()?.trunc())
+}
+
+fn over(route: &Route, link: &LinkName) -> bool {
+    let hops = route.hops_of();
+    !hops.is_empty() && hops.iter().all(|hop| hop.dev.as_ref() == Some(link))
+}
+
+fn leads_over(entry: &Entry, link: &LinkName) -> bool {
+    matches!(&entry.resource, Resource::Route(route) if over(route, link))
+}
+
+trait Hops {
+    fn hops_of(&self) -> &[netform::resource::route::NextHop];
+}
+
+impl Hops for Route {
+    fn hops_of(&self) -> &[netform::resource::route::NextHop] {
+        match &self.target {
+            Target::Unicast(hops) => hops,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! What a topology wants, shaped like what a spec can say, and what that comes to.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netform::resource::address::{Address, AddressKey};
+use netform::resource::file::{File, FileKind};
+use netform::resource::link::veth::{Peer, Veth};
+use netform::resource::link::{Link, LinkKind, MacAddress};
+use netform::resource::name::{LinkName, NamespaceName, TopologyName};
+use netform::resource::namespace::Namespace;
+use netform::resource::nftables::Table;
+use netform::resource::route::{NextHop, Route, RouteKey, Target};
+use netform::resource::sysctl::Sysctl;
+use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::state::{Owner, State};
+
+use super::kernel::{conf, path4, switch};
+
+/// A topology.
+#[derive(Debug, Clone)]
+pub(crate) struct Sketch {
+    pub(crate) topology: TopologyName,
+    /// Tells its addresses from those of others.
+    pub(crate) number: u8,
+    pub(crate) spaces: BTreeMap<NamespaceName, Space>,
+    pub(crate) pairs: Vec<Pair>,
+    /// The links of the host that forward for it.
+    pub(crate) uplinks: BTreeMap<LinkName, [bool; 2]>,
+    /// Whether it throws the host's switches.
+    pub(crate) switches: [bool; 2],
+    /// The links of the host that take router advertisements.
+    pub(crate) takes_ra: Vec<LinkName>,
+    pub(crate) table: Option<u8>,
+    /// The addresses that it has on a link of the host.
+    pub(crate) on_ens33: Vec<u8>,
+    /// The prefixes that it routes over a link of the host.
+    pub(crate) over_ens33: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Space {
+    pub(crate) file: Option<String>,
+    pub(crate) forwarding: [bool; 2],
+    pub(crate) table: Option<u8>,
+    pub(crate) somaxconn: Option<u16>,
+    pub(crate) blackhole: bool,
+    pub(crate) on_lo: Option<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) number: u8,
+    pub(crate) ends: [End; 2],
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) ns: Ns,
+    pub(crate) name: LinkName,
+    pub(crate) up: bool,
+    pub(crate) mtu: u32,
+    pub(crate) mac: u8,
+    /// Last part and length of each.
+    pub(crate) v4: BTreeMap<u8, u8>,
+    pub(crate) v6: BTreeMap<u8, u8>,
+    pub(crate) forwarding: [bool; 2],
+    /// The routes over it: the third part of the prefix, 0 for the default route; and how.
+    pub(crate) routes: BTreeMap<u8, Way>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) family: Family,
+    /// The last part of the router's address; none: on the link.
+    pub(crate) via: Option<u8>,
+    pub(crate) onlink: bool,
+    pub(crate) src: Option<u8>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) metric: u32,
+}
+
+pub(crate) fn ip4(topology: u8, pair: u8, last: u8) -> IpAddr {
+    Ipv4Addr::new(10, topology, pair, last).into()
+}
+
+pub(crate) fn ip6(topology: u8, pair: u8, last: u8) -> IpAddr {
+    Ipv6Addr::new(
+        0xfd00,
+        topology.into(),
+        pair.into(),
+        0,
+        0,
+        0,
+        0,
+        last.into(),
+    )
+    .into()
+}
+
+/// The table that guards a namespace.
+pub(crate) fn table(topology: &TopologyName, variant: u8) -> Table {
+    let mut table = Table::of(topology);
+    table.chains.insert(
+        format!("chain{variant}"),
+        netform::resource::nftables::Chain::default(),
+    );
+    table
+}
+
+impl Sketch {
+    pub(crate) fn desired(&self) -> State {
+        let mut state = State::new();
+        let mut put = |ns: &Ns, key: Key, resource: Resource| {
+            let owner = Owner::Topology(self.topology.clone());
+            state.insert(Id::new(ns.clone(), key), resource, owner);
+        };
+        for (name, space) in &self.spaces {
+            self.space(&Ns::Named(name.clone()), space, &mut put);
+        }
+        for pair in &self.pairs {
+            for i in [0, 1] {
+                self.end(pair, &pair.ends[i], &pair.ends[1 - i], &mut put);
+            }
+        }
+        self.host(&mut put);
+        state
+    }
+
+    fn space(&self, ns: &Ns, space: &Space, put: &mut impl FnMut(&Ns, Key, Resource)) {
+        put(
+            ns,
+            Key::Namespace,
+            Resource::Namespace(Namespace::default()),
+        );
+        let lo = LinkName::try_from("lo").unwrap();
+        let link = Link {
+            kind: LinkKind::Loopback,
+            up: true,
+            mtu: None,
+            mac: None,
+            master: None,
+        };
+        put(ns, Key::Link(lo.clone()), Resource::Link(link));
+        if let Some(last) = space.on_lo {
+            let ip = ip4(self.number, 1, last);
+            let key = AddressKey { link: lo, ip };
+            put(ns, Key::Address(key), Resource::Address(Address::new(32)));
+        }
+        for family in [Family::Ipv4, Family::Ipv6] {
+            put(
+                ns,
+                switch(family),
+                sysctl(space.forwarding[family as usize]),
+            );
+        }
+        if let Some(value) = space.somaxconn {
+            let value = value.to_string();
+            let key = path4("net/core/somaxconn");
+            put(ns, key, Resource::Sysctl(Sysctl { value }));
+        }
+        if let Some(content) = &space.file {
+            let content = content.clone();
+            let key = Key::File(FileKind::ResolvConf);
+            put(ns, key, Resource::File(File { content }));
+        }
+        if let Some(variant) = space.table {
+            put(
+                ns,
+                Key::Table,
+                Resource::Table(table(&self.topology, variant)),
+            );
+        }
+        if space.blackhole {
+            let key = RouteKey {
+                table: 254,
+                to: "172.16.0.0/12".parse().unwrap(),
+                metric: 0,
+            };
+            let route = Route {
+                target: Target::Blackhole,
+                src: None,
+                mtu: None,
+            };
+            put(ns, Key::Route(key), Resource::Route(route));
+        }
+    }
+
+    fn end(&self, pair: &Pair, end: &End, other: &End, put: &mut impl FnMut(&Ns, Key, Resource)) {
+        let ns = &end.ns;
+        let ipv6 = end.mtu >= 1280;
+        let peer = Peer {
+            ns: other.ns.clone(),
+            name: other.name.clone(),
+        };
+        let link = Link {
+            kind: LinkKind::Veth(Veth { peer: Some(peer) }),
+            up: end.up,
+            mtu: Some(end.mtu),
+            mac: Some(MacAddress([2, 0, self.number, pair.number, 0, end.mac])),
+            master: None,
+        };
+        put(ns, Key::Link(end.name.clone()), Resource::Link(link));
+        let addresses = end
+            .v4
+            .iter()
+            .map(|(last, len)| (ip4(self.number, pair.number, *last), *len));
+        let more = end
+            .v6
+            .iter()
+            .map(|(last, len)| (ip6(self.number, pair.number, *last), *len));
+        for (ip, len) in addresses.chain(more.filter(|_| ipv6)) {
+            let link = end.name.clone();
+            let key = AddressKey { link, ip };
+            put(ns, Key::Address(key), Resource::Address(Address::new(len)));
+        }
+        for (third, way) in end.routes.iter().filter(|_| end.up) {
+            self.route(pair, end, *third, way, put);
+        }
+        if *ns == Ns::Host {
+            let on =
+                |family: Family| self.switches[family as usize] || end.forwarding[family as usize];
+            put(
+                ns,
+                conf(Family::Ipv4, &end.name, "forwarding"),
+                sysctl(on(Family::Ipv4)),
+            );
+            if ipv6 {
+                let value = |name: &str| conf(Family::Ipv6, &end.name, name);
+                put(ns, value("accept_ra"), sysctl(false));
+                put(ns, value("force_forwarding"), sysctl(end.forwarding[1]));
+                if end.forwarding[1] {
+                    put(ns, value("forwarding"), sysctl(on(Family::Ipv6)));
+                }
+            }
+        }
+    }
+
+    fn route(
+        &self,
+        pair: &Pair,
+        end: &End,
+        third: u8,
+        way: &Way,
+        put: &mut impl FnMut(&Ns, Key, Resource),
+    ) {
+        let held = match way.family {
+            Family::Ipv4 => &end.v4,
+            Family::Ipv6 => &end.v6,
+        };
+        if way.family == Family::Ipv6 && end.mtu < 1280 {
+            return;
+        }
+        let ip = match way.family {
+            Family::Ipv4 => ip4,
+            Family::Ipv6 => ip6,
+        };
+        let covers = |len: u8| len <= if way.family == Family::Ipv4 { 24 } else { 64 };
+        if way.via.is_some() && !way.onlink && !held.values().any(|len| covers(*len)) {
+            return;
+        }
+        let to = match (way.family, third) {
+            (Family::Ipv4, 0) => "0.0.0.0/0".to_owned(),
+            (Family::Ipv4, third) => format!("10.2{}.{third}.0/24", self.number),
+            (Family::Ipv6, 0) => "::/0".to_owned(),
+            (Family::Ipv6, third) => format!("fd02:{}:{third}::/48", self.number),
+        };
+        let hop = NextHop {
+            via: way.via.map(|last| ip(self.number, pair.number, last)),
+            dev: Some(end.name.clone()),
+            onlink: way.onlink && way.via.is_some(),
+            weight: 1,
+        };
+        let sources = self.sources(&end.ns, way.family);
+        let src = way
+            .src
+            .and_then(|place| sources.get(usize::from(place)).copied());
+        let route = Route {
+            target: Target::Unicast(vec![hop]),
+            src,
+            mtu: way.mtu,
+        };
+        let key = RouteKey {
+            table: 254,
+            to: to.parse().unwrap(),
+            metric: if way.family == Family::Ipv6 { 1024 } else { 0 } + way.metric,
+        };
+        // Nothing wants a default route of the host's own metric.
+        if !(end.ns == Ns::Host && third == 0) {
+            put(&end.ns, Key::Route(key), Resource::Route(route));
+        }
+    }
+
+    /// The addresses that routes of a namespace may have as their source.
+    fn sources(&self, ns: &Ns, family: Family) -> Vec<IpAddr> {
+        let mut sources = Vec::new();
+        for pair in &self.pairs {
+            for end in pair.ends.iter().filter(|end| end.ns == *ns) {
+                if family == Family::Ipv4 {
+                    sources.extend(
+                        end.v4
+                            .keys()
+                            .map(|last| ip4(self.number, pair.number, *last)),
+                    );
+                } else if end.up && end.mtu >= 1280 {
+                    sources.extend(
+                        end.v6
+                            .keys()
+                            .map(|last| ip6(self.number, pair.number, *last)),
+                    );
+                }
+            }
+        }
+        let space = ns.name().and_then(|name| self.spaces.get(name));
+        let on_lo = space
+            .and_then(|space| space.on_lo)
+            .filter(|_| family == Family::Ipv4);
+        sources.extend(on_lo.map(|last| ip4(self.number, 1, last)));
+        sources
+    }
+
+    fn host(&self, put: &mut impl FnMut(&Ns, Key, Resource)) {
+        for (link, families) in &self.uplinks {
+            if families[0] {
+                put(
+                    &Ns::Host,
+                    conf(Family::Ipv4, link, "forwarding"),
+                    sysctl(true),
+                );
+            }
+            if families[1] {
+                put(
+                    &Ns::Host,
+                    conf(Family::Ipv6, link, "force_forwarding"),
+                    sysctl(true),
+                );
+            }
+        }
+        for family in [Family::Ipv4, Family::Ipv6] {
+            if self.switches[family as usize] {
+                put(&Ns::Host, switch(family), sysctl(true));
+            }
+        }
+        if self.switches[1] {
+            for link in &self.takes_ra {
+                let value = "2".to_owned();
+                let key = conf(Family::Ipv6, link, "accept_ra");
+                put(&Ns::Host, key, Resource::Sysctl(Sysctl { value }));
+            }
+        }
+        if let Some(variant) = self.table {
+            let table = table(&self.topology, variant);
+            put(&Ns::Host, Key::Table, Resource::Table(table));
+        }
+        let link = LinkName::try_from("ens33").unwrap();
+        for last in &self.on_ens33 {
+            let ip = ip4(0, 0, 10 * self.number + last);
+            let link = link.clone();
+            let key = AddressKey { link, ip };
+            put(
+                &Ns::Host,
+                Key::Address(key),
+                Resource::Address(Address::new(24)),
+            );
+        }
+        for third in &self.over_ens33 {
+            let to = format!("10.3{}.{third}.0/24", self.number).parse().unwrap();
+            let key = RouteKey {
+                table: 254,
+                to,
+                metric: 0,
+            };
+            let route = Route::through(ip4(0, 0, 1), link.clone());
+            put(&Ns::Host, Key::Route(key), Resource::Route(route));
+        }
+    }
+}
+
+fn sysctl(on: bool) -> Resource {
+    let value = if on { "1" } else { "0" }.to_owned();
+    Resource::Sysctl(Sysctl { value })
+}

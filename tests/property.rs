@@ -1,0 +1,172 @@
+//! Random topologies on random hosts: a plan is always possible, does what it says, and only that.
+//!
+//! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
+
+#![expect(missing_docs, reason = "a test")]
+
+mod model;
+
+use fastrand::Rng;
+use model::check::{
+    Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned,
+    same_world,
+};
+use model::drift::drift;
+use model::execute::observe;
+use model::generate::{host, nothing};
+use model::kernel::World;
+use model::sketch::Sketch;
+use netform::resource::name::TopologyName;
+use netform::state::State;
+
+fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// Says which case failed.
+struct Case(u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for plan in model::check::CARRIED.take() {
+                eprintln!("carried out:\n{}", model::check::listing(&plan));
+            }
+            eprintln!("failed with NETFORM_SEED={} NETFORM_CASES=1", self.0);
+        }
+    }
+}
+
+fn each_case(run: impl Fn(&mut Rng)) {
+    let first = number("NETFORM_SEED", 1);
+    for seed in first..first + number("NETFORM_CASES", 2000) {
+        let _case = Case(seed);
+        model::check::CARRIED.take();
+        run(&mut Rng::with_seed(seed));
+    }
+}
+
+/// Applies what a topology wants, and looks at everything. Nothing is done where something is in the way.
+fn apply(
+    world: &mut World,
+    topology: &TopologyName,
+    desired: &State,
+    others: &[&State],
+    rng: &mut Rng,
+) -> bool {
+    let before = world.clone();
+    let Ok(plan) = planned(world, topology, desired) else {
+        return false;
+    };
+    carry_out(world, &plan, None);
+    as_desired(world, topology, desired);
+    others_untouched(&before, world, &plan);
+    for other in others {
+        others_served(&before, world, other);
+    }
+    let again = planned(world, topology, desired).expect("nothing is in the way afterwards");
+    assert!(
+        again.operations.is_empty(),
+        "left: {}\nafter {}",
+        model::check::listing(&again),
+        model::check::listing(&plan)
+    );
+    assert!(again.warnings.is_empty(), "{:?}", again.warnings);
+
+    let mut shuffled = before.clone();
+    carry_out_shuffled(&mut shuffled, &plan, rng);
+    as_desired(&shuffled, topology, desired);
+
+    let after = if plan.operations.is_empty() {
+        0
+    } else {
+        rng.usize(..plan.operations.len())
+    };
+    let killed = rng.bool();
+    let mut half = before.clone();
+    carry_out(&mut half, &plan, Some(Stop { after, killed }));
+    let rest = planned(&half, topology, desired)
+        .unwrap_or_else(|c| panic!("conflicts after {after}: {c:?}"));
+    let stopped = half.clone();
+    carry_out(&mut half, &rest, None);
+    as_desired(&half, topology, desired);
+    others_untouched(&stopped, &half, &rest);
+    let again = planned(&half, topology, desired).expect("nothing is in the way afterwards");
+    assert!(
+        again.operations.is_empty(),
+        "{}",
+        model::check::listing(&again)
+    );
+    if rng.u8(..4) == 0 {
+        *world = half;
+    }
+    true
+}
+
+fn two(rng: &mut Rng) -> (World, [Sketch; 2]) {
+    let (world, takes_ra) = host(rng);
+    let mut sketches = [nothing("a", 1, &takes_ra), nothing("b", 2, &takes_ra)];
+    for sketch in &mut sketches {
+        for _ in 0..rng.u8(..4) {
+            sketch.change(rng);
+        }
+    }
+    (world, sketches)
+}
+
+/// Applies and changes two topologies in turn, with something else happening in between.
+fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bool) -> [State; 2] {
+    let mut now = [State::new(), State::new()];
+    for _ in 0..rng.u8(2..6) {
+        let turn = rng.usize(..2);
+        if drifts {
+            for _ in 0..rng.u8(..3) {
+                drift(world, rng);
+            }
+        }
+        let mut sketch = sketches[turn].clone();
+        sketch.change(rng);
+        let desired = if rng.u8(..6) == 0 {
+            State::new()
+        } else {
+            sketch.desired()
+        };
+        if apply(world, &sketch.topology, &desired, &[&now[1 - turn]], rng) {
+            now[turn] = desired;
+            sketches[turn] = sketch;
+        }
+    }
+    now
+}
+
+#[test]
+fn every_plan_can_be_carried_out_and_does_what_it_says() {
+    each_case(|rng| {
+        let (mut world, mut sketches) = two(rng);
+        live(rng, &mut world, &mut sketches, true);
+    });
+}
+
+#[test]
+fn destroying_gives_the_world_back() {
+    each_case(|rng| {
+        let (mut world, mut sketches) = two(rng);
+        let before = world.clone();
+        let mut now = live(rng, &mut world, &mut sketches, false);
+        let first = rng.usize(..2);
+        for turn in [first, 1 - first] {
+            now[turn] = State::new();
+            let topology = &sketches[turn].topology;
+            assert!(apply(
+                &mut world,
+                topology,
+                &now[turn],
+                &[&now[1 - turn]],
+                rng
+            ));
+        }
+        same_world(&world, &before);
+        let nothing = observe(&world, &sketches[0].topology, &State::new());
+        assert!(nothing.loans.is_empty());
+    });
+}

@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     };
     match Session::of_nothing(topology) {
         Ok(mut session) if session.plan.operations.is_empty() => {
-            // What a crash has left in the record is struck out.
+            // The record of what a crash, or somebody else, has taken away is all that may be left.
             if let Err(failure) = session.kernel.execute(&session.plan) {
                 return session::failed(&failure.error);
             }

@@ -3,7 +3,7 @@
 //!
 //! It has no route back to what is behind the host, so it answers only what is masqueraded.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -33,7 +33,7 @@ const NAME: &[u8] = b"\x03www\x07example\x04test\x00";
 /// How long an answered name may be remembered, in seconds.
 const TTL: u32 = 60;
 
-/// How long the server waits for a request, which doesn't matter to its answer.
+/// How long the servers wait for a request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The internet, once it is connected to the host.
@@ -41,6 +41,8 @@ pub(super) struct Internet {
     namespace: OwnedFd,
     server: TcpListener,
     resolver: UdpSocket,
+    /// The same for those who ask over TCP (RFC 7766).
+    resolver_over_tcp: TcpListener,
 }
 
 impl Internet {
@@ -63,6 +65,7 @@ impl Internet {
         let listen = |e| Error::host("serve the internet", e);
         let server = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).map_err(listen)?;
         let resolver = UdpSocket::bind((NAMESERVER, 53)).map_err(listen)?;
+        let resolver_over_tcp = TcpListener::bind((NAMESERVER, 53)).map_err(listen)?;
         namespace::enter(&host).map_err(failed)?;
         keep_from_own_addresses(uplink::UPLINK)?;
         uplink::raise_host(&host_socket)?;
@@ -71,6 +74,7 @@ impl Internet {
             namespace,
             server,
             resolver,
+            resolver_over_tcp,
         })
     }
 
@@ -82,6 +86,12 @@ impl Internet {
             scope.spawn(|| {
                 for caller in self.server.incoming().flatten() {
                     scope.spawn(move || tell_address(caller));
+                }
+            });
+            scope.spawn(|| {
+                for caller in self.resolver_over_tcp.incoming().flatten() {
+                    // A caller who goes away needs no answers.
+                    scope.spawn(move || resolve_over_tcp(caller));
                 }
             });
             let mut query = [0; 512];
@@ -116,6 +126,23 @@ fn tell_address(mut caller: TcpStream) {
         caller,
         "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
     );
+}
+
+/// Answers queries, each with its length before it, until the caller ends or is silent for a while.
+fn resolve_over_tcp(mut caller: TcpStream) -> io::Result<()> {
+    caller.set_read_timeout(Some(PATIENCE))?;
+    loop {
+        let mut length = [0; 2];
+        caller.read_exact(&mut length)?;
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        caller.read_exact(&mut query)?;
+        let Some(answer) = resolve(&query) else {
+            return Ok(());
+        };
+        // No answer is longer than its question and one address.
+        let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+        caller.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
+    }
 }
 
 /// The answer to a query (RFC 1035, section 4). None: it is none.

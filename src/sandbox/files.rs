@@ -13,10 +13,15 @@ use rustix::mount::{
 };
 
 use super::error::Error;
-use super::internet;
+use super::{internet, user};
 
 /// What nobody should find in a file system that is for data: set-uid programs and devices.
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+
+/// Why an ordinary user has no private host in most containers, and what to do.
+const COVERED: &str = "parts of /proc are covered here, as in containers, and a user may not have \
+    another one: run this as root, or start the container with --privileged or \
+    --security-opt systempaths=unconfined";
 
 /// Mounts them all. Mounts of this process must be its own.
 pub(super) fn mount_all() -> Result<(), Error> {
@@ -36,7 +41,10 @@ fn kernel(kind: &str, path: &str) -> Result<(), Error> {
         Err(Errno::PERM) => mount(kind, path, kind, flags | MountFlags::RDONLY, None),
         mounted => mounted,
     }
-    .map_err(|e| Error::host(&format!("mount {path}"), e))
+    .map_err(|e| match e {
+        Errno::PERM if user::is_proc_covered() => Error::Refused(COVERED.to_owned()),
+        e => Error::host(&format!("mount {path}"), e),
+    })
 }
 
 /// Gives the host an `/etc` of its own, with the machine's files, a resolver of the internet's and an

@@ -16,11 +16,17 @@ const SWITCHES: [(&str, &str); 3] = [
     ("user.max_user_namespaces", "0"),
 ];
 
+/// Where file systems are mounted on `/proc` by the machine itself, which cover nothing.
+const BELOW_PROC: [&str; 2] = ["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd"];
+
 /// Moves this process into namespaces of its own, in which it is root, and its children into a process
-/// namespace. Where user namespaces are refused, root does without.
+/// namespace. Where user namespaces are refused or of no use, root does without.
 pub(super) fn unshare() -> Result<(), Error> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     let host = UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::NEWPID;
+    if user == 0 && is_proc_covered() {
+        return new(host).map_err(|e| refused(&e.into(), user));
+    }
     match new(host | UnshareFlags::NEWUSER) {
         Ok(()) => map(user, group),
         Err(Errno::PERM | Errno::NOSPC | Errno::ACCESS) if user == 0 => {
@@ -31,6 +37,22 @@ pub(super) fn unshare() -> Result<(), Error> {
         )),
         Err(e) => Err(refused(&e.into(), user)),
     }
+}
+
+/// Whether something hides parts of `/proc`, as containers do. The kernel then lets nobody mount another
+/// one from a new user namespace, where all could be seen (`man 7 mount_namespaces`, section
+/// "Restrictions").
+pub(super) fn is_proc_covered() -> bool {
+    // Without a readable `/proc` there is more to complain about.
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| covers_proc(&mounts))
+}
+
+/// The same of a list of mounts (`man 5 proc_pid_mountinfo`): the fifth field is where it is mounted.
+fn covers_proc(mounts: &str) -> bool {
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|place| place.starts_with("/proc/") && !BELOW_PROC.contains(&place))
 }
 
 fn new(namespaces: UnshareFlags) -> Result<(), Errno> {
@@ -73,6 +95,16 @@ fn refused(error: &io::Error, user: u32) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_mounts_below_proc_covers_nothing() {
+        let proc = "22 1 0:20 / /proc rw,nosuid - proc proc rw\n";
+        let binfmt = "31 22 0:27 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw\n";
+        let other = "32 1 0:27 / /process rw - tmpfs none rw\n";
+        assert!(!covers_proc(&[proc, binfmt, other].concat()));
+        let masked = "33 22 0:5 /null /proc/kcore rw - devtmpfs udev rw\n";
+        assert!(covers_proc(&[proc, binfmt, masked].concat()));
+    }
 
     #[test]
     fn a_refusal_is_one_line_that_says_what_to_do() {

@@ -4,7 +4,8 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +61,7 @@ fn the_internet_tells_callers_their_address() {
 #[test]
 fn a_caller_who_says_nothing_holds_up_nobody() {
     in_sandbox(|| {
-        let silent = std::net::TcpStream::connect("198.51.100.10:80").expect("connect");
+        let silent = TcpStream::connect("198.51.100.10:80").expect("connect");
         assert_eq!(ask("198.51.100.10:80"), "192.168.95.191");
         drop(silent);
     });
@@ -74,6 +75,23 @@ fn the_internet_resolves_one_name() {
         let ipv6 = sh("getent ahostsv6 www.example.test").ok();
         assert!(ipv6.starts_with("2001:db8:10::10 "), "{ipv6}");
         assert_ne!(sh("getent hosts other.example.test").status, 0);
+    });
+}
+
+#[test]
+fn the_resolver_answers_over_tcp() {
+    in_sandbox(|| {
+        let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03www\x07example\x04test\0\0\x01\0\x01";
+        let mut resolver = TcpStream::connect("198.51.100.53:53").expect("connect");
+        for _ in 0..2 {
+            resolver.write_all(&[0, 34]).expect("the length");
+            resolver.write_all(query).expect("a query");
+            let mut length = [0; 2];
+            resolver.read_exact(&mut length).expect("a length");
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+            resolver.read_exact(&mut answer).expect("an answer");
+            assert!(answer.ends_with(&[198, 51, 100, 10]), "{answer:?}");
+        }
     });
 }
 
@@ -189,6 +207,25 @@ fn root_has_a_private_host_where_user_namespaces_are_refused() {
     });
 }
 
+#[test]
+fn root_has_a_private_host_where_proc_is_covered() {
+    in_sandbox(|| {
+        sh("mount -t tmpfs none /proc/tty").ok();
+        let script = "ip -o addr show dev ens33; ip netns add a; ping -c 1 -W 20 www.example.test";
+        let said = netform(&["sandbox", "--", "sh", "-ec", script]).ok();
+        assert!(said.contains("192.168.95.191/24"), "{said}");
+    });
+}
+
+#[test]
+fn a_narrow_umask_is_the_command_s_alone() {
+    let script = "umask 077; $0 sandbox -- sh -ec \
+                  'stat -c %a /etc /etc/resolv.conf /run/netns; umask'";
+    let mut command = Command::new("sh");
+    command.args(["-ec", script, env!("CARGO_BIN_EXE_netform")]);
+    assert_eq!(run(&mut command).ok(), "755\n644\n755\n0077\n");
+}
+
 /// Runs netform as somebody who isn't root, with a search path.
 fn as_nobody(path: &str, arguments: &[&str]) -> Output {
     // The directories that netform is in may be closed to others.
@@ -302,6 +339,18 @@ fn orphans_do_not_stay_as_zombies() {
     netform(&["sandbox", "--", "sh", "-c", script]).ok();
 }
 
+#[test]
+fn a_command_in_a_process_group_of_its_own_ends() {
+    // As interactive shells are.
+    let said = netform(&["sandbox", "--", "setsid", "sh", "-c", "exit 42"]);
+    assert_eq!(said.status, 42);
+    let script = "for i in 1 2 3; do sh -c 'setsid sleep 0 & exit'; done; \
+                  for i in $(seq 200); do \
+                    grep -qs '^State:.Z' /proc/[0-9]*/status || exit 0; sleep 0.1; \
+                  done; exit 1";
+    netform(&["sandbox", "--", "sh", "-c", script]).ok();
+}
+
 /// Begins a script on a private host, and waits until it says that it is ready.
 fn begin(script: &str) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_netform"))
@@ -328,12 +377,57 @@ fn signals_reach_the_command() {
         ("TERM", Signal::TERM),
         ("HUP", Signal::HUP),
         ("QUIT", Signal::QUIT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
     ] {
         let script = format!("trap 'exit 42' {name}; echo ready; while :; do sleep 0.1; done");
         let (mut child, _) = begin(&script);
         signal(&child, sent);
         assert_eq!(child.wait().expect("an end").code(), Some(42), "{name}");
     }
+}
+
+#[test]
+fn all_ends_with_the_terminal() {
+    let (mut ours, mut theirs) = (0, 0);
+    let no_name = std::ptr::null_mut();
+    let (no_settings, no_size) = (std::ptr::null(), std::ptr::null());
+    // SAFETY: both descriptors are written, and are ours alone when the call succeeds.
+    #[expect(unsafe_code, reason = "the standard library has no terminals")]
+    let (terminal, theirs) = unsafe {
+        let made = libc::openpty(
+            &raw mut ours,
+            &raw mut theirs,
+            no_name,
+            no_settings,
+            no_size,
+        );
+        assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    };
+    let cloexec = rustix::io::FdFlags::CLOEXEC;
+    rustix::io::fcntl_setfd(&terminal, cloexec).expect("not inherited");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netform"));
+    command.args(["sandbox", "--", "sh", "-c", "echo ready; sleep 1000"]);
+    command.stdin(theirs).stdout(Stdio::piped());
+    // SAFETY: these are system calls, and nothing else.
+    #[expect(unsafe_code, reason = "netform is to lead the session of the terminal")]
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("netform runs");
+    drop(command);
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    drop(terminal);
+    assert_eq!(child.wait().expect("an end").code(), Some(129));
 }
 
 #[test]

@@ -19,7 +19,10 @@ mod user;
 
 use std::ffi::OsString;
 
-use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{
+    Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit, umask,
+};
 
 pub use self::command::{Tools, execute};
 pub use self::error::Error;
@@ -30,9 +33,9 @@ use self::process::{Lifeline, Mask, Report, attend, fork, reap};
 /// Runs a command on a private host, after `before`, and returns its status: 128 and the signal's
 /// number when a signal ended it.
 ///
-/// `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGQUIT` reach the command, unless they come from a terminal,
-/// which sends them to the command by itself. Only for processes without threads, which are in the
-/// namespaces of the private host afterwards.
+/// `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGQUIT`, `SIGUSR1` and `SIGUSR2` reach the command, unless they
+/// come from a key at a terminal, which sends them to the command by itself. Only for processes without
+/// threads, which are in the namespaces of the private host afterwards.
 pub fn run(command: &[OsString], before: impl FnOnce() -> Result<(), String>) -> Result<u8, Error> {
     let limit = getrlimit(Resource::Nofile);
     enter(|| {
@@ -76,7 +79,10 @@ fn init(
     if !lifeline.holds() {
         return Ok(Error::STATUS);
     }
+    // What is made here is for all, whatever the command wants of its own files.
+    let own = umask(Mode::WGRP | Mode::WOTH);
     files::mount_all()?;
+    umask(own);
     let internet = Internet::connect()?;
     fork(|| internet.serve())?;
     drop(internet);

@@ -5,21 +5,26 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libc::{SIG_BLOCK, SIG_SETMASK, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, c_int, sigset_t};
+use libc::{
+    SIG_BLOCK, SIG_SETMASK, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, c_int,
+    sigset_t,
+};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, wait, waitpid,
 };
 
 use super::error::Error;
 
 /// Signals that go on to the command.
-const FORWARDED: [(c_int, Signal); 4] = [
+const FORWARDED: [(c_int, Signal); 6] = [
     (SIGINT, Signal::INT),
     (SIGTERM, Signal::TERM),
     (SIGHUP, Signal::HUP),
     (SIGQUIT, Signal::QUIT),
+    (SIGUSR1, Signal::USR1),
+    (SIGUSR2, Signal::USR2),
 ];
 
 /// The longest report, which a pipe takes without waiting for a reader.
@@ -122,10 +127,12 @@ pub(super) fn attend(
         let forwarded = FORWARDED
             .iter()
             .find(|(number, _)| *number == info.si_signo);
-        if let Some((_, signal)) = forwarded {
-            // What comes from a terminal went to the whole process group, and the command is in it.
-            // A process that has ended meanwhile needs no signal.
-            if info.si_code != libc::SI_KERNEL {
+        if let Some((number, signal)) = forwarded {
+            // A key at a terminal goes to the whole process group, and the command is in it. But when
+            // the terminal goes away, only the leader of the session is told.
+            let key = info.si_code == libc::SI_KERNEL && *number != SIGHUP;
+            if !key {
+                // A process that has ended meanwhile needs no signal.
                 let _ = kill_process(process, *signal);
             }
         }
@@ -136,7 +143,12 @@ pub(super) fn attend(
 /// it is among them: that of its exit, or 128 and the number of the signal that ended it.
 pub(super) fn reap(which: Option<Pid>, awaited: Pid) -> Result<Option<u8>, Error> {
     loop {
-        match waitpid(which, WaitOptions::NOHANG) {
+        // `waitpid` without a process means those of this process group, and a shell has its own.
+        let ended = match which {
+            Some(_) => waitpid(which, WaitOptions::NOHANG),
+            None => wait(WaitOptions::NOHANG),
+        };
+        match ended {
             Ok(Some((pid, status))) if pid == awaited => {
                 let signal = status.terminating_signal().map(|signal| 128 + signal);
                 let status = status.exit_status().or(signal);

@@ -5,4 +5,5 @@ pub(crate) mod drift;
 pub(crate) mod execute;
 pub(crate) mod generate;
 pub(crate) mod kernel;
+pub(crate) mod rules;
 pub(crate) mod sketch;

@@ -55,7 +55,8 @@ pub struct Loan {
 pub struct State {
     /// The resources.
     pub entries: BTreeMap<Id, Entry>,
-    /// The sysctls on loan, by identity (observed only).
+    /// The sysctls on loan, by identity. In a desired State, those of one to go back to: what is to be given
+    /// back of them, in case they have been given back since.
     pub loans: BTreeMap<Id, Loan>,
 }
 

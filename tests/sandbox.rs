@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, fchmod, memfd_create};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use common::{ask, assert_same_world, in_sandbox, netform, run, sh, world};
+use common::{Output, ask, assert_same_world, in_sandbox, netform, run, sh, world};
 
 #[test]
 fn a_private_host_has_an_uplink_and_default_routes() {
@@ -173,25 +173,44 @@ fn the_machine_stays_as_it_is() {
 fn an_ordinary_user_has_a_private_host() {
     let script = "test $(id -u) = 0; ip -o addr show dev ens33; ip netns add a; nft add table inet t; \
                   mkdir /etc/netns/a; echo >/etc/netns/a/resolv.conf; ping -c 1 -W 20 www.example.test";
-    let said = as_nobody(&["sandbox", "--", "sh", "-ec", script]);
+    let said = as_nobody("/usr/bin:/bin", &["sandbox", "--", "sh", "-ec", script]).ok();
     assert!(said.contains("192.168.95.191/24"), "{said}");
 }
 
-/// Runs netform as somebody who isn't root, and returns what it says.
-fn as_nobody(arguments: &[&str]) -> String {
+#[test]
+fn root_has_a_private_host_where_user_namespaces_are_refused() {
+    in_sandbox(|| {
+        fs::write("/proc/sys/user/max_user_namespaces", "0").expect("a limit of this host");
+        let before = world();
+        let script = "ip -o addr show dev ens33; ip netns add a; ping -c 1 -W 20 www.example.test";
+        let said = netform(&["sandbox", "--", "sh", "-ec", script]).ok();
+        assert!(said.contains("192.168.95.191/24"), "{said}");
+        assert_same_world(&before, &world());
+    });
+}
+
+/// Runs netform as somebody who isn't root, with a search path.
+fn as_nobody(path: &str, arguments: &[&str]) -> Output {
     // The directories that netform is in may be closed to others.
     let binary = fs::read(env!("CARGO_BIN_EXE_netform")).expect("netform");
     let copy = memfd_create("netform", MemfdFlags::empty()).expect("memory");
     let mut copy = fs::File::from(copy);
     copy.write_all(&binary).expect("a copy");
     fchmod(&copy, rustix::fs::Mode::from_raw_mode(0o755)).expect("executable");
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    let mut command = Command::new(path);
-    command.args(arguments).current_dir("/");
+    let mut command = Command::new(format!("/proc/self/fd/{}", copy.as_raw_fd()));
+    command.args(arguments).current_dir("/").env("PATH", path);
     if geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
-    run(&mut command).ok()
+    run(&mut command)
+}
+
+#[test]
+fn a_closed_directory_is_no_reason_for_a_missing_command() {
+    let closed = tempfile::tempdir().expect("a directory");
+    let path = format!("{}:/usr/bin:/bin", closed.path().display());
+    let output = as_nobody(&path, &["sandbox", "--", "netform-no-such-command"]);
+    assert_eq!(output.status, 127, "{output:?}");
 }
 
 #[test]

@@ -38,6 +38,15 @@ fn compare(path: &Path, expected: &str) -> Result<(), String> {
     ))
 }
 
+/// A text without what colours it.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| {
+        plain + part.split_once('m').map_or("", |(_, rest)| rest)
+    })
+}
+
 #[test]
 fn every_error_reads_as_it_is_recorded() {
     let mut cases: Vec<PathBuf> = fs::read_dir(at("tests/errors"))
@@ -66,6 +75,12 @@ fn every_error_reads_as_it_is_recorded() {
             .iter()
             .map(|diagnostic| diagnostic.render(&sources, Colour::Off))
             .collect();
+        for (diagnostic, text) in found.iter().zip(&texts) {
+            assert_eq!(
+                &without_escapes(&diagnostic.render(&sources, Colour::On)),
+                text
+            );
+        }
         stale.extend(compare(&case.with_extension("txt"), &texts.join("\n")).err());
     }
     assert!(stale.is_empty(), "{}", stale.join("\n"));

@@ -1,13 +1,11 @@
 //! `netform exec`.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use super::{Status, output};
 use crate::kernel::enter;
 use crate::resource::name::NamespaceName;
+use crate::sandbox::{Tools, execute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -33,16 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Status {
             return Status::Command(125);
         }
     }
-    let Some((name, rest)) = arguments.command.split_first() else {
-        return Status::Usage;
-    };
-    let error = Command::new(name).args(rest).exec();
-    let name = name.to_string_lossy();
-    if error.kind() == ErrorKind::NotFound {
-        output::error(&format!("{name}: command not found"));
-        Status::Command(127)
-    } else {
-        output::error(&format!("can't execute {name}: {error}"));
-        Status::Command(126)
-    }
+    let error = execute(&arguments.command, Tools::OfUser);
+    output::error(&error.to_string());
+    Status::Command(error.status())
 }

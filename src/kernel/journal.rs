@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Record};
-use super::{Error, Kernel, file};
+use super::{Error, Kernel, file, namespace};
 use crate::plan::{Action, Plan};
-use crate::resource::name::LinkName;
+use crate::resource::name::{LinkName, NamespaceName};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -29,9 +29,12 @@ impl Journal {
             && topology == plan.topology
         {
             record.claims.retain(|id| !gone.contains(id));
-            record
-                .namespaces
-                .retain(|name| !gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            let (lost, left) = std::mem::take(&mut record.namespaces)
+                .into_iter()
+                .partition(|name| gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            record.namespaces = left;
+            let lost: BTreeSet<NamespaceName> = lost;
+            lost.iter().try_for_each(namespace::sweep).map_err(fail)?;
         }
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
@@ -201,9 +204,9 @@ fn found_without_record(
     }
 }
 
-/// The links that have forwarding on before the switch of the whole host is thrown, those left out that
-/// have it only because it is on loan. Of a switch that another topology has thrown already: those that
-/// it wrote down.
+/// The links that have forwarding on by their own right before the switch of the whole host is thrown:
+/// neither because it is on loan there, nor because a topology made them. Of a switch that another
+/// topology has thrown already: those that it wrote down.
 fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<LinkName>, Error> {
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
@@ -212,16 +215,20 @@ fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<
     if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
         return Ok(loan.links.clone());
     }
-    let lent = |link: &LinkName| {
-        let key = SysctlKey::conf(family, link.clone(), "forwarding");
-        let id = Id::new(id.ns.clone(), Key::Sysctl(key));
-        records.iter().any(|record| record.loan(&id).is_some())
+    let on_loan = |name: &LinkName| {
+        let key = Key::Sysctl(SysctlKey::conf(family, name.clone(), "forwarding"));
+        let of_link = Id::new(id.ns.clone(), key);
+        records
+            .iter()
+            .filter_map(|record| record.loan(&of_link))
+            .any(|loan| loan.original == "0")
     };
     let place = usize::from(family == Family::Ipv6);
     let links = &kernel.space(&id.ns)?.links;
     Ok(links
         .iter()
-        .filter(|(name, known)| known.forwarding[place] && !lent(name))
+        .filter(|(_, known)| known.forwarding[place] && known.owner.is_none())
+        .filter(|(name, _)| !on_loan(name))
         .map(|(name, _)| name.clone())
         .collect())
 }

@@ -12,15 +12,15 @@ use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
 use super::space::Known;
-use super::{Kernel, older_than, tag};
+use super::{Kernel, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
 use crate::resource::{Id, Key, Ns, Resource};
 
-/// How long a route is tried again whose next hop isn't reachable yet, because the kernel (before Linux
-/// 6.8) has not noticed that a new link has a carrier.
+/// How long a route is tried again whose next hop isn't reachable yet, because the kernel has not noticed
+/// that a new link has a carrier: by itself it notices about a hundred links a second.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long to wait between two tries.
@@ -45,6 +45,8 @@ pub(super) struct Writer<'p> {
     risen: BTreeMap<Ns, Vec<u32>>,
     /// Whether a link went up at all.
     fresh: bool,
+    /// Whether routes are tried again: the kernel is then asked for each link that they need.
+    insists: bool,
 }
 
 /// The requests of one namespace while they are put together.
@@ -69,6 +71,7 @@ impl<'p> Writer<'p> {
             next: fastrand::u32(CHOSEN..1 << 30),
             risen: BTreeMap::new(),
             fresh: false,
+            insists: false,
         }
     }
 
@@ -329,6 +332,12 @@ impl<'p> Writer<'p> {
             for index in self.risen.remove(draft.ns).unwrap_or_default() {
                 draft.outbox.ask(place, index);
             }
+            if self.insists {
+                for dev in route.hops().iter().filter_map(|hop| hop.dev.as_ref()) {
+                    let index = index_of(kernel, draft.ns, dev)?;
+                    draft.outbox.ask(place, index);
+                }
+            }
         }
         let ns = draft.ns;
         let mut written = Ok(());
@@ -388,10 +397,8 @@ impl<'p> Writer<'p> {
                 matches!(verdict.errno, libc::EHOSTUNREACH | libc::ENETUNREACH)
                     && matches!(self.plan.operations[*place].id.key, Key::Route(_))
             };
-            let again = older_than(6, 8)
-                && self.fresh
-                && failed.iter().all(waits)
-                && Instant::now() < deadline;
+            // Linux 6.8 and later look at a link that they are asked for, but may be at it just then.
+            let again = self.fresh && failed.iter().all(waits) && Instant::now() < deadline;
             let Some((place, verdict)) = failed.first().cloned() else {
                 return Ok(());
             };
@@ -400,6 +407,7 @@ impl<'p> Writer<'p> {
                 return Err(Failed::at(place)(error));
             }
             thread::sleep(PAUSE);
+            self.insists = true;
             let places: Vec<usize> = failed.into_iter().map(|(place, _)| place).collect();
             outbox = self.draft(kernel, ns, &places)?;
         }

@@ -35,6 +35,7 @@ pub(super) fn borrow(
     id: &Id,
     wanted: &Sysctl,
     observed: &State,
+    desired: &State,
 ) -> Option<Action> {
     let current = value(observed, id).unwrap_or_default();
     let before = Sysctl {
@@ -46,14 +47,17 @@ pub(super) fn borrow(
         let (before, after) = (Resource::Sysctl(before), Resource::Sysctl(after));
         return (before != after).then_some(Action::Update { before, after });
     }
+    let had = desired.loans.get(id).and_then(|loan| loan.by.get(topology));
     let original = match (
-        loan.and_then(|loan| loan.by.values().next()),
+        loan.and_then(|loan| loan.by.values().next()).or(had),
         thrown(id, observed),
     ) {
         (Some(original), _) => original.clone(),
         // It is on only because another topology threw the switch for all.
         (None, Some(loan)) if !loan.links.contains(id.key.of_link()?) => "0".to_owned(),
         _ if before == after => return None,
+        // Giving the switch back was cut off before it came to this link, which was on by its own right.
+        (None, Some(_)) if switch_is_off(id, observed) => "1".to_owned(),
         _ => current.to_owned(),
     };
     Some(Action::Borrow {
@@ -111,8 +115,9 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
             continue;
         };
         for (id, decision) in decisions.iter_mut() {
-            let of_link =
-                matches!(&id.key, Key::Sysctl(key) if key.forwarding_of_link() == Some(family));
+            let of_link = matches!(&id.key, Key::Sysctl(key)
+                if key.forwarding_of_link() == Some(family)
+                    || family == Family::Ipv6 && left == "0" && key.is_forced());
             if let Decision::Loan(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
                 decision
                 && id.ns == Ns::Host
@@ -124,8 +129,8 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     }
 }
 
-/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of
-/// this topology's switch, which goes too.
+/// Whether a link's forwarding must stay on, because the whole host forwards or is to, and not for the
+/// sake of this topology's switch, which goes too.
 fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
@@ -134,7 +139,19 @@ fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &
     let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
         loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
     });
-    value(observed, &switch).is_some_and(|value| value != "0") && !ours_alone
+    let on = |state| value(state, &switch).is_some_and(|value| value != "0");
+    on(desired) || on(observed) && !ours_alone
+}
+
+/// Whether the switch over a link's forwarding is off.
+fn switch_is_off(id: &Id, observed: &State) -> bool {
+    let Key::Sysctl(key) = &id.key else {
+        return false;
+    };
+    key.forwarding_of_link().is_some_and(|family| {
+        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        value(observed, &switch) == Some("0")
+    })
 }
 
 /// The loan of the switch that wrote a link's forwarding, if it is on loan.

@@ -57,14 +57,14 @@ impl Internet {
         let namespace = namespace::open_own().map_err(failed)?;
         let socket = Socket::open().map_err(failed)?;
         uplink::make(&host_socket, namespace.as_fd())?;
-        use_addresses_at_once(uplink::WAN)?;
+        keep_from_own_addresses(uplink::WAN)?;
         let (ipv4, ipv6) = SERVER;
         uplink::raise_internet(&socket, &[ipv4.into(), ipv6.into(), NAMESERVER.into()])?;
         let listen = |e| Error::host("serve the internet", e);
         let server = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).map_err(listen)?;
         let resolver = UdpSocket::bind((NAMESERVER, 53)).map_err(listen)?;
         namespace::enter(&host).map_err(failed)?;
-        use_addresses_at_once(uplink::UPLINK)?;
+        keep_from_own_addresses(uplink::UPLINK)?;
         uplink::raise_host(&host_socket)?;
         uplink::notice_carriers(&host_socket, &socket)?;
         Ok(Internet {
@@ -97,11 +97,11 @@ impl Internet {
     }
 }
 
-/// Has the kernel not look for others who have the addresses of a link, for seconds. The link must be
-/// in the namespace of this process.
-fn use_addresses_at_once(link: &str) -> Result<(), Error> {
-    let path = format!("/proc/sys/net/ipv6/conf/{link}/accept_dad");
-    fs::write(&path, "0").map_err(|e| Error::host(&format!("write {path}"), e))
+/// Has the kernel give no link-local address to a link, which would come some time after it is up. The
+/// link must be in the namespace of this process.
+fn keep_from_own_addresses(link: &str) -> Result<(), Error> {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/addr_gen_mode");
+    fs::write(&path, "1").map_err(|e| Error::host(&format!("write {path}"), e))
 }
 
 /// Answers with the address that a caller has here.

@@ -9,6 +9,7 @@
 //! PID 1 and all below it see network, mounts and processes of their own, and `/run` and `/etc` of their
 //! own. They end when netform does, and leave nothing behind.
 
+mod command;
 mod error;
 mod files;
 mod internet;
@@ -16,22 +17,15 @@ mod process;
 mod uplink;
 mod user;
 
-use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
 
 use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
+pub use self::command::{Tools, execute};
 pub use self::error::Error;
 
 use self::internet::Internet;
 use self::process::{Lifeline, Mask, Report, attend, fork, reap};
-
-/// Directories of tools that the search path of ordinary users may lack.
-const SYSTEM_TOOLS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Runs a command on a private host, after `before`, and returns its status: 128 and the signal's
 /// number when a signal ended it.
@@ -46,10 +40,7 @@ pub fn run(command: &[OsString], before: impl FnOnce() -> Result<(), String>) ->
         // What comes before may raise the limit of open files for itself. If it can't be lowered
         // again, the command has a higher one.
         let _ = setrlimit(Resource::Nofile, limit);
-        match execute(command) {
-            Err(error) => Err(error),
-            Ok(never) => match never {},
-        }
+        Err(execute(command, Tools::OfSystem))
     })
 }
 
@@ -97,23 +88,4 @@ fn init(
         })
     })?;
     attend(command, || reap(None, command))
-}
-
-/// Becomes a command.
-fn execute(command: &[OsString]) -> Result<Infallible, Error> {
-    let (name, arguments) = command.split_first().ok_or(Error::Empty)?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut path: Vec<_> = std::env::split_paths(&path).collect();
-    for tools in SYSTEM_TOOLS.map(Path::new) {
-        if !path.iter().any(|directory| directory == tools) {
-            path.push(tools.to_owned());
-        }
-    }
-    let path = std::env::join_paths(path).map_err(|e| Error::host("extend PATH", e))?;
-    let error = Command::new(name).args(arguments).env("PATH", path).exec();
-    let name = name.to_string_lossy().into_owned();
-    Err(match error.kind() {
-        ErrorKind::NotFound => Error::NotFound(name),
-        _ => Error::NotExecutable(format!("{name}: {error}")),
-    })
 }

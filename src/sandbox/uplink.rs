@@ -14,20 +14,26 @@ use crate::kernel::{Requests, Socket, ifa, ifla, rta};
 
 /// The uplink of the host, and its addresses.
 pub(super) const UPLINK: &str = "ens33";
-const HOST: [(IpAddr, u8); 2] = [
-    (IpAddr::V4(Ipv4Addr::new(192, 168, 95, 191)), 24),
-    (
-        IpAddr::V6(Ipv6Addr::new(0xfd95, 0, 0, 0, 0, 0, 0, 0x191)),
-        64,
-    ),
+const HOST: [(IpAddr, u8); 3] = [
+    ipv4([192, 168, 95, 191]),
+    ipv6(0xfd95, 0x191),
+    ipv6(0xfe80, 0x191),
 ];
 
 /// The other end of the uplink, and the addresses of the router that it is of.
 pub(super) const WAN: &str = "wan";
-const ROUTER: [(IpAddr, u8); 2] = [
-    (IpAddr::V4(Ipv4Addr::new(192, 168, 95, 2)), 24),
-    (IpAddr::V6(Ipv6Addr::new(0xfd95, 0, 0, 0, 0, 0, 0, 2)), 64),
-];
+const ROUTER: [(IpAddr, u8); 3] = [ipv4([192, 168, 95, 2]), ipv6(0xfd95, 2), ipv6(0xfe80, 2)];
+
+/// Where the default routes of the host lead.
+const GATEWAYS: [IpAddr; 2] = [ROUTER[0].0, ROUTER[1].0];
+
+const fn ipv4([a, b, c, d]: [u8; 4]) -> (IpAddr, u8) {
+    (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), 24)
+}
+
+const fn ipv6(network: u128, host: u128) -> (IpAddr, u8) {
+    (IpAddr::V6(Ipv6Addr::from_bits(network << 112 | host)), 64)
+}
 
 /// The number of `lo`, as every namespace has it.
 const LO: u32 = 1;
@@ -82,8 +88,8 @@ pub(super) fn raise_host(host: &Socket) -> Result<(), Error> {
         add_address(&mut requests, UPLINK_INDEX, address);
     }
     raise(&mut requests, UPLINK_INDEX);
-    for (router, _) in ROUTER {
-        add_default_route(&mut requests, router);
+    for gateway in GATEWAYS {
+        add_default_route(&mut requests, gateway);
     }
     send(host, requests, "raise the uplink")
 }

@@ -69,3 +69,17 @@ fn refused(error: &io::Error, user: u32) -> Error {
         format!("user namespaces are refused to you here ({why}): run this as root (sudo)")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_that_says_what_to_do() {
+        for (user, advice) in [(1000, "sudo"), (0, "--privileged")] {
+            let text = refused(&Errno::PERM.into(), user).to_string();
+            assert!(text.contains("refused") && text.contains(advice), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+}

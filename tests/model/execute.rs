@@ -110,7 +110,9 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
         let mut entry = entry.clone();
         if let Key::Sysctl(key) = &id.key {
             let by_switch = matches!(key, SysctlKey::Conf { family, name, .. }
-                if id.ns == Ns::Host && name == "forwarding" && switches.contains(family));
+                if id.ns == Ns::Host
+                    && matches!(name.as_str(), "forwarding" | "force_forwarding")
+                    && switches.contains(family));
             if !asked.contains(id) && !by_switch {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::resource::nftables::gateway::{
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::model::{self, Subnet};
+use crate::spec::model::{self, End, Subnet};
 use crate::spec::source::Spanned;
 
 /// The gateway links of each namespace.
@@ -54,7 +54,7 @@ impl<'s> Lowering<'s> {
         let Some(gateway) = &subnet.gateway else {
             return;
         };
-        let Some((ns, link, origin)) = self.holder(gateway.value) else {
+        let Some((ns, link, behind)) = self.holder(gateway.value) else {
             if let Some(egress) = &subnet.egress {
                 let message = format!(
                     "nobody here holds {}, the gateway of `{}`, so its egress leads nowhere",
@@ -81,7 +81,11 @@ impl<'s> Lowering<'s> {
                 None => return,
             },
         };
-        let members = self.members(&ns, &link, origin, subnet);
+        let members = self.members(behind, subnet);
+        let origin = match behind {
+            Some(_) => Origin::Made,
+            None => Origin::Existing,
+        };
         let gateway = gateways
             .entry(ns)
             .or_default()
@@ -98,15 +102,11 @@ impl<'s> Lowering<'s> {
         gateway.egress.extend(egress.map(|egress| (family, egress)));
     }
 
-    /// Who holds a gateway's address: an end of the spec, or a link that the host has.
-    fn holder(&self, gateway: IpAddr) -> Option<(Ns, LinkName, Origin)> {
-        let made = self.ends().find(|(end, _)| {
-            end.addresses
-                .iter()
-                .any(|address| address.value.addr() == gateway)
-        });
-        if let Some((end, _)) = made {
-            return Some((end.ns.value.clone(), end.name.value.clone(), Origin::Made));
+    /// Who holds a gateway's address: an end of the spec, with what is behind it, or a link that the host
+    /// has.
+    fn holder(&self, gateway: IpAddr) -> Option<(Ns, LinkName, Option<&'s End>)> {
+        if let Some((end, other)) = self.holders(gateway).first() {
+            return Some((end.ns.value.clone(), end.name.value.clone(), Some(*other)));
         }
         let (name, _) = self.facts.links.iter().find(|(_, link)| {
             link.owner.as_ref() != Some(self.topology)
@@ -115,26 +115,21 @@ impl<'s> Lowering<'s> {
                     .iter()
                     .any(|address| address.addr() == gateway)
         })?;
-        Some((Ns::Host, name.clone(), Origin::Existing))
+        Some((Ns::Host, name.clone(), None))
     }
 
     /// The addresses that may come in by a gateway link: those of the other end of a pair; on a link
     /// that exists already, those of the spec in the subnet.
-    fn members(
-        &self,
-        ns: &Ns,
-        link: &LinkName,
-        origin: Origin,
-        subnet: &Subnet,
-    ) -> BTreeSet<IpAddr> {
-        self.ends()
-            .filter(|(_, other)| {
-                origin == Origin::Existing || other.ns.value == *ns && other.name.value == *link
-            })
-            .flat_map(|(end, _)| &end.addresses)
-            .map(|address| address.value.addr())
-            .filter(|ip| origin == Origin::Made || subnet.cidr.value.contains(ip))
-            .collect()
+    fn members(&self, behind: Option<&'s End>, subnet: &Subnet) -> BTreeSet<IpAddr> {
+        let of = |end: &'s End| end.addresses.iter().map(|address| address.value.addr());
+        match behind {
+            Some(end) => of(end).collect(),
+            None => self
+                .ends()
+                .flat_map(|(end, _)| of(end))
+                .filter(|ip| subnet.cidr.value.contains(ip))
+                .collect(),
+        }
     }
 
     /// The link that a subnet leaves by. What is wrong with it is an error, or a remark.

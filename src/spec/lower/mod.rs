@@ -11,8 +11,10 @@ mod routes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::diagnostic::Diagnostic;
-use super::model::{End, Spec};
+use super::model::{End, Spec, Subnet};
 use crate::plan::Warning;
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{Peer, Veth};
@@ -41,6 +43,8 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     let mut lowering = Lowering {
         spec,
         facts,
+        holders: holders(spec),
+        prefixes: Prefixes::of(spec),
         topology: &spec.name.value,
         state: State::new(),
         warnings: Vec::new(),
@@ -60,10 +64,66 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     }
 }
 
+/// The ends that hold each address, each with its other end.
+type Holders<'s> = BTreeMap<IpAddr, Vec<(&'s End, &'s End)>>;
+
+/// The subnets by prefix, and the lengths that these have, so that not every subnet is looked at for every
+/// address.
+struct Prefixes<'s> {
+    subnets: BTreeMap<IpNet, &'s Subnet>,
+    lengths: BTreeSet<u8>,
+}
+
+impl<'s> Prefixes<'s> {
+    fn of(spec: &'s Spec) -> Prefixes<'s> {
+        let subnets = spec.subnets.values();
+        Prefixes {
+            subnets: subnets
+                .clone()
+                .map(|subnet| (subnet.cidr.value, subnet))
+                .collect(),
+            lengths: subnets
+                .map(|subnet| subnet.cidr.value.prefix_len())
+                .collect(),
+        }
+    }
+
+    /// The subnets that an address is in, the smallest first.
+    fn around(&self, ip: IpAddr) -> impl Iterator<Item = &'s Subnet> {
+        self.lengths.iter().rev().filter_map(move |length| {
+            let prefix = IpNet::new(ip, *length).ok()?.trunc();
+            self.subnets.get(&prefix).copied()
+        })
+    }
+}
+
+fn holders(spec: &Spec) -> Holders<'_> {
+    let mut holders = Holders::new();
+    for (end, other) in ends(spec) {
+        for address in &end.addresses {
+            holders
+                .entry(address.value.addr())
+                .or_default()
+                .push((end, other));
+        }
+    }
+    holders
+}
+
+/// All ends of all pairs, each with its other end.
+fn ends(spec: &Spec) -> impl Iterator<Item = (&End, &End)> {
+    spec.veths.iter().flat_map(|veth| {
+        let [first, second] = &veth.ends;
+        [(first, second), (second, first)]
+    })
+}
+
 /// A spec on its way to a State.
 struct Lowering<'s> {
     spec: &'s Spec,
     facts: &'s Facts,
+    holders: Holders<'s>,
+    prefixes: Prefixes<'s>,
     topology: &'s TopologyName,
     state: State,
     warnings: Vec<Warning>,
@@ -201,11 +261,12 @@ impl<'s> Lowering<'s> {
 
     /// All ends of all pairs, each with its other end.
     fn ends(&self) -> impl Iterator<Item = (&'s End, &'s End)> + use<'s> {
-        let veths = self.spec.veths.iter();
-        veths.flat_map(|veth| {
-            let [first, second] = &veth.ends;
-            [(first, second), (second, first)]
-        })
+        ends(self.spec)
+    }
+
+    /// The ends that hold an address, each with its other end.
+    fn holders(&self, ip: IpAddr) -> &[(&'s End, &'s End)] {
+        self.holders.get(&ip).map_or(&[], Vec::as_slice)
     }
 }
 

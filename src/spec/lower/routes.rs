@@ -72,18 +72,11 @@ impl<'s> Lowering<'s> {
             return None;
         }
         let holds = |gateway: IpAddr| {
-            self.ends().any(|(end, _)| {
-                end.ns.value == *ns
-                    && end
-                        .addresses
-                        .iter()
-                        .any(|address| address.value.addr() == gateway)
-            })
+            let holders = self.holders(gateway).iter();
+            holders.into_iter().any(|(end, _)| end.ns.value == *ns)
         };
-        self.spec
-            .subnets
-            .values()
-            .filter(|subnet| subnet.cidr.value.contains(&ip))
+        self.prefixes
+            .around(ip)
             .filter_map(|subnet| Some(subnet.gateway.as_ref()?.value))
             .find(|gateway| !holds(*gateway))
     }

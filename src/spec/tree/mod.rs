@@ -19,7 +19,7 @@ const NODES: usize = 500_000;
 const DEPTH: usize = 64;
 
 /// The largest file, in bytes.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 8 << 20;
 
 /// A value and where it stands. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -382,8 +382,9 @@ fn switches<'s>(
             if right && written.is_some_and(|written| value.value != written) {
                 effects.fallen.entry(id).or_insert(switch);
             }
-            let goes = entry.owner.is(topology) || effects.fallen.contains_key(id);
-            if cut_off && (by_itself || lent_to_others) && !goes && value.value == "0" {
+            // What is our own is set by itself, if it is to stay at all.
+            let stays = !entry.owner.is(topology) && !effects.fallen.contains_key(id);
+            if cut_off && (by_itself || lent_to_others) && stays && value.value == "0" {
                 effects.left_off.insert(id, switch);
             }
         }

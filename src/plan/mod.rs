@@ -173,11 +173,6 @@ pub fn plan(
     let mut decisions = decide::decide(topology, desired, observed);
     let effects = fall::fall(topology, &decisions, observed);
     let fallen = &effects.fallen;
-    // What was on by itself is no loan, though it was left off.
-    decisions.retain(|id, decision| {
-        let borrowed = matches!(decision, Decision::Loan(Action::Borrow { .. }));
-        !(borrowed && effects.left_off.contains_key(id) && !observed.loans.contains_key(id))
-    });
     for (id, decision) in &mut decisions {
         if let Decision::Conflict(_, wanted) = decision
             && fallen.contains_key(id)

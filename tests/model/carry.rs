@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use netform::plan::{Action, Plan};
 use netform::resource::name::{LinkName, TopologyName};
-use netform::resource::{Family, Key, Ns};
+use netform::resource::{Family, Key, Ns, Resource};
 
 use super::execute::{close, record, step};
 use super::kernel::{World, conf};
@@ -35,6 +35,7 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
             );
         }
         opened.push(open(world, &plan.topology));
+        forwarding_goes_first(world, plan, |other| other <= place);
     }
     if !stop.is_some_and(|stop| stop.killed) {
         close(world, plan, done);
@@ -69,9 +70,33 @@ pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) 
             panic!("refused: {refusal}\noperation {place} in the order {order:?}");
         }
         opened.push(open(world, &plan.topology));
+        forwarding_goes_first(world, plan, |other| done[other]);
     }
     close(world, plan, done.len());
     guard(plan, &opened);
+}
+
+/// On the way back from a gateway the host stops forwarding before its links go.
+fn forwarding_goes_first(world: &World, plan: &Plan, done: impl Fn(usize) -> bool) {
+    let mut pending = plan
+        .operations
+        .iter()
+        .enumerate()
+        .filter(|(place, operation)| {
+            matches!(&operation.action, Action::GiveBack { before, after, .. } if before != after)
+                && !done(*place)
+        });
+    if pending.next().is_none() {
+        return;
+    }
+    for operation in &plan.operations {
+        let removed = matches!(operation.action, Action::Remove(Resource::Link(_)));
+        assert!(
+            !removed || operation.id.ns != Ns::Host || world.entries.contains_key(&operation.id),
+            "{:?} goes before the forwarding",
+            operation.id
+        );
+    }
 }
 
 /// A plan, a line an operation.

@@ -45,6 +45,7 @@ fn star(topology: &TopologyName, count: u32) -> State {
                 mtu: None,
                 mac: None,
                 master: None,
+                tagged: true,
             })
         };
         let lo = LinkName::try_from("lo").unwrap();

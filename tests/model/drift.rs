@@ -136,6 +136,7 @@ fn in_the_way(world: &mut World, ns: &Ns, rng: &mut Rng) {
         mtu: Some(1500),
         mac: None,
         master: None,
+        tagged: true,
         kind: LinkKind::Other(String::new()),
     };
     let (name, other) = (link_name(&name), link_name(other));
@@ -214,6 +215,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
                 mtu: Some(1500),
                 mac: None,
                 master: None,
+                tagged: true,
                 kind: LinkKind::Other(String::new()),
             };
             let ends = [(&a, &x, link.clone()), (&b, &y, link)];

@@ -36,6 +36,7 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             mtu: Some(1500),
             mac: None,
             master: None,
+            tagged: true,
         };
         world.add_link(&Ns::Host, &link, device, Owner::Foreign);
         let key = AddressKey {

@@ -81,6 +81,7 @@ impl World {
             mtu: Some(65536),
             mac: None,
             master: None,
+            tagged: true,
         };
         self.add_link(ns, &lo, link, Owner::Kernel);
         let ip = "127.0.0.1".parse().unwrap();

@@ -189,6 +189,10 @@ impl<'s> Lowering<'s> {
                 let (kind, file) = files::resolv_conf(dns);
                 self.put(&ns, Key::File(kind), Resource::File(file));
             }
+            if !namespace.hosts.is_empty() {
+                let (kind, file) = files::hosts(&namespace.hosts);
+                self.put(&ns, Key::File(kind), Resource::File(file));
+            }
         }
         let host = spec.host.as_ref().and_then(|host| host.forwarding.as_ref());
         for family in self.families() {

@@ -218,13 +218,17 @@ fn undo(mut session: Session, options: &Options) -> Status {
     }
 }
 
-/// What the topology owned before.
+/// What the topology owned before, and had on loan.
 fn owned(session: &Session) -> State {
+    let lent = |id| {
+        let loan = session.observed.loans.get(id);
+        loan.is_some_and(|loan| loan.by.contains_key(&session.topology))
+    };
     let entries = session
         .observed
         .entries
         .iter()
-        .filter(|(_, entry)| entry.owner.is(&session.topology))
+        .filter(|(id, entry)| entry.owner.is(&session.topology) || lent(id))
         .map(|(id, entry)| (id.clone(), entry.clone()))
         .collect();
     State {

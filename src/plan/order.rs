@@ -29,6 +29,7 @@ enum Step {
     RemoveTable,
     Namespace,
     Table,
+    Global,
     Lo,
     Link,
     Peer,
@@ -61,6 +62,7 @@ fn step(operation: &Operation) -> Step {
             None => Step::Link,
         },
         (_, Key::Sysctl(key)) if key.switch().is_some() => Step::Switch,
+        (_, Key::Sysctl(SysctlKey::Global(_))) => Step::Global,
         (_, Key::Sysctl(_)) => Step::Sysctl,
         (_, Key::Address(_)) => Step::Address,
         (_, Key::Route(_)) => Step::Route,
@@ -129,6 +131,16 @@ pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>)
         .collect()
 }
 
+/// The sysctls that take IPv6 from a link, and its addresses with it.
+fn off_for_ipv6(link: &LinkName) -> [SysctlKey; 3] {
+    let name = "disable_ipv6";
+    [
+        SysctlKey::of_links(Family::Ipv6, "all", name),
+        SysctlKey::of_links(Family::Ipv6, "default", name),
+        SysctlKey::conf(Family::Ipv6, link.clone(), name),
+    ]
+}
+
 /// Where the operations on an identity are.
 #[derive(Debug, Default, Clone, Copy)]
 struct Places {
@@ -141,6 +153,8 @@ struct Edges<'o> {
     operations: &'o [Operation],
     steps: &'o [Step],
     places: BTreeMap<&'o Id, Places>,
+    /// What links that are made begin with.
+    defaults: BTreeMap<&'o Ns, Vec<usize>>,
     after: Vec<Vec<usize>>,
 }
 
@@ -158,11 +172,21 @@ impl<'o> Edges<'o> {
                 _ => of_id.make = Some(place),
             }
         }
+        let mut defaults: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for (place, operation) in operations.iter().enumerate() {
+            if let Key::Sysctl(key) = &operation.id.key
+                && steps[place] == Step::Global
+                && key.of_default().is_some()
+            {
+                defaults.entry(&operation.id.ns).or_default().push(place);
+            }
+        }
         let after = vec![Vec::new(); operations.len()];
         let mut edges = Edges {
             operations,
             steps,
             places,
+            defaults,
             after,
         };
         for place in 0..operations.len() {
@@ -256,6 +280,11 @@ impl<'o> Edges<'o> {
             (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
+                if key.ip.is_ipv6() {
+                    for key in off_for_ipv6(&key.link) {
+                        self.add(place, self.make(&Id::new(id.ns.clone(), Key::Sysctl(key))));
+                    }
+                }
             }
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}
@@ -266,6 +295,7 @@ impl<'o> Edges<'o> {
         let ns = &self.operations[place].id.ns;
         let table = self.make(&Id::new(ns.clone(), Key::Table));
         self.add(place, table);
+        self.defaults(place, ns);
         if let Some(master) = &link.master {
             self.add(place, self.make_of_link(ns, master));
         }
@@ -277,13 +307,24 @@ impl<'o> Edges<'o> {
             self.add(place, old);
             self.add(place, self.make(&Id::namespace(peer.ns.clone())));
             self.add(place, self.make(&Id::new(peer.ns.clone(), Key::Table)));
+            self.defaults(place, &peer.ns);
         }
+    }
+
+    /// A new link takes over what `conf.default` says.
+    fn defaults(&mut self, place: usize, ns: &Ns) {
+        let before = self.defaults.get(ns).cloned().unwrap_or_default();
+        self.after[place].extend(before);
     }
 
     fn sysctl(&mut self, place: usize, ns: &Ns, key: &SysctlKey) {
         self.add(place, self.make(&Id::new(ns.clone(), Key::Table)));
-        if let SysctlKey::Conf { family, link, .. } = key {
+        if let SysctlKey::Conf { family, link, name } = key {
             self.add(place, self.make_of_link(ns, link));
+            for which in ["all", "default"] {
+                let wide = SysctlKey::of_links(*family, which, name);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(wide))));
+            }
             if key.forwarding_of_link().is_some() {
                 let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
                 self.add(place, self.make(&switch));
@@ -296,6 +337,18 @@ impl<'o> Edges<'o> {
                     self.add(switch, Some(place));
                 }
             }
+        }
+        // `all` of IPv6 writes `default`, and the switch of IPv4 whether redirects are accepted.
+        match (key.of_default(), key.of_all()) {
+            (Some((Family::Ipv6, name)), _) => {
+                let wide = SysctlKey::of_links(Family::Ipv6, "all", name);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(wide))));
+            }
+            (_, Some((Family::Ipv4, "accept_redirects"))) => {
+                let switch = SysctlKey::forwarding(Family::Ipv4);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(switch))));
+            }
+            _ => {}
         }
     }
 
@@ -318,6 +371,14 @@ impl<'o> Edges<'o> {
             }
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;
+            }
+            if key.ip.is_ipv6() {
+                for off in off_for_ipv6(&key.link) {
+                    let off = self.make(&Id::new(link.0.clone(), Key::Sysctl(off)));
+                    if let Some(off) = off {
+                        self.add(off, Some(place));
+                    }
+                }
             }
             first_removed.entry(link).or_insert(place);
             let previous = last_removed.insert(link, place);

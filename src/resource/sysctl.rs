@@ -38,7 +38,9 @@ pub enum BadSysctl {
     #[error("`{0}` is no sysctl's name: {1}")]
     Link(String, BadName),
     /// It is one of a link, and not below `conf`.
-    #[error("`{0}` is of one link, and this version of netform knows of those only what is below `conf`")]
+    #[error(
+        "`{0}` is of one link, and this version of netform knows of those only what is below `conf`"
+    )]
     OfLink(String),
 }
 
@@ -49,7 +51,9 @@ impl BadSysctl {
             BadSysctl::Elsewhere(_) => {
                 "only what is below `net` belongs to a network namespace: set others in sysctl.d(5)"
             }
-            BadSysctl::Form(_) => "write it as sysctl(8) does: `net.ipv4.conf.veth1.rp_filter`",
+            BadSysctl::Form(_) => {
+                "write it as sysctl(8) does, a dot in a link's name as `/`: `net.ipv4.conf.eth0/5.rp_filter`"
+            }
             BadSysctl::Link(..) => {
                 "a dot in a link's name is written `/`, or all separators are: \
                  `net/ipv4/conf/eth0.5/rp_filter`"
@@ -156,10 +160,9 @@ impl SysctlKey {
             let redirects = other.of_all() == Some((Family::Ipv4, "accept_redirects"));
             return redirects.then(|| off.to_owned());
         }
-        let mine = self
-            .of_all()
-            .filter(|_| self.is_for_every_link())
-            .or(self.of_default().filter(|(family, _)| *family == Family::Ipv4))?;
+        let mine = self.of_all().filter(|_| self.is_for_every_link()).or(self
+            .of_default()
+            .filter(|(family, _)| *family == Family::Ipv4))?;
         let theirs = match other {
             SysctlKey::Conf { family, name, .. } => Some((*family, name.as_str())),
             SysctlKey::Global(_) => other.of_default(),
@@ -279,11 +282,23 @@ mod tests {
     #[test]
     fn dots_and_slashes_name_the_same_sysctl() {
         for (text, path) in [
-            ("net.ipv4.conf.eth0/5.rp_filter", "net/ipv4/conf/eth0.5/rp_filter"),
-            ("net/ipv4/conf/eth0.5/rp_filter", "net/ipv4/conf/eth0.5/rp_filter"),
-            ("net.ipv6.conf.default.accept_ra", "net/ipv6/conf/default/accept_ra"),
+            (
+                "net.ipv4.conf.eth0/5.rp_filter",
+                "net/ipv4/conf/eth0.5/rp_filter",
+            ),
+            (
+                "net/ipv4/conf/eth0.5/rp_filter",
+                "net/ipv4/conf/eth0.5/rp_filter",
+            ),
+            (
+                "net.ipv6.conf.default.accept_ra",
+                "net/ipv6/conf/default/accept_ra",
+            ),
             ("net.core.somaxconn", "net/core/somaxconn"),
-            ("net.ipv4.neigh.default.gc_thresh3", "net/ipv4/neigh/default/gc_thresh3"),
+            (
+                "net.ipv4.neigh.default.gc_thresh3",
+                "net/ipv4/neigh/default/gc_thresh3",
+            ),
         ] {
             assert_eq!(parse(text).path(), path);
             assert_eq!(parse(&parse(text).to_string()), parse(text));
@@ -317,8 +332,16 @@ mod tests {
         assert_eq!(all.writes("1", &all), None);
         assert_eq!(of_link.writes("1", &all), None);
         let default = parse("net.ipv4.conf.default.rp_filter");
-        assert!(default.writes("1", &parse("net.ipv4.conf.v1.rp_filter")).is_some());
-        assert!(default.writes("1", &parse("net.ipv6.conf.v1.rp_filter")).is_none());
+        assert!(
+            default
+                .writes("1", &parse("net.ipv4.conf.v1.rp_filter"))
+                .is_some()
+        );
+        assert!(
+            default
+                .writes("1", &parse("net.ipv6.conf.v1.rp_filter"))
+                .is_none()
+        );
         let redirects = parse("net.ipv4.conf.all.accept_redirects");
         let switch = SysctlKey::forwarding(Family::Ipv4);
         assert_eq!(switch.writes("1", &redirects), Some("0".to_owned()));

@@ -172,6 +172,7 @@ fn bad_host(name: &str) -> Option<(String, &'static str)> {
         return None;
     }
     let message = format!("`{}` is no name of a host", short(name));
-    let help = "words of letters, digits, `-` and `_`, at most 63 bytes each, with dots between them";
+    let help =
+        "words of letters, digits, `-` and `_`, at most 63 bytes each, with dots between them";
     Some((message, help))
 }

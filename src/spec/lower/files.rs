@@ -23,8 +23,7 @@ pub(super) fn resolv_conf(dns: &Dns) -> (FileKind, File) {
 
 /// `hosts`, as `man 5 hosts` has it, a line for each address of a name.
 pub(super) fn hosts(hosts: &[Host]) -> (FileKind, File) {
-    let mut content =
-        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
+    let mut content = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
     for host in hosts {
         for address in &host.addresses {
             let _ = writeln!(content, "{address} {}", host.name.value);

@@ -7,6 +7,7 @@ mod files;
 mod gateways;
 mod mac;
 mod routes;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -54,6 +55,7 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     lowering.veths();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
+    lowering.settings();
     if lowering.errors.is_empty() {
         Ok(Lowered {
             state: lowering.state,

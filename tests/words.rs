@@ -235,13 +235,13 @@ fn a_sysctl_that_the_kernel_lacks_or_refuses_changes_nothing() {
         refused(
             "sysctls: { net.ipv4.nonsense: 1 }",
             "",
-            3,
+            1,
             "there is no /proc/sys/net/ipv4/nonsense",
         );
         refused(
             "sysctls: { net.ipv4.tcp_congestion_control: reno, net.ipv4.ip_default_ttl: 9999 }",
             "",
-            3,
+            1,
             "the kernel doesn't take \"9999\" for /proc/sys/net/ipv4/ip_default_ttl",
         );
         let spec = std::fs::read_to_string(SPEC).expect("read");
@@ -267,7 +267,8 @@ fn an_apply_that_fails_keeps_what_was_on_loan_before() {
             "sysctls: { net.core.somaxconn: 2000 }",
         );
         let output = netform(&["apply", "-f", SPEC, "--yes"]);
-        assert_ne!(output.status, 0);
+        assert_eq!(output.status, 3, "{}", output.stderr);
+        assert_eq!(value("host", "core/somaxconn"), "1234");
         write("", "sysctls: { net.core.somaxconn: 1234 }");
         netform(&["plan", "-f", SPEC, "--detailed-exitcode"]).ok();
         netform(&["destroy", "words", "--yes"]).ok();
@@ -279,7 +280,7 @@ fn an_apply_that_fails_keeps_what_was_on_loan_before() {
 fn what_the_gateways_need_is_not_for_sysctls() {
     in_sandbox(|| {
         for (host, why) in [
-            ("net.ipv4.conf.ens44.rp_filter: 1", "did you mean `ens33`?"),
+            ("net.ipv4.conf.ens3.rp_filter: 1", "did you mean `ens33`?"),
             (
                 "net.ipv6.conf.h1.accept_ra: 2",
                 "contradicts what the gateways of the spec need there: 0",
@@ -295,4 +296,73 @@ fn what_the_gateways_need_is_not_for_sysctls() {
             assert!(output.stderr.contains(why), "{}", output.stderr);
         }
     });
+}
+
+#[test]
+fn what_topologies_own_is_shown() {
+    in_sandbox(|| {
+        assert_eq!(netform(&["show"]).ok(), "There is no topology here.\n");
+        let was = value("host", "core/somaxconn");
+        write(
+            "hosts: { h: 192.168.50.3 }",
+            "sysctls: { net.core.somaxconn: 1234 }",
+        );
+        apply();
+        netform(&["apply", "-f", "specs/breezyfrost.yaml"]).ok();
+        let list = netform(&["show"]).ok();
+        let rows: Vec<Vec<&str>> = list
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows.len(), 3, "{list}");
+        assert_eq!(rows[1], ["breezyfrost", "1", "2", "2", "1", "1", "1", "1"]);
+        assert_eq!(rows[2], ["words", "1", "2", "4", "0", "1", "0", "1"]);
+        let widths: Vec<usize> = list.lines().map(str::len).collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{list}");
+
+        let one = netform(&["show", "words"]).ok();
+        let lines: Vec<&str> = one.lines().collect();
+        let borrowed = lines.last().expect("a line");
+        assert_eq!(
+            lines[..lines.len() - 1],
+            [
+                "words",
+                "",
+                "  namespace a",
+                "     veth v.1 ⇄ host:h1",
+                "     address 192.168.50.2/24 on v.1",
+                "     address fd50::2/64 on v.1",
+                "     file /etc/netns/a/hosts",
+                "",
+                "  namespace host",
+                "     veth h1 ⇄ a:v.1",
+                "     address 192.168.50.3/24 on h1",
+                "     address fd50::3/64 on h1",
+            ]
+        );
+        let expected = format!("     sysctl net.core.somaxconn = 1234  borrowed, was {was}");
+        assert_eq!(*borrowed, expected);
+
+        let unknown = netform(&["show", "nobody"]);
+        assert_eq!(unknown.status, 1);
+        assert!(
+            unknown.stderr.contains("there are: breezyfrost, words"),
+            "{}",
+            unknown.stderr
+        );
+        // Without the record the links still tell.
+        sh("rm /run/netform/words.json").ok();
+        assert!(netform(&["show"]).ok().contains("\nwords "));
+    });
+}
+
+#[test]
+fn every_shell_gets_completions_for_every_verb() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = netform(&["completions", shell]).ok();
+        for verb in ["apply", "show", "detailed-exitcode"] {
+            assert!(script.contains(verb), "{shell} lacks {verb}");
+        }
+    }
+    assert_eq!(netform(&["completions", "dash"]).status, 64);
 }

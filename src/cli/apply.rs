@@ -1,11 +1,13 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
+use super::progress::Progress;
 use super::session::{self, Access, Session};
 use super::source::Files;
 use super::{Status, output};
 use crate::kernel::Failure;
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
+use crate::resource::Resource;
 use crate::state::State;
 
 #[derive(Debug, clap::Args)]
@@ -79,7 +81,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         }
     }
     let plan = session.plan.clone();
-    if let Err(failure) = session.kernel.execute(&plan) {
+    let mut progress = Progress::of(&plan, verb);
+    let executed = session
+        .kernel
+        .execute_telling(&plan, &mut |done| progress.tell(done));
+    drop(progress);
+    if let Err(failure) = executed {
         tell(&failure, &plan);
         return if failure.done == 0 {
             Status::Failed
@@ -156,6 +163,7 @@ fn tell(failure: &Failure, plan: &Plan) {
     let what = match failure.operation.and_then(|at| plan.operations.get(at)) {
         Some(operation) => {
             let verb = match operation.action {
+                Action::Create(Resource::Sysctl(_)) => "set",
                 Action::Create(_) => "create",
                 Action::Update { .. } => "change",
                 Action::Remove(_) => "remove",

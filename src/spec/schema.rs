@@ -93,10 +93,8 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::Hosts => {
             let name = json!({ "pattern": r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$" });
             let items = json!({ "type": "string", "anyOf": ip });
-            open(
-                &name,
-                &json!({ "type": ["string", "array"], "anyOf": [items, { "type": "array" }], "items": items, "minItems": 1 }),
-            )
+            let several = json!({ "type": "array", "items": items, "minItems": 1 });
+            open(&name, &json!({ "anyOf": [items, several] }))
         }
         Shape::Of(fixed) => return mapping(fixed),
         Shape::ListOf(item) => {

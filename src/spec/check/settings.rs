@@ -62,7 +62,7 @@ fn link(setting: &Setting, ns: &Ns, ends: &[&End], found: &mut Findings) {
 fn for_host(setting: &Setting, found: &mut Findings) {
     let key = &setting.key.value;
     if key.is_for_every_link() && key.switch().is_none() {
-        let message = format!("`{key}` changes every link of the host, for good");
+        let message = format!("`{key}` changes every link of the host, and can't be given back");
         let help = "set it for the links that need it";
         found.error(message, setting.key.span, help);
     }

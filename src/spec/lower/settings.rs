@@ -80,10 +80,15 @@ impl Lowering<'_> {
         if let Some((name, _)) = known {
             return Some(name.clone());
         }
-        let names = links.keys().map(LinkName::as_str);
-        let help = match nearest(link.as_str(), names) {
+        let made = self.state.entries.keys().filter(|id| id.ns == Ns::Host);
+        let made = made.filter_map(|id| match &id.key {
+            Key::Link(name) => Some(name),
+            _ => None,
+        });
+        let names = links.keys().chain(made);
+        let help = match nearest(link.as_str(), names.clone().map(LinkName::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its links are: {}", listed(links.keys())),
+            None => format!("its links are: {}", listed(names)),
         };
         let message = format!("the host has no link `{link}`");
         self.errors.push(Diagnostic::new(message, at, help));

@@ -140,7 +140,7 @@ fn a_bomb_of_aliases_is_refused() {
     let mut maps = String::from("version: 1\nname: bomb\nx-0: &a0 { k: v }\n");
     for level in 1..40 {
         let under = format!("*a{}", level - 1);
-        let items = vec![under.as_str(); 9].join(", ");
+        let items = [under.as_str(); 9].join(", ");
         writeln!(lists, "x-{level}: &a{level} [{items}]").expect("a text takes all");
         let entries: Vec<String> = (0..9).map(|key| format!("k{key}: {under}")).collect();
         let merge = format!("<<: [{under}, {under}], {}", entries.join(", "));
@@ -183,28 +183,28 @@ fn what_is_deep_is_refused() {
     assert_eq!(survive(&aliases), 1);
 }
 
+/// So many lines.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count)
+        .flat_map(|index| [line(index), "\n".to_owned()])
+        .collect()
+}
+
 #[test]
 fn what_is_large_ends() {
     let limit = 101;
     let head = "version: 1\nname: large\n";
     let items = 100_000;
-    let keys: String = (0..items).map(|key| format!("key{key}: {key}\n")).collect();
+    let keys = lines(items, |key| format!("key{key}: {key}"));
     assert_eq!(survive(&format!("{head}{keys}")), limit);
     let same = "name: again\n".repeat(items);
     assert_eq!(survive(&format!("{head}{same}")), limit);
-    let names: String = (0..5000)
-        .map(|name| format!("  ns{name}: {{}}\n"))
-        .collect();
-    let ends: String = (0..5000)
-        .map(|veth| {
-            let ends = format!(
-                "{{ namespace: Ns{veth}, name: v, addresses: [10.0.{}.{}] }}",
-                veth / 250,
-                veth % 250
-            );
-            format!("  - ends: [{ends}, {ends}]\n")
-        })
-        .collect();
+    let names = lines(5000, |name| format!("  ns{name}: {{}}"));
+    let ends = lines(5000, |veth| {
+        let (high, low) = (veth / 250, veth % 250);
+        let end = format!("{{ namespace: Ns{veth}, name: v, addresses: [10.0.{high}.{low}] }}");
+        format!("  - ends: [{end}, {end}]")
+    });
     assert_eq!(
         survive(&format!("{head}namespaces:\n{names}veths:\n{ends}")),
         limit

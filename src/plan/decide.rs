@@ -42,7 +42,7 @@ pub(super) fn decide<'s>(
             (Resource::Sysctl(wanted), true) => {
                 match (loan::rival(topology, id, wanted, observed), found) {
                     (Some(rival), Some(found)) => Decision::Contested(rival, &found.resource),
-                    _ => loan::borrow(topology, id, wanted, observed)
+                    _ => loan::borrow(topology, id, wanted, observed, desired)
                         .map_or(Decision::Keep, Decision::Loan),
                 }
             }

@@ -3,8 +3,9 @@
 //! What frees a name or an address comes before what needs one; on a gateway the rules are there before
 //! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
 //! All this is data: each operation names those that must be done before it. They can't wait for each
-//! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by
-//! the order of their identities.
+//! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
+//! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
+//! the switch, and which nothing waits for.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -131,14 +132,24 @@ pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>)
         .collect()
 }
 
-/// The sysctls that take IPv6 from a link, and its addresses with it.
+/// The sysctl that takes IPv6 from a link, and its addresses with it.
+const OFF: &str = "disable_ipv6";
+
+/// Those that do so for a link.
 fn off_for_ipv6(link: &LinkName) -> [SysctlKey; 3] {
-    let name = "disable_ipv6";
     [
-        SysctlKey::of_links(Family::Ipv6, "all", name),
-        SysctlKey::of_links(Family::Ipv6, "default", name),
-        SysctlKey::conf(Family::Ipv6, link.clone(), name),
+        SysctlKey::of_links(Family::Ipv6, "all", OFF),
+        SysctlKey::of_links(Family::Ipv6, "default", OFF),
+        SysctlKey::conf(Family::Ipv6, link.clone(), OFF),
     ]
+}
+
+fn switches_ipv6(operation: &Operation) -> bool {
+    match &operation.id.key {
+        Key::Sysctl(SysctlKey::Global(path)) => path.ends_with(OFF),
+        Key::Sysctl(SysctlKey::Conf { name, .. }) => name == OFF,
+        _ => false,
+    }
 }
 
 /// Where the operations on an identity are.
@@ -155,6 +166,8 @@ struct Edges<'o> {
     places: BTreeMap<&'o Id, Places>,
     /// What links that are made begin with.
     defaults: BTreeMap<&'o Ns, Vec<usize>>,
+    /// Whether IPv6 of a link is switched at all.
+    ipv6_switched: bool,
     after: Vec<Vec<usize>>,
 }
 
@@ -187,13 +200,12 @@ impl<'o> Edges<'o> {
             steps,
             places,
             defaults,
+            ipv6_switched: operations.iter().any(switches_ipv6),
             after,
         };
-        for place in 0..operations.len() {
+        for (place, operation) in operations.iter().enumerate() {
             edges.common(place);
-            if let (Some(gone), Action::Create(_)) =
-                (waits.get(&operations[place].id), &operations[place].action)
-            {
+            if let (Some(gone), Action::Create(_)) = (waits.get(&operation.id), &operation.action) {
                 for gone in gone {
                     let root = edges.removal(gone).map(|gone| edges.root(gone));
                     edges.add(place, root);
@@ -280,7 +292,7 @@ impl<'o> Edges<'o> {
             (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
-                if key.ip.is_ipv6() {
+                if key.ip.is_ipv6() && self.ipv6_switched {
                     for key in off_for_ipv6(&key.link) {
                         self.add(place, self.make(&Id::new(id.ns.clone(), Key::Sysctl(key))));
                     }
@@ -325,7 +337,8 @@ impl<'o> Edges<'o> {
                 let wide = SysctlKey::of_links(*family, which, name);
                 self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(wide))));
             }
-            if key.forwarding_of_link().is_some() {
+            if key.forwarding_of_link().is_some() || key.is_forced() {
+                // The switch writes it, whichever way it goes.
                 let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
                 self.add(place, self.make(&switch));
                 self.add(place, self.removal(&switch));
@@ -372,7 +385,7 @@ impl<'o> Edges<'o> {
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;
             }
-            if key.ip.is_ipv6() {
+            if key.ip.is_ipv6() && self.ipv6_switched {
                 for off in off_for_ipv6(&key.link) {
                     let off = self.make(&Id::new(link.0.clone(), Key::Sysctl(off)));
                     if let Some(off) = off {

@@ -96,16 +96,13 @@ impl Reader<'_> {
             let Some(setting) = self.sysctl(entry) else {
                 continue;
             };
-            match seen.get(&setting.key.value) {
-                Some(first) => {
-                    let name = setting.key.value.to_string();
-                    self.found
-                        .push(tree::duplicate(&name, setting.key.span, *first));
-                }
-                None => {
-                    seen.insert(setting.key.value.clone(), setting.key.span);
-                    settings.push(setting);
-                }
+            let (key, at) = (setting.key.value.clone(), setting.key.span);
+            if let Some(first) = seen.get(&key) {
+                let name = key.to_string();
+                self.found.push(tree::duplicate(&name, at, *first));
+            } else {
+                seen.insert(key, at);
+                settings.push(setting);
             }
         }
         settings

@@ -154,18 +154,19 @@ impl SysctlKey {
             || matches!(self.of_all(), Some((Family::Ipv6, name)) if FOR_EVERY_LINK.contains(&name))
     }
 
-    /// What another has once `value` is written to this one, if the kernel writes that too: `all` of IPv6
-    /// writes `default` and the links, `default` of IPv4 the links that have none of their own, and the
-    /// switch of IPv4 whether redirects are accepted (`inet_forward_change` of `net/ipv4/devinet.c`).
+    /// What another has once `value` is written to this one, if the kernel writes that too, but for
+    /// forwarding, where that depends on more: `all` of IPv6 writes `default` and the links, `default` of
+    /// IPv4 the links that have none of their own, and the switch of IPv4 whether redirects are
+    /// accepted (`inet_forward_change` of `net/ipv4/devinet.c`).
     pub fn writes(&self, value: &str, other: &SysctlKey) -> Option<String> {
-        if self.switch() == Some(Family::Ipv4) {
+        if let Some(family) = self.switch() {
             let off = if value == "0" { "1" } else { "0" };
             let redirects = other.of_all() == Some((Family::Ipv4, "accept_redirects"));
-            return redirects.then(|| off.to_owned());
+            return (family == Family::Ipv4 && redirects).then(|| off.to_owned());
         }
-        let mine = self.of_all().filter(|_| self.is_for_every_link()).or(self
-            .of_default()
-            .filter(|(family, _)| *family == Family::Ipv4))?;
+        let of_all = self.of_all().filter(|_| self.is_for_every_link());
+        let of_default = self.of_default();
+        let mine = of_all.or(of_default.filter(|(family, _)| *family == Family::Ipv4))?;
         let theirs = match other {
             SysctlKey::Conf { family, name, .. } => Some((*family, name.as_str())),
             SysctlKey::Global(_) => other.of_default(),
@@ -351,6 +352,9 @@ mod tests {
                 .writes("1", &parse("net.ipv6.conf.v1.rp_filter"))
                 .is_none()
         );
+        let switch = SysctlKey::forwarding(Family::Ipv6);
+        let of_link = parse("net.ipv6.conf.v1.forwarding");
+        assert_eq!(switch.writes("1", &of_link), None);
         let redirects = parse("net.ipv4.conf.all.accept_redirects");
         let switch = SysctlKey::forwarding(Family::Ipv4);
         assert_eq!(switch.writes("1", &redirects), Some("0".to_owned()));

@@ -40,6 +40,10 @@ pub struct Entry {
 pub struct Loan {
     /// What each topology that has it on loan is to give back: the value before the first of them came.
     pub by: BTreeMap<TopologyName, String>,
+    /// What those have set it to that say so; others have set it to [`SysctlKey::lent`].
+    ///
+    /// [`SysctlKey::lent`]: crate::resource::sysctl::SysctlKey::lent
+    pub lent: BTreeMap<TopologyName, String>,
     /// Of a switch that writes every link's value ([`SysctlKey::switch`]): the links that had it on
     /// before the switch was thrown, and not on loan, so that giving it back leaves theirs alone.
     ///
@@ -78,6 +82,10 @@ impl State {
 }
 
 /// What lowering must know of the host: all that a plan depends on besides the spec.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts, and independent of each other"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// What makes the link-layer addresses of this host its own: the content of `/etc/machine-id`.
@@ -88,6 +96,8 @@ pub struct Facts {
     pub default: BTreeMap<Family, LinkName>,
     /// Whether IPv6 forwarding can be switched by link (`force_forwarding`, Linux 6.17).
     pub force_forwarding: bool,
+    /// Whether a new link of the host forwards IPv4 by itself, because the whole host does.
+    pub ipv4_forwarding: bool,
     /// Whether IPv6 forwarding was on for the whole host before netform came.
     pub ipv6_forwarding: bool,
     /// Whether the host has IPv6 at all (`/proc/sys/net/ipv6` exists).

@@ -2,12 +2,18 @@
 //!
 //! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a model that can't go on says where, and a case that failed which it was"
+)]
+
 mod model;
 
 use fastrand::Rng;
+use model::carry::{Stop, carry_out, carry_out_shuffled};
 use model::check::{
-    Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned,
-    same_world,
+    as_desired, others_served, others_untouched, planned, planned_alike, same_world,
 };
 use model::drift::drift;
 use model::execute::observe;
@@ -27,8 +33,8 @@ struct Case(u64);
 impl Drop for Case {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for plan in model::check::CARRIED.take() {
-                eprintln!("carried out:\n{}", model::check::listing(&plan));
+            for plan in model::carry::CARRIED.take() {
+                eprintln!("carried out:\n{}", model::carry::listing(&plan));
             }
             eprintln!("failed with NETFORM_SEED={} NETFORM_CASES=1", self.0);
         }
@@ -39,7 +45,7 @@ fn each_case(run: impl Fn(&mut Rng)) {
     let first = number("NETFORM_SEED", 1);
     for seed in first..first + number("NETFORM_CASES", 2000) {
         let _case = Case(seed);
-        model::check::CARRIED.take();
+        model::carry::CARRIED.take();
         run(&mut Rng::with_seed(seed));
     }
 }
@@ -56,6 +62,7 @@ fn apply(
     let Ok(plan) = planned(world, topology, desired) else {
         return false;
     };
+    planned_alike(&before, &plan, desired);
     carry_out(world, &plan, None);
     as_desired(world, topology, desired);
     others_untouched(&before, world, &plan);
@@ -66,8 +73,8 @@ fn apply(
     assert!(
         again.operations.is_empty(),
         "left: {}\nafter {}",
-        model::check::listing(&again),
-        model::check::listing(&plan)
+        model::carry::listing(&again),
+        model::carry::listing(&plan)
     );
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
 
@@ -93,7 +100,7 @@ fn apply(
     assert!(
         again.operations.is_empty(),
         "{}",
-        model::check::listing(&again)
+        model::carry::listing(&again)
     );
     if rng.u8(..4) == 0 {
         *world = half;

@@ -56,6 +56,8 @@ pub(super) fn borrow(
         // It is on only because another topology threw the switch for all.
         (None, Some(loan)) if !loan.links.contains(id.key.of_link()?) => "0".to_owned(),
         _ if before == after => return None,
+        // Giving the switch back was cut off before it came to this link, which was on by its own right.
+        (None, Some(_)) if switch_is_off(id, observed) => "1".to_owned(),
         _ => current.to_owned(),
     };
     Some(Action::Borrow {
@@ -63,6 +65,26 @@ pub(super) fn borrow(
         after,
         original,
     })
+}
+
+/// The value that a topology has set a sysctl on loan to.
+fn lent<'l>(loan: &'l Loan, topology: &TopologyName, key: &SysctlKey) -> &'l str {
+    loan.lent.get(topology).map_or(key.lent(), String::as_str)
+}
+
+/// Another topology that has a sysctl on loan with another value than this one wants.
+pub(super) fn rival<'s>(
+    topology: &TopologyName,
+    id: &Id,
+    wanted: &Sysctl,
+    observed: &'s State,
+) -> Option<&'s TopologyName> {
+    let Key::Sysctl(key) = &id.key else {
+        return None;
+    };
+    let loan = observed.loans.get(id)?;
+    let mut others = loan.by.keys().filter(|other| *other != topology);
+    others.find(|other| lent(loan, other, key) != wanted.value)
 }
 
 /// What it takes to give a sysctl of the host back. None: the topology has it not on loan.
@@ -82,7 +104,7 @@ pub(super) fn give_back(
     let stays = match (other, current) {
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
-        (None, Some(current)) if current != key.lent() => Some(Stays::Changed),
+        (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
         (None, Some(_)) => relied(topology, key, observed, desired).then_some(Stays::Relied),
     };
     let before = Sysctl {
@@ -139,6 +161,17 @@ fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &
     });
     let on = |state| value(state, &switch).is_some_and(|value| value != "0");
     on(desired) || on(observed) && !ours_alone
+}
+
+/// Whether the switch over a link's forwarding is off.
+fn switch_is_off(id: &Id, observed: &State) -> bool {
+    let Key::Sysctl(key) = &id.key else {
+        return false;
+    };
+    key.forwarding_of_link().is_some_and(|family| {
+        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        value(observed, &switch) == Some("0")
+    })
 }
 
 /// The loan of the switch that wrote a link's forwarding, if it is on loan.

@@ -52,6 +52,10 @@ pub(super) enum Shape {
     Gateways,
     /// For which families a namespace is a router.
     Forwarding,
+    /// A mapping from sysctls to their values.
+    Sysctls,
+    /// A mapping from names of hosts to addresses.
+    Hosts,
     /// A mapping with fixed keys.
     Of(&'static Mapping),
     /// A list.
@@ -89,6 +93,13 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "The version of the language: 1.",
         ),
         key(
+            "requires",
+            Optional,
+            Shape::Pattern(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"),
+            "The oldest release of netform that the topology is for, `\"0.3\"` for example. An older \
+             one says so before anything else.",
+        ),
+        key(
             "name",
             Required,
             Shape::Pattern("^[a-z][a-z0-9-]{0,31}$"),
@@ -115,7 +126,7 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "Prefixes by name, each with its gateway and its way out.",
         ),
     ],
-    later: &["requires", "publish", "checks"],
+    later: &["publish", "checks"],
 };
 
 /// An entry of `namespaces`.
@@ -144,8 +155,22 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
             Shape::Of(&DNS),
             "The namespace's resolv.conf, at `/etc/netns/NAME/resolv.conf`. Not for `host`.",
         ),
+        key(
+            "hosts",
+            Optional,
+            Shape::Hosts,
+            "The namespace's hosts file, at `/etc/netns/NAME/hosts`: names with an address or a list of \
+             them. The lines of localhost are added. Not for `host`.",
+        ),
+        key(
+            "sysctls",
+            Optional,
+            Shape::Sysctls,
+            "Settings below `net` by name, `net.ipv4.conf.veth1.rp_filter: 1` for example. On `host` they \
+             are borrowed, and given back.",
+        ),
     ],
-    later: &["external", "routes", "rules", "sysctls", "hosts", "links"],
+    later: &["external", "routes", "rules", "links"],
 };
 
 /// `dns` of a namespace.

@@ -77,6 +77,8 @@ fn namespace(entry: NamespaceEntry) -> Namespace {
         gateway: entry.gateway,
         forwarding: entry.forwarding,
         dns: entry.dns,
+        hosts: entry.hosts,
+        sysctls: entry.sysctls,
     }
 }
 

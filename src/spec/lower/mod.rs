@@ -7,6 +7,7 @@ mod files;
 mod gateways;
 mod mac;
 mod routes;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
-use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, State};
 
@@ -52,8 +53,10 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     };
     lowering.namespaces();
     lowering.veths();
+    lowering.host_ends();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
+    lowering.settings();
     if lowering.errors.is_empty() {
         Ok(Lowered {
             state: lowering.state,
@@ -171,6 +174,7 @@ impl<'s> Lowering<'s> {
                 mtu: None,
                 mac: None,
                 master: None,
+                tagged: true,
             };
             self.put(&ns, Key::Link(lo), Resource::Link(up));
             for family in self.families() {
@@ -187,6 +191,10 @@ impl<'s> Lowering<'s> {
             }
             if let Some(dns) = &namespace.dns {
                 let (kind, file) = files::resolv_conf(dns);
+                self.put(&ns, Key::File(kind), Resource::File(file));
+            }
+            if !namespace.hosts.is_empty() {
+                let (kind, file) = files::hosts(&namespace.hosts);
                 self.put(&ns, Key::File(kind), Resource::File(file));
             }
         }
@@ -229,6 +237,33 @@ impl<'s> Lowering<'s> {
         }
     }
 
+    /// What our own links of the host are as long as they are no gateways, and what they become again: they
+    /// don't forward, unless the whole host does, and believe no router advertisements from a namespace.
+    /// A new link doesn't forward by itself.
+    fn host_ends(&mut self) {
+        let host = self
+            .spec
+            .host
+            .as_ref()
+            .and_then(|host| host.forwarding.as_ref());
+        let router = |family| host.is_some_and(|forwarding| forwarding.value.covers(family));
+        let ends: Vec<&End> = self.ends().map(|(end, _)| end).collect();
+        for end in ends.into_iter().filter(|end| end.ns.value == Ns::Host) {
+            let name = &end.name.value;
+            let conf = |family, last: &str| SysctlKey::conf(family, name.clone(), last);
+            let exists = self.facts.links.contains_key(name);
+            if exists && !self.facts.ipv4_forwarding && !router(Family::Ipv4) {
+                self.set(&Ns::Host, conf(Family::Ipv4, "forwarding"), Sysctl::off());
+            }
+            if self.facts.ipv6 && has_ipv6(end) {
+                self.set(&Ns::Host, conf(Family::Ipv6, "accept_ra"), Sysctl::off());
+                if exists && self.facts.force_forwarding {
+                    self.set(&Ns::Host, conf(Family::Ipv6, FORCED), Sysctl::off());
+                }
+            }
+        }
+    }
+
     fn end(&mut self, end: &End, other: &End) {
         let ns = &end.ns.value;
         let name = &end.name.value;
@@ -247,6 +282,7 @@ impl<'s> Lowering<'s> {
             mtu: Some(end.mtu),
             mac: Some(mac),
             master: None,
+            tagged: true,
         };
         self.put(ns, Key::Link(name.clone()), Resource::Link(link));
         for address in &end.addresses {

@@ -11,7 +11,11 @@ if [ "${1-}" != inside ]; then
 fi
 
 show() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
+        printf '\n\033[1m$ %s\033[0m\n' "$*"
+    else
+        printf '\n$ %s\n' "$*"
+    fi
     "$@"
 }
 

@@ -6,6 +6,8 @@
 //! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by
 //! the order of their identities.
 
+mod routing;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 enum Step {
     GiveSwitchBack,
     GiveBack,
+    RemoveRule,
     RemoveRoute,
     RemoveAddress,
     RemoveLink,
@@ -36,6 +39,7 @@ enum Step {
     Sysctl,
     Address,
     Route,
+    Rule,
     File,
 }
 
@@ -45,6 +49,7 @@ fn step(operation: &Operation) -> Step {
             Step::GiveSwitchBack
         }
         (Action::GiveBack { .. }, _) => Step::GiveBack,
+        (Action::Remove(_), Key::Rule(_)) => Step::RemoveRule,
         (Action::Remove(_), Key::Route(_)) => Step::RemoveRoute,
         (Action::Remove(_), Key::Address(_)) => Step::RemoveAddress,
         (Action::Remove(_), Key::Link(_) | Key::Sysctl(_)) => Step::RemoveLink,
@@ -64,6 +69,7 @@ fn step(operation: &Operation) -> Step {
         (_, Key::Sysctl(_)) => Step::Sysctl,
         (_, Key::Address(_)) => Step::Address,
         (_, Key::Route(_)) => Step::Route,
+        (_, Key::Rule(_)) => Step::Rule,
         (_, Key::File(_)) => Step::File,
     }
 }
@@ -177,6 +183,7 @@ impl<'o> Edges<'o> {
             }
         }
         edges.on_links();
+        edges.routing();
         edges.gateways();
         edges
     }

@@ -7,7 +7,10 @@ use common::{in_sandbox, sh};
 /// A command of the tour, and what is printed below it: lines, with `…` for any number of others.
 fn tour() -> Vec<(String, Vec<String>)> {
     let readme = include_str!("../README.md");
-    let block = readme.split("```console\n$ netform sandbox -- bash\n").nth(1).expect("a tour");
+    let block = readme
+        .split("```console\n$ netform sandbox -- bash\n")
+        .nth(1)
+        .expect("a tour");
     let block = block.split("```").next().expect("an end");
     let mut tour: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.lines() {
@@ -31,9 +34,7 @@ fn matches(pattern: &[String], lines: &[String]) -> bool {
         (Some((first, others)), _) if first.trim() == "…" => {
             (0..=lines.len()).any(|skipped| matches(others, &lines[skipped..]))
         }
-        (Some((first, others)), Some((line, rest))) => {
-            alike(first, line) && matches(others, rest)
-        }
+        (Some((first, others)), Some((line, rest))) => alike(first, line) && matches(others, rest),
         (Some(_), None) => false,
     }
 }

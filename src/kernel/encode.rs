@@ -307,7 +307,10 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
     header[0] = number(key.family);
     header[1] = length(key.to);
     header[2] = length(key.from);
-    header[4] = rule.action.table().map_or(0, |table| u8::try_from(table).unwrap_or_default());
+    header[4] = rule
+        .action
+        .table()
+        .map_or(0, |table| u8::try_from(table).unwrap_or_default());
     header[7] = match rule.action {
         Action::Lookup(_) => fra::TO_TABLE,
         Action::Blackhole => fra::BLACKHOLE,

@@ -194,7 +194,9 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
     }
     // What the spec had in other tables, and doesn't have any more.
     let marked = read::marked_routes(&mut socket)?;
-    let elsewhere = marked.into_iter().filter(|route| !tables.contains(&route.table));
+    let elsewhere = marked
+        .into_iter()
+        .filter(|route| !tables.contains(&route.table));
     reading.routes.extend(elsewhere);
     reading.rules = read::rules(&mut socket)?;
     for key in files {

@@ -329,7 +329,8 @@ fn collateral(
     effects: &Effects<'_>,
     observed: &State,
 ) -> Vec<Warning> {
-    let lost: Fallen<'_> = effects.fallen.iter().chain(&effects.frayed).collect();
+    let lost = effects.fallen.iter().chain(&effects.frayed);
+    let lost: Fallen<'_> = lost.map(|(id, cause)| (*id, *cause)).collect();
     lost.iter()
         .filter(|(id, cause)| !decisions.contains_key(*id) && !is_switch(cause))
         .filter(|(id, _)| !matches!(id.key, Key::Sysctl(_)))

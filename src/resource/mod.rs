@@ -153,7 +153,12 @@ impl Key {
         match self {
             Key::Link(link) | Key::Sysctl(SysctlKey::Conf { link, .. }) => Some(link),
             Key::Address(key) => Some(&key.link),
-            Key::Namespace | Key::Route(_) | Key::Rule(_) | Key::File(_) | Key::Sysctl(_) | Key::Table => None,
+            Key::Namespace
+            | Key::Route(_)
+            | Key::Rule(_)
+            | Key::File(_)
+            | Key::Sysctl(_)
+            | Key::Table => None,
         }
     }
 }

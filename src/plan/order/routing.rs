@@ -76,7 +76,10 @@ impl<'o> Edges<'o> {
     /// What is done to a link waits for the removal of a route that would lose a next hop by it.
     fn before_link(&mut self, place: usize, ns: &Ns, dev: &LinkName) {
         let link = Id::link(ns.clone(), dev.clone());
-        for of_link in [self.removal(&link), self.make(&link)].into_iter().flatten() {
+        for of_link in [self.removal(&link), self.make(&link)]
+            .into_iter()
+            .flatten()
+        {
             let root = self.root(of_link);
             self.add(root, Some(place));
         }

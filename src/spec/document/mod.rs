@@ -1,5 +1,6 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
+mod routing;
 mod values;
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, Topolo
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
-use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways};
+use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Route, Rule};
 use crate::spec::reader::{Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::{self, Entry, Node, Value};
@@ -36,6 +37,8 @@ pub(super) struct NamespaceEntry {
     pub(super) gateway_span: Option<Span>,
     pub(super) gateway: Option<Gateways>,
     pub(super) forwarding: Option<Spanned<Forwarding>>,
+    pub(super) routes: Vec<Route>,
+    pub(super) rules: Vec<Rule>,
     pub(super) dns: Option<Dns>,
 }
 
@@ -181,6 +184,8 @@ impl Reader<'_> {
             gateway_span: None,
             gateway: None,
             forwarding: None,
+            routes: Vec::new(),
+            rules: Vec::new(),
             dns: None,
         };
         // `NAME:` with nothing after it is a namespace that nothing is said of.
@@ -198,6 +203,16 @@ impl Reader<'_> {
         read.forwarding = fields
             .get("forwarding")
             .and_then(|node| self.forwarding(node));
+        if let Some(node) = fields.get("routes") {
+            let items = self.items(node, "routes");
+            read.routes
+                .extend(items.iter().filter_map(|item| self.route(item)));
+        }
+        if let Some(node) = fields.get("rules") {
+            let items = self.items(node, "rules");
+            read.rules
+                .extend(items.iter().filter_map(|item| self.rule(item)));
+        }
         if let Some(node) = fields.get("dns") {
             if read.ns == Some(Ns::Host) {
                 let message = "`dns` isn't for the host: its resolv.conf is not netform's";

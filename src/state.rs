@@ -41,7 +41,7 @@ pub struct Loan {
     /// What each topology that has it on loan is to give back: the value before the first of them came.
     pub by: BTreeMap<TopologyName, String>,
     /// Of a switch that writes every link's value ([`SysctlKey::switch`]): the links that had it on
-    /// before the switch was thrown, so that giving it back leaves theirs alone.
+    /// before the switch was thrown, and not on loan, so that giving it back leaves theirs alone.
     ///
     /// [`SysctlKey::switch`]: crate::resource::sysctl::SysctlKey::switch
     pub links: BTreeSet<LinkName>,
@@ -55,7 +55,8 @@ pub struct Loan {
 pub struct State {
     /// The resources.
     pub entries: BTreeMap<Id, Entry>,
-    /// The sysctls on loan, by identity (observed only).
+    /// The sysctls on loan, by identity. In a desired State, those of one to go back to: what is to be given
+    /// back of them, in case they have been given back since.
     pub loans: BTreeMap<Id, Loan>,
 }
 

@@ -2,8 +2,6 @@
 //!
 //! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
 
-#![expect(missing_docs, reason = "a test")]
-
 mod model;
 
 use fastrand::Rng;

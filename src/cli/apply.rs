@@ -3,10 +3,12 @@
 use super::session::{self, Access, Session};
 use super::source::Files;
 use super::{Status, output};
-use crate::kernel::Failure;
+use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
-use crate::state::State;
+use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
+use crate::resource::{Family, Id, Key, Resource};
+use crate::state::{Owner, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -71,20 +73,24 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
             None => {
                 output::error(&format!(
                     "the plan removes or replaces something, and there is no terminal to ask on: \
-                     nothing was changed\n  read the plan, then run `netform {} --yes`",
+                     nothing was changed\n  read the plan, then run `netform {}` again with `--yes`",
                     verb.name()
                 ));
                 return Status::Failed;
             }
         }
     }
+    let before = match before(&mut session) {
+        Ok(before) => before,
+        Err(error) => return session::failed(&error),
+    };
     let plan = session.plan.clone();
     if let Err(failure) = session.kernel.execute(&plan) {
         tell(&failure, &plan);
         return if failure.done == 0 {
             Status::Failed
         } else {
-            undo(session, options)
+            undo(session, &before, options)
         };
     }
     match session.kernel.observe(&session.topology, &session.desired) {
@@ -99,7 +105,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "the kernel took every operation, but the host is not as the spec says: either \
                      somebody else is changing it, or this is an error of netform. What differs:\n{rest}"
                 ));
-                undo(session, options)
+                undo(session, &before, options)
             }
             Err(conflicts) => {
                 let what: Vec<String> = conflicts
@@ -110,12 +116,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "somebody else changed the host meanwhile: {}",
                     what.join(", ")
                 ));
-                undo(session, options)
+                undo(session, &before, options)
             }
         },
         Err(error) => {
             session::failed(&error);
-            undo(session, options)
+            undo(session, &before, options)
         }
     }
 }
@@ -173,11 +179,10 @@ fn tell(failure: &Failure, plan: &Plan) {
 }
 
 /// Plans back to what was before, and does it.
-fn undo(mut session: Session, options: &Options) -> Status {
-    let before = owned(&session);
+fn undo(mut session: Session, before: &State, options: &Options) -> Status {
     let rest = |session: &mut Session| {
-        let now = session.kernel.observe(&session.topology, &before).ok()?;
-        plan::plan(&session.topology, &before, &now).ok()
+        let now = session.kernel.observe(&session.topology, before).ok()?;
+        plan::plan(&session.topology, before, &now).ok()
     };
     let Some(back) = rest(&mut session) else {
         output::error("what was done could not be read back, and is left as it is");
@@ -218,17 +223,54 @@ fn undo(mut session: Session, options: &Options) -> Status {
     }
 }
 
-/// What the topology owned before.
-fn owned(session: &Session) -> State {
-    let entries = session
-        .observed
-        .entries
-        .iter()
-        .filter(|(_, entry)| entry.owner.is(&session.topology))
-        .map(|(id, entry)| (id.clone(), entry.clone()))
-        .collect();
-    State {
-        entries,
-        loans: std::collections::BTreeMap::default(),
+/// What there is to go back to if a plan fails: what the topology owns, the settings of that, and what it
+/// has on loan, each as it is now.
+fn before(session: &mut Session) -> Result<State, kernel::Error> {
+    let topology = &session.topology;
+    let mut owned = State::new();
+    for (id, entry) in &session.observed.entries {
+        if !entry.owner.is(topology) {
+            continue;
+        }
+        owned.entries.insert(id.clone(), entry.clone());
+        // A plan that takes one away doesn't name its settings, so they may not have been read.
+        for key in settings(&id.key) {
+            let setting = Id::new(id.ns.clone(), Key::Sysctl(key));
+            owned.insert(
+                setting,
+                Resource::Sysctl(Sysctl::off()),
+                entry.owner.clone(),
+            );
+        }
+    }
+    let on_loan = session.observed.loans.iter();
+    for (id, loan) in on_loan.filter(|(_, loan)| loan.by.contains_key(topology)) {
+        let off = Resource::Sysctl(Sysctl::off());
+        owned.insert(id.clone(), off, Owner::Topology(topology.clone()));
+        owned.loans.insert(id.clone(), loan.clone());
+    }
+    let now = session.kernel.observe(topology, &owned)?;
+    owned.entries.retain(|id, entry| {
+        let Key::Sysctl(_) = id.key else { return true };
+        // One that can't be read is not there: IPv6 on a link with a small MTU.
+        now.get(id)
+            .map(|found| entry.resource = found.resource.clone())
+            .is_some()
+    });
+    Ok(owned)
+}
+
+/// The settings of a thing that the language can lead to.
+fn settings(key: &Key) -> Vec<SysctlKey> {
+    match key {
+        Key::Namespace => Family::BOTH.map(SysctlKey::forwarding).into(),
+        Key::Link(link) if link.as_str() != "lo" => [
+            (Family::Ipv4, "forwarding"),
+            (Family::Ipv6, FORCED),
+            (Family::Ipv6, "accept_ra"),
+        ]
+        .map(|(family, name)| SysctlKey::conf(family, link.clone(), name))
+        .into(),
+        _ => Vec::new(),
     }
 }

@@ -40,7 +40,11 @@ pub(super) fn run(arguments: &Arguments) -> Status {
         },
     };
     match Session::of_nothing(topology) {
-        Ok(session) if session.plan.operations.is_empty() => {
+        Ok(mut session) if session.plan.operations.is_empty() => {
+            // The record of what a crash, or somebody else, has taken away is all that may be left.
+            if let Err(failure) = session.kernel.execute(&session.plan) {
+                return session::failed(&failure.error);
+            }
             output::result(&format!(
                 "No changes. There is nothing of {} here.\n",
                 session.topology

@@ -13,7 +13,7 @@ use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::Rule;
-use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Owner, State};
 
@@ -260,12 +260,19 @@ impl Assembly<'_> {
         let mut all = self.reading.sysctls.clone();
         // Throwing a switch of the host writes every link's value: the planner must know them.
         for family in switches.iter().filter(|_| *self.ns == Ns::Host) {
+            let written: &[&str] = match family {
+                Family::Ipv4 => &["forwarding"],
+                Family::Ipv6 => &["forwarding", FORCED],
+            };
             for link in &self.reading.links {
-                if let Some(name) = names.get(&link.index)
-                    && let Some(value) = link.conf(*family, "forwarding")
-                {
-                    let key = SysctlKey::conf(*family, name.clone(), "forwarding");
-                    all.insert(key, value.to_string());
+                let Some(name) = names.get(&link.index) else {
+                    continue;
+                };
+                for last in written {
+                    if let Some(value) = link.conf(*family, last) {
+                        let key = SysctlKey::conf(*family, name.clone(), last);
+                        all.insert(key, value.to_string());
+                    }
                 }
             }
         }

@@ -300,7 +300,9 @@ pub(super) fn setting(operation: &Operation) -> Result<(), Error> {
             after: Resource::Sysctl(new),
             ..
         } => &new.value,
-        Action::Borrow { before, after, .. } | Action::GiveBack { before, after, .. } => {
+        // Even where it was so already: a switch that went off just before may have cleared it.
+        Action::Borrow { after, .. } => &after.value,
+        Action::GiveBack { before, after, .. } => {
             if before == after {
                 return Ok(());
             }

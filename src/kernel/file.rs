@@ -119,6 +119,8 @@ pub(super) fn remove_directory(path: &Path) -> Result<bool, Error> {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
         Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
+        // Where nothing may be written, that is said even of what isn't there.
+        Err(_) if !path.exists() => Ok(true),
         Err(e) => Err(Error::io("remove", path, e)),
     }
 }

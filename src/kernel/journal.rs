@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Record};
-use super::{Error, Kernel, file};
+use super::{Error, Kernel, file, namespace};
 use crate::plan::{Action, Plan};
-use crate::resource::name::LinkName;
+use crate::resource::name::{LinkName, NamespaceName};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -29,9 +29,12 @@ impl Journal {
             && topology == plan.topology
         {
             record.claims.retain(|id| !gone.contains(id));
-            record
-                .namespaces
-                .retain(|name| !gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            let (lost, left) = std::mem::take(&mut record.namespaces)
+                .into_iter()
+                .partition(|name| gone.contains(&Id::namespace(Ns::Named(name.clone()))));
+            record.namespaces = left;
+            let lost: BTreeSet<NamespaceName> = lost;
+            lost.iter().try_for_each(namespace::sweep).map_err(fail)?;
         }
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
@@ -77,7 +80,8 @@ impl Journal {
         let mut record = self.record;
         let old = record.clone();
         let makes = made(plan);
-        for (operation, done) in plan.operations.iter().zip(done) {
+        let kept = unfinished(plan, done);
+        for (place, (operation, done)) in plan.operations.iter().zip(done).enumerate() {
             let id = &operation.id;
             match (&operation.action, &id.key, &id.ns) {
                 // What never came to be must not be taken for ours once somebody else makes it.
@@ -106,7 +110,9 @@ impl Journal {
                 ) => {
                     record.claims.remove(id);
                 }
-                (Action::GiveBack { .. }, ..) => record.loans.retain(|loan| loan.id != *id),
+                (Action::GiveBack { .. }, ..) if !kept.contains(&place) => {
+                    record.loans.retain(|loan| loan.id != *id);
+                }
                 _ => {}
             }
         }
@@ -124,6 +130,16 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// The places of the switches that were given back, but not all the links yet whose value that wrote.
+/// They stay on loan, because the loan says which these are.
+fn unfinished(plan: &Plan, done: &[bool]) -> HashSet<usize> {
+    let operations = plan.operations.iter().zip(done);
+    operations
+        .filter(|(operation, done)| !**done && matches!(operation.id.key, Key::Sysctl(_)))
+        .flat_map(|(operation, _)| operation.after.iter().copied())
+        .collect()
 }
 
 /// Directories that outlive the topology that made them go over to another that uses them, so that the
@@ -193,22 +209,31 @@ fn found_without_record(
     }
 }
 
-/// The links that have forwarding on before the switch of the whole host is thrown. Of a switch that
-/// another topology has thrown already: those that it wrote down.
+/// The links that have forwarding on by their own right before the switch of the whole host is thrown:
+/// neither because it is on loan there, nor because a topology made them. Of a switch that another
+/// topology has thrown already: those that it wrote down.
 fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<LinkName>, Error> {
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
     };
-    for record in record::all()? {
-        if let Some(loan) = record.loan(id) {
-            return Ok(loan.links.clone());
-        }
+    let records = record::all()?;
+    if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
+        return Ok(loan.links.clone());
     }
+    let on_loan = |name: &LinkName| {
+        let key = Key::Sysctl(SysctlKey::conf(family, name.clone(), "forwarding"));
+        let of_link = Id::new(id.ns.clone(), key);
+        records
+            .iter()
+            .filter_map(|record| record.loan(&of_link))
+            .any(|loan| loan.original == "0")
+    };
     let place = usize::from(family == Family::Ipv6);
     let links = &kernel.space(&id.ns)?.links;
     Ok(links
         .iter()
-        .filter(|(_, known)| known.forwarding[place])
+        .filter(|(_, known)| known.forwarding[place] && known.owner.is_none())
+        .filter(|(name, _)| !on_loan(name))
         .map(|(name, _)| name.clone())
         .collect())
 }

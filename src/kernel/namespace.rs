@@ -185,6 +185,16 @@ pub(super) fn remove(name: &NamespaceName) -> Result<(), Error> {
     fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
 }
 
+/// Removes the empty file that a crash leaves where a namespace had its name, or was to have it.
+pub(super) fn sweep(name: &NamespaceName) -> Result<(), Error> {
+    let path = path(name);
+    let empty = fs::symlink_metadata(&path).is_ok_and(|of| of.is_file() && of.len() == 0);
+    if !empty || open(name)?.is_some() {
+        return Ok(());
+    }
+    fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
+}
+
 /// The IPv4 settings of links that a new namespace copies from the machine's first one
 /// (`devinet_init_net` of `net/ipv4/devinet.c`), with the kernel's own values for `all`, `default` and
 /// `lo`.

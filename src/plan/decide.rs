@@ -38,7 +38,8 @@ pub(super) fn decide<'s>(
         let found = observed.get(id);
         let decision = match (&entry.resource, loan::is_borrowed(id, desired)) {
             (Resource::Sysctl(wanted), true) => {
-                loan::borrow(topology, id, wanted, observed).map_or(Decision::Keep, Decision::Loan)
+                loan::borrow(topology, id, wanted, observed, desired)
+                    .map_or(Decision::Keep, Decision::Loan)
             }
             (wanted, _) => wanted_one(topology, wanted, found),
         };

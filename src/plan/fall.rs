@@ -51,6 +51,8 @@ struct Ground<'s> {
     holders: BTreeMap<(&'s Ns, IpAddr), Vec<&'s Id>>,
     /// The forwarding of each link, which a switch writes.
     forwarding: BTreeMap<(&'s Ns, Family), Vec<(&'s Id, &'s Entry)>>,
+    /// What makes single links forward IPv6, which its switch clears when it goes off.
+    forced: BTreeMap<&'s Ns, Vec<(&'s Id, &'s Entry)>>,
 }
 
 impl<'s> Ground<'s> {
@@ -62,6 +64,7 @@ impl<'s> Ground<'s> {
             sources: BTreeMap::new(),
             holders: BTreeMap::new(),
             forwarding: BTreeMap::new(),
+            forced: BTreeMap::new(),
         };
         for (id, entry) in &observed.entries {
             match (&id.key, &entry.resource) {
@@ -91,6 +94,9 @@ impl<'s> Ground<'s> {
                             .entry((&id.ns, family))
                             .or_default()
                             .push((id, entry));
+                    }
+                    if matches!(&id.key, Key::Sysctl(key) if key.is_forced()) {
+                        ground.forced.entry(&id.ns).or_default().push((id, entry));
                     }
                     if let Some(link) = id.key.of_link() {
                         ground
@@ -357,6 +363,9 @@ fn switches<'s>(
             Decision::Loan(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
                 if loan.and_then(|loan| loan.by.get(topology)) == Some(&before.value)
         );
+        if family == Family::Ipv6 && written == Some("0") {
+            forced(&mut effects.fallen, ground, switch, decisions, topology);
+        }
         let links = ground.forwarding.get(&(&switch.ns, family));
         for (id, entry) in links.into_iter().flatten().copied() {
             let Resource::Sysctl(value) = &entry.resource else {
@@ -381,6 +390,27 @@ fn switches<'s>(
             if cut_off && (by_itself || lent_to_others) && value.value == "0" {
                 effects.left_off.insert(id, switch);
             }
+        }
+    }
+}
+
+/// The switch of IPv6 forwarding clears `force_forwarding` on every link when it goes off. All that has
+/// it on has it by its own right, but for what this topology gives back.
+fn forced<'s>(
+    fallen: &mut Fallen<'s>,
+    ground: &Ground<'s>,
+    switch: &'s Id,
+    decisions: &BTreeMap<&'s Id, Decision<'s>>,
+    topology: &TopologyName,
+) {
+    for (id, entry) in ground.forced.get(&switch.ns).into_iter().flatten().copied() {
+        let on = matches!(&entry.resource, Resource::Sysctl(value) if value.value != "0");
+        let right = match decisions.get(id) {
+            Some(decision) => *decision == Decision::Keep,
+            None => !entry.owner.is(topology),
+        };
+        if on && right {
+            fallen.entry(id).or_insert(switch);
         }
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn borrow(
     id: &Id,
     wanted: &Sysctl,
     observed: &State,
+    desired: &State,
 ) -> Option<Action> {
     let current = value(observed, id).unwrap_or_default();
     let before = Sysctl {
@@ -46,8 +47,9 @@ pub(super) fn borrow(
         let (before, after) = (Resource::Sysctl(before), Resource::Sysctl(after));
         return (before != after).then_some(Action::Update { before, after });
     }
+    let had = desired.loans.get(id).and_then(|loan| loan.by.get(topology));
     let original = match (
-        loan.and_then(|loan| loan.by.values().next()),
+        loan.and_then(|loan| loan.by.values().next()).or(had),
         thrown(id, observed),
     ) {
         (Some(original), _) => original.clone(),
@@ -111,8 +113,9 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
             continue;
         };
         for (id, decision) in decisions.iter_mut() {
-            let of_link =
-                matches!(&id.key, Key::Sysctl(key) if key.forwarding_of_link() == Some(family));
+            let of_link = matches!(&id.key, Key::Sysctl(key)
+                if key.forwarding_of_link() == Some(family)
+                    || family == Family::Ipv6 && left == "0" && key.is_forced());
             if let Decision::Loan(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
                 decision
                 && id.ns == Ns::Host
@@ -124,8 +127,8 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     }
 }
 
-/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of
-/// this topology's switch, which goes too.
+/// Whether a link's forwarding must stay on, because the whole host forwards or is to, and not for the
+/// sake of this topology's switch, which goes too.
 fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
@@ -134,7 +137,8 @@ fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &
     let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
         loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
     });
-    value(observed, &switch).is_some_and(|value| value != "0") && !ours_alone
+    let on = |state| value(state, &switch).is_some_and(|value| value != "0");
+    on(desired) || on(observed) && !ours_alone
 }
 
 /// The loan of the switch that wrote a link's forwarding, if it is on loan.

@@ -291,7 +291,8 @@ impl<'o> Edges<'o> {
         self.add(place, self.make(&Id::new(ns.clone(), Key::Table)));
         if let SysctlKey::Conf { family, link, .. } = key {
             self.add(place, self.make_of_link(ns, link));
-            if key.forwarding_of_link().is_some() {
+            if key.forwarding_of_link().is_some() || key.is_forced() {
+                // The switch writes it, whichever way it goes.
                 let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
                 self.add(place, self.make(&switch));
                 self.add(place, self.removal(&switch));

@@ -11,7 +11,7 @@ use super::phrase;
 use super::style::{Colour, Role};
 use crate::plan::{Action, Operation, Plan, Reason, Warning};
 use crate::resource::link::Link;
-use crate::resource::name::TopologyName;
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::{Id, Key, Ns, Resource};
 
 /// How many operations of each sort a plan has.
@@ -309,12 +309,17 @@ fn link_changes(before: &Link, after: &Link) -> String {
     let mut changes = Vec::new();
     change(&mut changes, "mtu", before.mtu.as_ref(), after.mtu.as_ref());
     change(&mut changes, "mac", before.mac.as_ref(), after.mac.as_ref());
-    change(
-        &mut changes,
-        "in",
-        before.master.as_ref(),
-        after.master.as_ref(),
-    );
+    if before.master != after.master {
+        let name = |master: &Option<LinkName>| match master {
+            Some(name) => name.to_string(),
+            None => "none".to_owned(),
+        };
+        changes.push(format!(
+            "in {} → {}",
+            name(&before.master),
+            name(&after.master)
+        ));
+    }
     match (before.up, after.up) {
         (false, true) => changes.push("down → up".to_owned()),
         (true, false) => changes.push("up → down".to_owned()),

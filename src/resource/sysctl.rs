@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Family;
 use super::name::LinkName;
 
+/// The last part of the name of the sysctl that makes one link forward IPv6.
+pub const FORCED: &str = "force_forwarding";
+
 /// A sysctl's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,6 +70,12 @@ impl SysctlKey {
             SysctlKey::Conf { family, name, .. } if name == "forwarding" => Some(*family),
             _ => None,
         }
+    }
+
+    /// Whether this makes one link forward IPv6 in spite of the switch (`force_forwarding`, Linux 6.17).
+    /// The switch doesn't set it, but when it goes off, the kernel clears it on every link.
+    pub fn is_forced(&self) -> bool {
+        matches!(self, SysctlKey::Conf { family: Family::Ipv6, name, .. } if name == FORCED)
     }
 
     /// The path below `/proc/sys`.

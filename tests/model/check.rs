@@ -74,7 +74,7 @@ pub(crate) fn planned(
                 let by_switch = plan.operations.iter().any(|other| {
                     family_of_switch(&other.id.key).is_some_and(|family| {
                         matches!(&id.key, Key::Sysctl(SysctlKey::Conf { family: of, name, .. })
-                            if *of == family && name == "forwarding")
+                            if *of == family && matches!(name.as_str(), "forwarding" | "force_forwarding"))
                     })
                 });
                 if let Some(found) = found

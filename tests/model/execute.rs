@@ -61,7 +61,14 @@ pub(crate) fn close(world: &mut World, plan: &Plan, done: usize) {
     for (place, operation) in plan.operations.iter().enumerate() {
         let strike = match operation.action {
             Action::Borrow { .. } => place >= done,
-            Action::GiveBack { .. } => place < done,
+            // Its record says which links it must not leave off.
+            Action::GiveBack { .. } => {
+                let mut later = plan.operations[done..].iter();
+                place < done
+                    && !later.any(|later| {
+                        matches!(later.id.key, Key::Sysctl(_)) && later.after.contains(&place)
+                    })
+            }
             _ => false,
         };
         if strike && let Some(loan) = world.loans.get_mut(&operation.id) {
@@ -103,7 +110,9 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
         let mut entry = entry.clone();
         if let Key::Sysctl(key) = &id.key {
             let by_switch = matches!(key, SysctlKey::Conf { family, name, .. }
-                if id.ns == Ns::Host && name == "forwarding" && switches.contains(family));
+                if id.ns == Ns::Host
+                    && matches!(name.as_str(), "forwarding" | "force_forwarding")
+                    && switches.contains(family));
             if !asked.contains(id) && !by_switch {
                 continue;
             }

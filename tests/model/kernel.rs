@@ -431,6 +431,14 @@ impl World {
                     if self.value(ns, key.clone()).is_some() {
                         self.set(ns, key, value);
                     }
+                    // `addrconf_fixup_forwarding` of Linux 6.17 and later.
+                    let key = conf(Family::Ipv6, name, "force_forwarding");
+                    if family == Family::Ipv6
+                        && value == "0"
+                        && self.value(ns, key.clone()).is_some()
+                    {
+                        self.set(ns, key, "0");
+                    }
                 }
             }
         }

@@ -1,0 +1,140 @@
+//! What once went wrong, each on a host of its own.
+
+mod common;
+
+use common::{assert_same_world, in_sandbox, netform, sh, world};
+
+/// The topology that the tests begin with, with more namespaces and the egress of its subnets.
+fn spec(file: &str, name: &str, net: u8, namespaces: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: {name}
+namespaces: {{ {name}: {{}}, {namespaces} }}
+subnets:
+  l4: {{ cidr: 10.9.{net}.0/24, gateway: 10.9.{net}.1, egress: {{ dev: ens33 }} }}
+  l6: {{ cidr: 'fd09:{net}::/64', gateway: 'fd09:{net}::1', egress: {{ dev: ens33 }} }}
+veths:
+  - ends:
+      - {{ namespace: {name}, name: v{name}, addresses: [10.9.{net}.2, 'fd09:{net}::2'] }}
+      - {{ namespace: host, name: v{name}_p, addresses: [10.9.{net}.1, 'fd09:{net}::1'] }}
+EOF"
+    ))
+    .ok();
+}
+
+fn reaches_out(namespace: &str) {
+    sh(&format!(
+        "ip netns exec {namespace} ping -c1 -W10 198.51.100.10"
+    ))
+    .ok();
+    sh(&format!(
+        "ip netns exec {namespace} ping -6 -c2 -W10 2001:db8:10::10"
+    ))
+    .ok();
+}
+
+#[test]
+fn the_switch_of_the_whole_host_comes_and_goes_without_a_trace() {
+    in_sandbox(|| {
+        spec("/run/plain.yaml", "one", 1, "");
+        spec("/run/switch.yaml", "one", 1, "host: { forwarding: true }");
+        let before = world();
+        netform(&["apply", "-f", "/run/plain.yaml"]).ok();
+        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
+        reaches_out("one");
+        netform(&["apply", "-f", "/run/plain.yaml", "--yes"]).ok();
+        reaches_out("one");
+        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn who_gives_the_switch_back_leaves_the_links_of_others_on() {
+    in_sandbox(|| {
+        spec("/run/one.yaml", "one", 1, "");
+        spec("/run/two.yaml", "two", 2, "host: { forwarding: true }");
+        let before = world();
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        netform(&["apply", "-f", "/run/two.yaml"]).ok();
+        netform(&["destroy", "two", "--yes"]).ok();
+        reaches_out("one");
+        netform(&["plan", "-f", "/run/one.yaml", "--detailed-exitcode"]).ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+/// The host without the numbers of links and of namespaces, which are others when one is made again.
+fn numberless() -> String {
+    let world = world();
+    let lines = world.lines().map(|line| match line.split_once(": <") {
+        Some((_, rest)) => format!("link <{rest}\n"),
+        None => format!("{}\n", line.split(" link-netns").next().unwrap_or(line)),
+    });
+    lines.collect()
+}
+
+/// Applies one spec, then fails to apply another of the same topology, after much of it was done.
+fn fails_in_the_middle(change: &str) {
+    in_sandbox(|| {
+        spec("/run/good.yaml", "one", 1, "");
+        spec(
+            "/run/bad.yaml",
+            "one",
+            1,
+            "zz: { dns: { nameservers: [192.0.2.1] } }",
+        );
+        sh(&format!("sed -i '{change}' /run/bad.yaml")).ok();
+        netform(&["apply", "-f", "/run/good.yaml"]).ok();
+        // A file where the directory of the last operation is to be.
+        sh("mkdir -p /etc/netns; touch /etc/netns/zz").ok();
+        let before = numberless();
+        let failed = netform(&["apply", "-f", "/run/bad.yaml", "--yes"]);
+        assert_eq!(failed.status, 3, "{}{}", failed.stdout, failed.stderr);
+        assert_same_world(&before, &numberless());
+        netform(&["plan", "-f", "/run/good.yaml", "--detailed-exitcode"]).ok();
+        reaches_out("one");
+    });
+}
+
+#[test]
+fn undoing_leaves_what_was_on_loan_before() {
+    fails_in_the_middle("s/^#//");
+}
+
+#[test]
+fn undoing_gives_a_renamed_link_its_settings_back() {
+    fails_in_the_middle("s/vone_p/other/");
+}
+
+#[test]
+fn undoing_takes_back_the_switch_of_the_whole_host() {
+    fails_in_the_middle("s/ one: {}/ host: { forwarding: true }, one: {}/");
+}
+
+#[test]
+fn destroy_sweeps_up_what_a_crash_left_of_the_record() {
+    in_sandbox(|| {
+        spec("/run/one.yaml", "one", 1, "");
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        let before = world();
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        sh("cp /run/netform/one.json /run/kept").ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        // Killed between taking the namespace off its name and the end.
+        sh("mkdir /run/netform; python3 - <<'EOF'
+import json
+record = json.load(open('/run/kept'))
+record['loans'] = []
+json.dump(record, open('/run/netform/one.json', 'w'))
+EOF
+            rm /run/kept; touch /run/netns/one")
+        .ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}

@@ -387,7 +387,9 @@ fn switches<'s>(
             if right && written.is_some_and(|written| value.value != written) {
                 effects.fallen.entry(id).or_insert(switch);
             }
-            if cut_off && (by_itself || lent_to_others) && value.value == "0" {
+            // What is our own is set by itself, if it is to stay at all.
+            let others = (by_itself || lent_to_others) && !entry.owner.is(topology);
+            if cut_off && others && value.value == "0" {
                 effects.left_off.insert(id, switch);
             }
         }

@@ -56,6 +56,8 @@ pub(super) fn borrow(
         // It is on only because another topology threw the switch for all.
         (None, Some(loan)) if !loan.links.contains(id.key.of_link()?) => "0".to_owned(),
         _ if before == after => return None,
+        // Giving the switch back was cut off before it came to this link, which was on by its own right.
+        (None, Some(_)) if switch_is_off(id, observed) => "1".to_owned(),
         _ => current.to_owned(),
     };
     Some(Action::Borrow {
@@ -139,6 +141,17 @@ fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &
     });
     let on = |state| value(state, &switch).is_some_and(|value| value != "0");
     on(desired) || on(observed) && !ours_alone
+}
+
+/// Whether the switch over a link's forwarding is off.
+fn switch_is_off(id: &Id, observed: &State) -> bool {
+    let Key::Sysctl(key) = &id.key else {
+        return false;
+    };
+    key.forwarding_of_link().is_some_and(|family| {
+        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        value(observed, &switch) == Some("0")
+    })
 }
 
 /// The loan of the switch that wrote a link's forwarding, if it is on loan.

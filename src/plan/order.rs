@@ -171,11 +171,9 @@ impl<'o> Edges<'o> {
             places,
             after,
         };
-        for place in 0..operations.len() {
+        for (place, operation) in operations.iter().enumerate() {
             edges.common(place);
-            if let (Some(gone), Action::Create(_)) =
-                (waits.get(&operations[place].id), &operations[place].action)
-            {
+            if let (Some(gone), Action::Create(_)) = (waits.get(&operation.id), &operation.action) {
                 for gone in gone {
                     let root = edges.removal(gone).map(|gone| edges.root(gone));
                     edges.add(place, root);

@@ -171,7 +171,8 @@ pub(crate) fn world() -> String {
         "nft -s list ruleset",
     ] {
         for line in sh(command).ok().lines() {
-            if !line.contains("valid_lft") {
+            // The kernel puts an address into its table of local routes in its own time.
+            if !line.contains("valid_lft") && !line.contains(" table local ") {
                 // An address may still be under examination when it is seen first.
                 let line = line.replace(" tentative", "");
                 writeln!(world, "{command}: {line}").expect("text");
@@ -188,6 +189,20 @@ pub(crate) fn world() -> String {
     // The lock has the number of who held it last.
     describe(&mut world, Path::new("/run"), &["lock"]);
     world
+}
+
+/// A line of `ip` without what it says of a carrier, which the kernel takes notice of in its own time.
+fn settled(line: &str) -> String {
+    let line = ["NO-CARRIER,", ",LOWER_UP", " linkdown"]
+        .into_iter()
+        .fold(line.to_owned(), |line, word| line.replace(word, ""));
+    match line.split_once(" state ") {
+        Some((before, rest)) => {
+            let after = rest.split_once(' ').map_or("", |(_, after)| after);
+            format!("{before} {after}")
+        }
+        None => line,
+    }
 }
 
 /// Adds a line for a file or directory and each one below it, but for those of some names.

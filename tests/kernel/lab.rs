@@ -247,9 +247,14 @@ pub(crate) fn changed(before: &str, after: &str) -> Vec<String> {
 }
 
 /// All that netform could have changed.
+///
+/// That a link has a carrier is left out, and the table of local routes: the kernel takes notice of both
+/// in its own time.
 pub(crate) fn world() -> String {
     sh(
-        "ip -d link; ip address; ip route show table all; ip -6 route show table all; ip rule; nft list ruleset
+        "{ ip -d link; ip address; ip route show table all; ip -6 route show table all; } |
+        sed '/ table local /d; s/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]*//; s/ linkdown//'
+        ip rule; nft list ruleset
         find /run/net* /etc/netns 2>/dev/null | sort
         cd /proc/sys/net; grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward | sort",
     )

@@ -11,7 +11,7 @@ use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::namespace::Namespace;
 use netform::resource::nftables::Table;
-use netform::resource::route::{Route, Target};
+use netform::resource::route::{NextHop, Route, Target};
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Loan, Owner};
@@ -28,6 +28,15 @@ pub(crate) struct World {
     pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
     /// What the records of the topologies say.
     pub(crate) loans: BTreeMap<Id, Loan>,
+}
+
+/// What may happen to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Gone,
+    Down,
+    NoIpv4,
+    NoIpv6,
 }
 
 /// Why the fake kernel refuses.
@@ -235,6 +244,7 @@ impl World {
             };
             other.ns != *ns || !on_it
         });
+        self.fray(ns, name, Event::Gone);
         // IPv6 routes keep a source that goes with its link.
         self.lose_sources(ns, held.into_iter().filter(IpAddr::is_ipv4).collect());
         if let Resource::Link(Link {
@@ -279,6 +289,12 @@ impl World {
             };
             other.ns != *ns || !falls
         });
+        if down {
+            self.fray(ns, name, Event::Down);
+        }
+        if loses {
+            self.fray(ns, name, Event::NoIpv6);
+        }
         if !has_ipv6(&before) && has_ipv6(&after) {
             self.begin_ipv6(ns, name);
         }
@@ -360,6 +376,9 @@ impl World {
             let ipv4 = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv4());
             id.ns != *ns || !ipv4 || !last || !leads_over(entry, &key.link)
         });
+        if last {
+            self.fray(ns, &key.link, Event::NoIpv4);
+        }
         Ok(())
     }
 
@@ -378,6 +397,52 @@ impl World {
                 false
             }
             _ => true,
+        });
+    }
+
+    /// What something that happened to a link does to the routes that lead over others too.
+    fn fray(&mut self, ns: &Ns, name: &LinkName, event: Event) {
+        let mut live: BTreeSet<(LinkName, bool)> = BTreeSet::new();
+        for id in self.links_of(ns) {
+            let Key::Link(link) = &id.key else { continue };
+            if self.link(ns, link).is_some_and(|link| link.up) {
+                live.insert((link.clone(), false));
+                let mut addresses = self.addresses(ns, Some(link));
+                if addresses.any(|(_, key, _)| key.ip.is_ipv4()) {
+                    live.insert((link.clone(), true));
+                }
+            }
+        }
+        self.entries.retain(|id, entry| {
+            let (Key::Route(key), Resource::Route(route)) = (&id.key, &mut entry.resource) else {
+                return true;
+            };
+            let Target::Unicast(hops) = &mut route.target else {
+                return true;
+            };
+            let ipv4 = key.to.addr().is_ipv4();
+            let on_it = |hop: &NextHop| hop.dev.as_ref() == Some(name);
+            let other_family = match event {
+                Event::NoIpv4 => !ipv4,
+                Event::NoIpv6 => ipv4,
+                Event::Gone | Event::Down => false,
+            };
+            if id.ns != *ns || other_family || hops.len() < 2 || !hops.iter().any(on_it) {
+                return true;
+            }
+            match event {
+                Event::Gone if ipv4 => return false,
+                Event::Gone | Event::NoIpv6 => hops.retain(|hop| !on_it(hop)),
+                Event::Down | Event::NoIpv4 => {}
+            }
+            // One that is the only one left has no weight.
+            if let [hop] = hops.as_mut_slice() {
+                hop.weight = 1;
+            }
+            hops.iter().any(|hop| {
+                let dev = hop.dev.clone().expect("a route has its link");
+                live.contains(&(dev, ipv4))
+            })
         });
     }
 

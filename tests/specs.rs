@@ -341,3 +341,146 @@ veths:
         netform(&["destroy", "-f", path, "--yes"]).ok();
     });
 }
+
+#[test]
+fn a_router_outside_of_every_prefix_is_reached_by_a_route_to_it() {
+    let spec = "\
+version: 1
+name: outside
+namespaces:
+  guest:
+    routes:
+      - { to: default, via: 203.0.113.1 }
+      - { to: 203.0.113.1, dev: eth0 }
+      - { to: default6, via: \"fe80::1\", dev: eth0 }
+      - { to: 10.77.0.0/16, via: 198.18.7.7, dev: eth0, onlink: true, src: 192.0.2.7 }
+  provider: {}
+veths:
+  - ends:
+      - { namespace: guest, name: eth0, addresses: [192.0.2.7/32, \"2001:db8:7::7/64\"] }
+      - { namespace: provider, name: guest, addresses: [203.0.113.1/32, 10.9.9.9/32, \"2001:db8:9::9/128\"] }
+";
+    in_sandbox(|| {
+        let path = "/run/outside.yaml";
+        fs::write(path, spec).expect("write");
+        apply(path);
+        // The provider's way back.
+        sh("ip -n provider route add 192.0.2.7 dev guest").ok();
+        assert!(answers("guest", "10.9.9.9"));
+        // Again in the right order after all of it is lost.
+        sh("ip -n guest link set eth0 down").ok();
+        apply(path);
+        assert!(answers("guest", "10.9.9.9"));
+        let way = sh("ip -n guest route get 10.77.1.1").ok();
+        assert!(
+            way.contains("via 198.18.7.7") && way.contains("src 192.0.2.7"),
+            "{way}"
+        );
+        let way = sh("ip -n guest -6 route get 2001:db8:99::1").ok();
+        assert!(way.contains("via fe80::1 dev eth0"), "{way}");
+        netform(&["destroy", "-f", path, "--yes"]).ok();
+    });
+}
+
+#[test]
+fn a_default_route_that_is_written_is_a_way_out() {
+    let spec = "\
+version: 1
+name: written
+namespaces:
+  router:
+    routes:
+      - { to: default, via: 192.168.50.1 }
+  inner: {}
+subnets:
+  deep: { cidr: 192.168.51.0/24, gateway: 192.168.51.1, egress: {} }
+  host: { cidr: 192.168.50.0/24, gateway: 192.168.50.1, egress: { dev: ens33 } }
+veths:
+  - ends:
+      - { namespace: router, name: up, addresses: [192.168.50.2] }
+      - { namespace: host, name: down, addresses: [192.168.50.1] }
+  - ends:
+      - { namespace: inner, name: up, addresses: [192.168.51.2] }
+      - { namespace: router, name: down, addresses: [192.168.51.1] }
+";
+    in_sandbox(|| {
+        let path = "/run/written.yaml";
+        // The subnet brings the same route.
+        fs::write(path, spec).expect("write");
+        let twice = netform(&["plan", "-f", path]);
+        assert!(
+            twice.stderr.contains("say `gateway: none`"),
+            "{}",
+            twice.stderr
+        );
+        fs::write(
+            path,
+            spec.replace("  router:\n", "  router:\n    gateway: none\n"),
+        )
+        .expect("write");
+        apply(path);
+        assert!(answers("inner", "198.51.100.10"));
+        netform(&["destroy", "-f", path, "--yes"]).ok();
+    });
+}
+
+#[test]
+fn a_next_hop_that_the_host_does_not_reach_is_found_when_planning() {
+    let spec = |route: &str| {
+        let text =
+            format!("version: 1\nname: away\nnamespaces: {{ host: {{ routes: [{route}] }} }}\n");
+        fs::write("/run/away.yaml", text).expect("write");
+        netform(&["plan", "-f", "/run/away.yaml"])
+    };
+    in_sandbox(|| {
+        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9 }");
+        assert_ne!(plan.status, 0);
+        assert!(
+            plan.stderr.contains("no link of host reaches the next hop"),
+            "{}",
+            plan.stderr
+        );
+        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9, dev: ens34 }");
+        assert!(
+            plan.stderr.contains("the host has no link `ens34`"),
+            "{}",
+            plan.stderr
+        );
+        let plan = spec("{ to: 10.9.0.0/16, via: 192.168.95.2, src: 192.0.2.9 }");
+        assert!(
+            plan.stderr.contains("the host has no address 192.0.2.9"),
+            "{}",
+            plan.stderr
+        );
+        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9, dev: ens33 }");
+        assert!(plan.ok().contains("say `onlink: true`"));
+    });
+}
+
+#[test]
+fn a_route_or_a_rule_of_somebody_else_stops_the_plan() {
+    let spec = "\
+version: 1
+name: taken
+namespaces:
+  host:
+    routes:
+      - { to: 10.80.0.0/16, type: blackhole }
+    rules:
+      - { priority: 800, from: 10.80.0.0/16, table: 80 }
+";
+    in_sandbox(|| {
+        sh("ip route add 10.80.0.0/16 via 192.168.95.2; ip rule add priority 800 from 10.80.0.0/16 lookup 81").ok();
+        let path = "/run/taken.yaml";
+        fs::write(path, spec).expect("write");
+        let before = world();
+        let refused = netform(&["apply", "-f", path, "--yes"]);
+        assert_ne!(refused.status, 0);
+        let text = refused.stderr + &refused.stdout;
+        assert!(
+            text.contains("rule 800") && text.contains("route 10.80.0.0/16"),
+            "{text}"
+        );
+        assert_same_world(&before, &world());
+    });
+}

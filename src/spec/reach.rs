@@ -108,6 +108,7 @@ impl<'s> Reach<'s> {
         }
         let longest = nears.iter().map(|near| near.length).max();
         nears.retain(|near| Some(near.length) == longest);
+        nears.sort_by_key(|near| near.link);
         nears.dedup_by_key(|near| near.link);
         match nears.as_slice() {
             [] => Way::Nowhere,

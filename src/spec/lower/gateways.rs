@@ -187,6 +187,10 @@ impl<'s> Lowering<'s> {
                 self.errors.push(Diagnostic::new(message, dev.span, help));
                 None
             }
+            // It is the host's once it is applied.
+            (None, Ns::Host) if self.static_default(ns, family).is_some() => {
+                self.static_default(ns, family).cloned()
+            }
             (None, Ns::Host) => {
                 let dev = self.facts.default.get(&family).filter(|dev| {
                     let owner = self

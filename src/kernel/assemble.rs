@@ -226,7 +226,7 @@ impl Assembly<'_> {
     }
 
     fn rule(&mut self, rule: &read::Rule, of_ns: Option<&TopologyName>) {
-        let id = Id::new(self.ns.clone(), Key::Rule(rule.key.clone()));
+        let id = Id::new(self.ns.clone(), Key::Rule(Box::new(rule.key.clone())));
         let owner = match rule.protocol {
             tag::PROTOCOL => match of_ns {
                 Some(owner) => Owner::Topology(owner.clone()),

@@ -138,7 +138,7 @@ pub enum Key {
     /// A route, by what the kernel tells routes apart by.
     Route(RouteKey),
     /// A policy routing rule, by its place and by the packets that it is for.
-    Rule(RuleKey),
+    Rule(Box<RuleKey>),
     /// A file of the namespace in `/etc/netns`.
     File(FileKind),
     /// A sysctl.

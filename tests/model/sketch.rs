@@ -390,7 +390,11 @@ impl Sketch {
             key.from = Some(from.parse().unwrap());
         }
         let action = lead.action;
-        put(ns, Key::Rule(key), Resource::Rule(Rule { action }));
+        put(
+            ns,
+            Key::Rule(Box::new(key)),
+            Resource::Rule(Rule { action }),
+        );
     }
 
     /// The addresses that routes of a namespace may have as their source.

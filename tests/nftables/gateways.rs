@@ -131,7 +131,7 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
                 .expect("a prefix")
                 .trunc()
         });
-        let prefixes = prefixes.take(20).collect();
+        let prefixes: std::collections::BTreeSet<IpNet> = prefixes.take(20).collect();
         let mut egress = BTreeMap::new();
         for family in Family::BOTH {
             let nat = if random.bool() {

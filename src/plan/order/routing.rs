@@ -10,7 +10,7 @@ use crate::resource::{Id, Key, Ns, Resource};
 /// The operations on the rules or on the routes of a table, one after the other: the last so far.
 type Last<'o> = BTreeMap<(&'o Ns, u32), usize>;
 
-impl<'o> Edges<'o> {
+impl Edges<'_> {
     /// A table is filled before a rule leads to it, and emptied when none does any more. Destinations on a
     /// link come before what is reached through them.
     pub(super) fn routing(&mut self) {

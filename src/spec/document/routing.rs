@@ -52,7 +52,7 @@ impl Reader<'_> {
         let table = fields.get("table").map(|node| self.table(node));
         let mut route = Route {
             span: node.span,
-            to: self.resolve(to?, &target)?,
+            to: self.resolve(&to?, &target)?,
             target,
             metric: metric.map_or(0, |metric| metric.value),
             table: table.unwrap_or(Some(MAIN))?,
@@ -172,7 +172,7 @@ impl Reader<'_> {
     }
 
     /// The prefix that a destination means.
-    fn resolve(&mut self, to: Spanned<Destination>, target: &Target) -> Option<Spanned<IpNet>> {
+    fn resolve(&mut self, to: &Spanned<Destination>, target: &Target) -> Option<Spanned<IpNet>> {
         let at = to.span;
         let net = match to.value {
             Destination::Prefix(net) => net,

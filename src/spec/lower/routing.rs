@@ -178,7 +178,11 @@ impl<'s> Lowering<'s> {
                         mark: rule.mark,
                     };
                     let action = rule.action;
-                    self.put(ns, Key::Rule(key), Resource::Rule(Rule { action }));
+                    self.put(
+                        ns,
+                        Key::Rule(Box::new(key)),
+                        Resource::Rule(Rule { action }),
+                    );
                 }
             }
         }

@@ -78,6 +78,10 @@ impl State {
 }
 
 /// What lowering must know of the host: all that a plan depends on besides the spec.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts, and independent of each other"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// What makes the link-layer addresses of this host its own: the content of `/etc/machine-id`.
@@ -88,6 +92,8 @@ pub struct Facts {
     pub default: BTreeMap<Family, LinkName>,
     /// Whether IPv6 forwarding can be switched by link (`force_forwarding`, Linux 6.17).
     pub force_forwarding: bool,
+    /// Whether a new link of the host forwards IPv4 by itself, because the whole host does.
+    pub ipv4_forwarding: bool,
     /// Whether IPv6 forwarding was on for the whole host before netform came.
     pub ipv6_forwarding: bool,
     /// Whether the host has IPv6 at all (`/proc/sys/net/ipv6` exists).

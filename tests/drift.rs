@@ -163,3 +163,48 @@ fn what_others_add_is_left_alone() {
         assert_same_world(&theirs, &world());
     });
 }
+
+#[test]
+fn the_tag_of_a_link_is_cleared() {
+    drift("ip link set veth1_p alias ''", &["~  link veth1_p  tag"]);
+}
+
+#[test]
+fn a_link_loses_forwarding_with_the_egress_that_needed_it() {
+    in_sandbox(|| {
+        netform(&["apply", "-f", SPEC]).ok();
+        let spec = std::fs::read_to_string(SPEC).expect("a spec");
+        let shut: String = spec
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("egress:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_ne!(shut, spec);
+        std::fs::write("/run/shut.yaml", shut).expect("write");
+        netform(&["apply", "-f", "/run/shut.yaml", "--yes"]).ok();
+        for (family, name) in [("ipv4", "forwarding"), ("ipv6", "force_forwarding")] {
+            for link in ["veth1_p", "ens33"] {
+                let path = format!("/proc/sys/net/{family}/conf/{link}/{name}");
+                // Linux before 6.17 has no forwarding of IPv6 by link.
+                if let Ok(value) = std::fs::read_to_string(&path) {
+                    assert_eq!(value, "0\n", "{path}");
+                }
+            }
+        }
+        // It is still guarded.
+        let table = sh("nft list table inet netform-breezyfrost-dual").ok();
+        assert!(table.contains("chain judge"), "{table}");
+        netform(&["plan", "-f", "/run/shut.yaml", "--detailed-exitcode"]).ok();
+    });
+}
+
+#[test]
+fn no_address_of_a_new_link_has_to_wait() {
+    in_sandbox(|| {
+        netform(&["apply", "-f", SPEC]).ok();
+        let waiting =
+            sh("ip -6 addr show tentative; ip -n breezyfrost -6 addr show tentative").ok();
+        assert!(!waiting.contains("inet6"), "{waiting}");
+        sh("ip netns exec breezyfrost ping -6 -c1 -W10 2001:db8:10::10").ok();
+    });
+}

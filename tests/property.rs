@@ -2,13 +2,17 @@
 //!
 //! `NETFORM_CASES` says how many are tried, and `NETFORM_SEED` which.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a model that can't go on says where, and a case that failed which it was"
+)]
+
 mod model;
 
 use fastrand::Rng;
-use model::check::{
-    Stop, as_desired, carry_out, carry_out_shuffled, others_served, others_untouched, planned,
-    same_world,
-};
+use model::carry::{Stop, carry_out, carry_out_shuffled};
+use model::check::{as_desired, others_served, others_untouched, planned, same_world};
 use model::drift::drift;
 use model::execute::observe;
 use model::generate::{host, nothing};
@@ -27,8 +31,8 @@ struct Case(u64);
 impl Drop for Case {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for plan in model::check::CARRIED.take() {
-                eprintln!("carried out:\n{}", model::check::listing(&plan));
+            for plan in model::carry::CARRIED.take() {
+                eprintln!("carried out:\n{}", model::carry::listing(&plan));
             }
             eprintln!("failed with NETFORM_SEED={} NETFORM_CASES=1", self.0);
         }
@@ -39,7 +43,7 @@ fn each_case(run: impl Fn(&mut Rng)) {
     let first = number("NETFORM_SEED", 1);
     for seed in first..first + number("NETFORM_CASES", 2000) {
         let _case = Case(seed);
-        model::check::CARRIED.take();
+        model::carry::CARRIED.take();
         run(&mut Rng::with_seed(seed));
     }
 }
@@ -66,8 +70,8 @@ fn apply(
     assert!(
         again.operations.is_empty(),
         "left: {}\nafter {}",
-        model::check::listing(&again),
-        model::check::listing(&plan)
+        model::carry::listing(&again),
+        model::carry::listing(&plan)
     );
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
 
@@ -93,7 +97,7 @@ fn apply(
     assert!(
         again.operations.is_empty(),
         "{}",
-        model::check::listing(&again)
+        model::carry::listing(&again)
     );
     if rng.u8(..4) == 0 {
         *world = half;

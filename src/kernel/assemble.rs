@@ -131,6 +131,7 @@ impl Assembly<'_> {
             mtu: Some(link.mtu),
             mac: link.mac,
             master: link.master.and_then(|index| names.get(&index).cloned()),
+            tagged: link.group != tag::GROUP || tag::owner(&link.alias).is_some(),
         }
     }
 

@@ -9,13 +9,17 @@ use super::namespace::{self, Inheritance};
 use super::read;
 use super::socket::{Requests, Socket};
 use super::space::{Known, Space, inode_of};
-use super::{Kernel, tag};
+use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::name::LinkName;
 use crate::resource::{Key, Ns, Resource};
 
 /// The number of `lo` in every namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
 const LOOPBACK: u32 = 1;
+
+/// With 0, the links of a namespace don't wait for duplicate address detection: their link-local
+/// addresses, by which neighbours are asked for, are usable at once (`ip-sysctl.rst`).
+const QUIET: &str = "net/ipv6/conf/default/accept_dad";
 
 /// Makes namespaces, on several threads. A job is the place of the operation, and the places of the
 /// settings that are written along with it.
@@ -84,6 +88,9 @@ fn birth(
             return Err(Error::refused(verdict.errno, verdict.text));
         }
         inheritance.undo()?;
+        if sysctl::exists(QUIET) {
+            sysctl::write(QUIET, "0")?;
+        }
         let switches = read::switches(&socket)?;
         for at in settings {
             failed_at = *at;

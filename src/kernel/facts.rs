@@ -28,6 +28,8 @@ pub(super) fn facts(kernel: &mut Kernel) -> Result<Facts, Error> {
         links: links(&reading),
         default: default_links(&reading),
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
+        ipv4_forwarding: sysctl::read(&SysctlKey::forwarding(Family::Ipv4).path())?
+            .is_some_and(|value| value != "0"),
         ipv6_forwarding: forwarding.is_some_and(|value| value != "0"),
         ipv6: sysctl::exists("net/ipv6"),
     })

@@ -12,13 +12,14 @@ use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
 use super::space::Known;
-use super::{Kernel, tag};
+use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
 use crate::resource::rule::RuleKey;
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// How long a route is tried again whose next hop isn't reachable yet, because the kernel has not noticed
 /// that a new link has a carrier: by itself it notices about a hundred links a second.
@@ -56,8 +57,8 @@ struct Draft<'p> {
     outbox: Outbox,
     /// Links to be removed together.
     leaving: Vec<(usize, u32)>,
-    /// Links that go up once their addresses are there: the kernel then walks fewer routes.
-    rising: Vec<(usize, u32)>,
+    /// New links that go up once their addresses are there: the kernel then walks fewer routes.
+    rising: Vec<(usize, u32, LinkName)>,
 }
 
 impl<'p> Writer<'p> {
@@ -89,8 +90,16 @@ impl<'p> Writer<'p> {
             by_ns.entry(ns).or_default().push(*place);
         }
         for (ns, places) in by_ns {
-            let outbox = self.draft(kernel, ns, &places)?;
-            self.send(kernel, ns, outbox, places[0])?;
+            let mut draft = self.draft(kernel, ns, &places)?;
+            let rising = std::mem::take(&mut draft.rising);
+            self.send(kernel, ns, draft.outbox, places[0])?;
+            if !rising.is_empty() {
+                if *ns == Ns::Host {
+                    hush(&rising)?;
+                }
+                let outbox = self.rise(ns, rising);
+                self.send(kernel, ns, outbox, places[0])?;
+            }
             finished.extend(places);
         }
         Ok(())
@@ -115,7 +124,7 @@ impl<'p> Writer<'p> {
         kernel: &mut Kernel,
         ns: &'p Ns,
         places: &[usize],
-    ) -> Result<Outbox, Failed> {
+    ) -> Result<Draft<'p>, Failed> {
         let mut draft = Draft {
             ns,
             outbox: Outbox::default(),
@@ -127,8 +136,7 @@ impl<'p> Writer<'p> {
                 .map_err(Failed::at(*place))?;
         }
         draft.leave();
-        self.rise(&mut draft);
-        Ok(draft.outbox)
+        Ok(draft)
     }
 
     fn operation(
@@ -220,7 +228,7 @@ impl<'p> Writer<'p> {
                 .put(place, |requests| encode::set_link(requests, index, &change));
         }
         if link.up {
-            draft.rising.push((place, index));
+            draft.rising.push((place, index, name.clone()));
         }
         Ok(())
     }
@@ -332,7 +340,6 @@ impl<'p> Writer<'p> {
             _ => return Err(Error::Impossible("a route is something else")),
         };
         if verb != Verb::Delete {
-            self.rise(draft);
             for index in self.risen.remove(draft.ns).unwrap_or_default() {
                 draft.outbox.ask(place, index);
             }
@@ -352,18 +359,18 @@ impl<'p> Writer<'p> {
         written
     }
 
-    /// Has the links go up that wait for it.
-    fn rise(&mut self, draft: &mut Draft<'p>) {
-        for (place, index) in std::mem::take(&mut draft.rising) {
-            let change = Change {
-                up: Some(true),
-                ..Change::default()
-            };
-            draft
-                .outbox
-                .put(place, |requests| encode::set_link(requests, index, &change));
-            self.note_risen(draft.ns, index);
+    /// Has new links go up.
+    fn rise(&mut self, ns: &Ns, links: Vec<(usize, u32, LinkName)>) -> Outbox {
+        let mut outbox = Outbox::default();
+        let change = Change {
+            up: Some(true),
+            ..Change::default()
+        };
+        for (place, index, _) in links {
+            outbox.put(place, |requests| encode::set_link(requests, index, &change));
+            self.note_risen(ns, index);
         }
+        outbox
     }
 
     fn note_risen(&mut self, ns: &Ns, index: u32) {
@@ -413,7 +420,7 @@ impl<'p> Writer<'p> {
             thread::sleep(PAUSE);
             self.insists = true;
             let places: Vec<usize> = failed.into_iter().map(|(place, _)| place).collect();
-            outbox = self.draft(kernel, ns, &places)?;
+            outbox = self.draft(kernel, ns, &places)?.outbox;
         }
     }
 }
@@ -435,6 +442,19 @@ fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> 
             draft
                 .outbox
                 .put(place, |requests| encode::rule(requests, verb, key, rule));
+        }
+    }
+    Ok(())
+}
+
+/// Has new links of the host use their link-local addresses as soon as they are up, without duplicate
+/// address detection. In a namespace of our own all links do (see `births`).
+fn hush(links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
+    for (place, _, name) in links {
+        let path = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad").path();
+        // A link whose MTU is below 1280 has no IPv6.
+        if sysctl::exists(&path) {
+            sysctl::write(&path, "0").map_err(Failed::at(*place))?;
         }
     }
     Ok(())

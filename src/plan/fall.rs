@@ -388,8 +388,8 @@ fn switches<'s>(
                 effects.fallen.entry(id).or_insert(switch);
             }
             // What is our own is set by itself, if it is to stay at all.
-            let others = (by_itself || lent_to_others) && !entry.owner.is(topology);
-            if cut_off && others && value.value == "0" {
+            let stays = !entry.owner.is(topology) && !effects.fallen.contains_key(id);
+            if cut_off && (by_itself || lent_to_others) && stays && value.value == "0" {
                 effects.left_off.insert(id, switch);
             }
         }

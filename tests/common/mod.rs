@@ -174,7 +174,7 @@ pub(crate) fn world() -> String {
             // The kernel puts an address into its table of local routes in its own time.
             if !line.contains("valid_lft") && !line.contains(" table local ") {
                 // An address may still be under examination when it is seen first.
-                let line = settled(&line.replace(" tentative", ""));
+                let line = settled(line).replace(" tentative", "");
                 writeln!(world, "{command}: {line}").expect("text");
             }
         }

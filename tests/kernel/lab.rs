@@ -115,6 +115,7 @@ impl Builder {
             mtu: Some(1500),
             mac: Some(MacAddress([2, 0, 0, 0, 0, mac])),
             master: None,
+            tagged: true,
         };
         self.put(here.0, Key::Link(name(here.1)), Resource::Link(link));
     }

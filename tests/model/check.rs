@@ -1,27 +1,17 @@
 //! What must hold of every plan and of what comes of it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use fastrand::Rng;
 use netform::plan::{Action, Conflict, Plan, Warning, plan};
 use netform::resource::link::{Link, LinkKind, veth::Veth};
-use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::name::TopologyName;
 use netform::resource::sysctl::SysctlKey;
-use netform::resource::{Family, Id, Key, Ns, Resource};
+use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner, State};
 
-use super::execute::{close, family_of_switch, observe, record, step};
-use super::kernel::{World, conf};
-
-/// How an execution ends before its end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stop {
-    /// After how many operations.
-    pub(crate) after: usize,
-    /// Whether the process is killed, so that it doesn't put its record right.
-    pub(crate) killed: bool,
-}
+use super::carry::listing;
+use super::execute::{family_of_switch, observe};
+use super::kernel::{World, switch};
 
 /// Plans and has a look at the plan itself.
 pub(crate) fn planned(
@@ -96,155 +86,6 @@ pub(crate) fn planned(
         assert!(earlier.is_none() || replaced, "{id:?} twice in {plan:#?}");
     }
     Ok(plan)
-}
-
-/// Carries a plan out, whole or in part.
-pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
-    CARRIED.with_borrow_mut(|plans| plans.push(plan.clone()));
-    record(world, plan);
-    let done = stop.map_or(plan.operations.len(), |stop| stop.after);
-    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
-    for place in 0..done {
-        if let Err(refusal) = step(world, plan, place) {
-            panic!(
-                "refused: {refusal}\noperation {place}: {:#?}\nof {}",
-                plan.operations[place],
-                listing(plan)
-            );
-        }
-        opened.push(open(world, &plan.topology));
-    }
-    if !stop.is_some_and(|stop| stop.killed) {
-        close(world, plan, done);
-    }
-    if stop.is_none() {
-        guard(plan, &opened);
-        lead_somewhere(plan, &(0..done).collect::<Vec<_>>());
-    }
-}
-
-std::thread_local! {
-    /// The plans that a case carried out, to be shown when something doesn't hold.
-    pub(crate) static CARRIED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Carries a plan out in any order that the operations allow.
-pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) {
-    record(world, plan);
-    let mut done = vec![false; plan.operations.len()];
-    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
-    let mut order = Vec::new();
-    while order.len() < done.len() {
-        let ready = (0..done.len()).filter(|place| {
-            !done[*place] && plan.operations[*place].after.iter().all(|o| done[*o])
-        });
-        let place = rng.choice(ready.collect::<Vec<_>>()).expect("no circle");
-        order.push(place);
-        done[place] = true;
-        let operation = &plan.operations[place];
-        // What goes with another may have been made anew by now.
-        let noted = operation.with.is_some() && matches!(operation.action, Action::Remove(_));
-        if !noted && let Err(refusal) = step(world, plan, place) {
-            panic!("refused: {refusal}\noperation {place} in the order {order:?}");
-        }
-        opened.push(open(world, &plan.topology));
-    }
-    close(world, plan, done.len());
-    guard(plan, &opened);
-    lead_somewhere(plan, &order);
-}
-
-/// A rule comes after the routes of its table, and goes before them.
-fn lead_somewhere(plan: &Plan, order: &[usize]) {
-    let mut led: BTreeSet<(&Ns, u32)> = BTreeSet::new();
-    let mut emptied: BTreeSet<(&Ns, u32)> = BTreeSet::new();
-    for operation in order.iter().map(|place| &plan.operations[*place]) {
-        let ns = &operation.id.ns;
-        match (&operation.id.key, &operation.action) {
-            _ if operation.with.is_some() => {}
-            (Key::Rule(_), Action::Remove(Resource::Rule(rule))) => {
-                let table = rule.action.table();
-                let late = table.is_some_and(|table| emptied.contains(&(ns, table)));
-                assert!(!late, "{operation:?} comes late");
-            }
-            (
-                Key::Rule(_),
-                Action::Create(Resource::Rule(rule))
-                | Action::Update {
-                    after: Resource::Rule(rule),
-                    ..
-                },
-            ) => led.extend(rule.action.table().map(|table| (ns, table))),
-            (Key::Route(key), Action::Remove(_)) => {
-                emptied.insert((ns, key.table));
-            }
-            (Key::Route(key), _) => {
-                let early = led.contains(&(ns, key.table));
-                assert!(!early, "{operation:?} comes after a rule that leads to it");
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A plan, a line an operation.
-pub(crate) fn listing(plan: &Plan) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for (place, o) in plan.operations.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "{place} {:?} {:?} with {:?} because {:?} after {:?}",
-            o.id, o.action, o.with, o.reason, o.after
-        );
-    }
-    text
-}
-
-/// A link of the topology that forwards without a table in its namespace.
-type Open = (Ns, LinkName, Family);
-
-fn open(world: &World, topology: &TopologyName) -> BTreeSet<Open> {
-    let mut open = BTreeSet::new();
-    for (id, entry) in &world.entries {
-        let Key::Link(name) = &id.key else { continue };
-        let guarded = world
-            .tables
-            .contains_key(&(id.ns.clone(), topology.clone()));
-        if guarded || !entry.owner.is(topology) {
-            continue;
-        }
-        for (family, name_of) in [
-            (Family::Ipv4, "forwarding"),
-            (Family::Ipv6, "forwarding"),
-            (Family::Ipv6, "force_forwarding"),
-        ] {
-            if world.value(&id.ns, conf(family, name, name_of)) == Some("1") {
-                open.insert((id.ns.clone(), name.clone(), family));
-            }
-        }
-    }
-    open
-}
-
-/// Only what is open in the end, or was before, may be open in between.
-fn guard(plan: &Plan, opened: &[BTreeSet<Open>]) {
-    let (first, last) = (&opened[0], &opened[opened.len() - 1]);
-    let tables: BTreeSet<&Ns> = plan
-        .operations
-        .iter()
-        .filter(|operation| operation.id.key == Key::Table)
-        .map(|operation| &operation.id.ns)
-        .collect();
-    for (place, now) in opened.iter().enumerate() {
-        for link in now {
-            let judged = tables.contains(&link.0);
-            assert!(
-                !judged || first.contains(link) || last.contains(link),
-                "{link:?} is open after {place} operations"
-            );
-        }
-    }
 }
 
 /// Whether what is there is what is wanted.
@@ -360,6 +201,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
             listing(plan)
         );
     }
+    still_forwards(before, after);
     for ((ns, of), table) in &before.tables {
         let same = after.tables.get(&(ns.clone(), of.clone())) == Some(table);
         assert!(same || *of == plan.topology, "the table of {of} in {ns}");
@@ -372,6 +214,25 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
                 same || *by == plan.topology,
                 "what {by} has on loan: {id:?}"
             );
+        }
+    }
+}
+
+/// While the whole host forwards, its links do.
+fn still_forwards(before: &World, after: &World) {
+    for (id, entry) in &before.entries {
+        let Key::Sysctl(SysctlKey::Conf { family, link, name }) = &id.key else {
+            continue;
+        };
+        let on = |world: &World, key: Key| world.value(&Ns::Host, key) == Some("1");
+        let all = |world| on(world, switch(*family));
+        let link = before
+            .entries
+            .get(&Id::link(Ns::Host, link.clone()))
+            .is_some_and(|link| link.owner == Owner::Foreign);
+        if link && name == "forwarding" && all(before) && all(after) && on(before, id.key.clone()) {
+            let gone = !after.entries.contains_key(id);
+            assert!(gone || on(after, id.key.clone()), "{id:?}, was {entry:?}");
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use fastrand::Rng;
 use netform::resource::address::AddressKey;
-use netform::resource::file::File;
+use netform::resource::file::{File, FileKind};
 use netform::resource::link::{Link, LinkKind, MacAddress};
-use netform::resource::name::LinkName;
+use netform::resource::name::{LinkName, NamespaceName};
 use netform::resource::route::{Route, RouteKey, Target};
 use netform::resource::rule::{Action, Rule};
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
-use super::generate::link_name;
+use super::generate::{LINKS, SPACES, link_name};
 use super::kernel::World;
 use super::sketch::table;
 
@@ -125,6 +125,36 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
     }
 }
 
+/// Puts a link or a file where a topology may want its own.
+fn in_the_way(world: &mut World, ns: &Ns, rng: &mut Rng) {
+    if *ns != Ns::Host && rng.bool() {
+        let content = "nameserver 192.0.2.9\n".to_owned();
+        let resource = Resource::File(File { content });
+        let owner = Owner::Foreign;
+        let id = Id::new(ns.clone(), Key::File(FileKind::ResolvConf));
+        let entry = Entry { resource, owner };
+        world.entries.entry(id).or_insert(entry);
+        return;
+    }
+    let name = rng.choice(LINKS).unwrap();
+    let (name, other) = match ns {
+        Ns::Host => (format!("{name}-b"), "other-b"),
+        Ns::Named(_) => ((*name).to_owned(), "other"),
+    };
+    let link = Link {
+        up: true,
+        mtu: Some(1500),
+        mac: None,
+        master: None,
+        tagged: true,
+        kind: LinkKind::Other(String::new()),
+    };
+    let (name, other) = (link_name(&name), link_name(other));
+    let ends = [(ns, &name, link.clone()), (ns, &other, link)];
+    // The names may be taken.
+    drop(world.add_pair(ends, &Owner::Foreign));
+}
+
 /// Puts something foreign in.
 fn foreign(world: &mut World, rng: &mut Rng) {
     let links: Vec<(Id, Link)> = world
@@ -138,7 +168,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
     let (id, link) = rng.choice(links).unwrap();
     let Key::Link(name) = &id.key else { return };
     let ns = &id.ns;
-    match rng.u8(..4) {
+    match rng.u8(..6) {
         // In the subnet of an address that is there, or in another.
         0 => {
             let found = world
@@ -195,11 +225,20 @@ fn foreign(world: &mut World, rng: &mut Rng) {
                 mtu: Some(1500),
                 mac: None,
                 master: None,
+                tagged: true,
                 kind: LinkKind::Other(String::new()),
             };
             let ends = [(&a, &x, link.clone()), (&b, &y, link)];
             // The names may be taken.
             drop(world.add_pair(ends, &Owner::Foreign));
+        }
+        3 => in_the_way(world, ns, rng),
+        4 => {
+            // A namespace that a topology may want.
+            let name = format!("{}-a", rng.choice(SPACES).unwrap());
+            let name = NamespaceName::try_from(name).unwrap();
+            // It may be there.
+            drop(world.add_ns(&Ns::Named(name), Owner::Foreign));
         }
         _ => {
             // On a link that isn't lent to anybody, or the values to give back aren't known.

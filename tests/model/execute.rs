@@ -103,8 +103,8 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
     let mut state = State::new();
     for (id, entry) in &world.entries {
         let files = matches!(id.key, Key::File(_));
-        if !spaces.contains(&id.ns) && !(files && entry.owner == Owner::Topology(topology.clone()))
-        {
+        let seen = spaces.contains(&id.ns) || files && entry.owner.is(topology);
+        if !seen {
             continue;
         }
         let mut entry = entry.clone();
@@ -226,7 +226,8 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
                 return Err(format!("EEXIST: route {} in {ns}", key.to));
             }
             world.check_route(ns, &key.to, route)?;
-            put(world, &operation.id, resource, owner)
+            put(world, &operation.id, resource, owner);
+            Ok(())
         }
         (
             Action::Update {
@@ -240,17 +241,22 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
                 return Err(format!("ENOENT: route {} in {ns}", key.to));
             }
             world.check_route(ns, &key.to, route)?;
-            put(world, &operation.id, resource, owner)
+            put(world, &operation.id, resource, owner);
+            Ok(())
         }
         (Action::Create(resource), Key::File(_) | Key::Rule(_)) if !there => {
-            put(world, &operation.id, resource, owner)
+            put(world, &operation.id, resource, owner);
+            Ok(())
         }
         (
             Action::Update {
                 after: resource, ..
             },
             Key::File(_) | Key::Rule(_),
-        ) if there => put(world, &operation.id, resource, owner),
+        ) if there => {
+            put(world, &operation.id, resource, owner);
+            Ok(())
+        }
         (Action::Remove(_), Key::Route(_) | Key::Rule(_) | Key::File(_)) => {
             match world.entries.remove(&operation.id) {
                 Some(_) => Ok(()),
@@ -305,10 +311,9 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
     }
 }
 
-fn put(world: &mut World, id: &Id, resource: &Resource, owner: Owner) -> Result<(), Refusal> {
+fn put(world: &mut World, id: &Id, resource: &Resource, owner: Owner) {
     let resource = resource.clone();
     world.entries.insert(id.clone(), Entry { resource, owner });
-    Ok(())
 }
 
 /// What another operation does too must be so after it: done by nobody a second time.

@@ -14,8 +14,8 @@ use super::kernel::{RA, World};
 use super::sketch::{End, Lead, Pair, Sketch, Space, Spread, Way, ip4};
 
 /// Names that don't sort as things depend on one another.
-const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
-const SPACES: [&str; 6] = ["zoo", "Alpha", "m-x", "0", "gate", "y"];
+pub(crate) const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
+pub(crate) const SPACES: [&str; 6] = ["zoo", "Alpha", "m-x", "0", "gate", "y"];
 
 pub(crate) fn link_name(text: &str) -> LinkName {
     LinkName::try_from(text).unwrap()
@@ -37,6 +37,7 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             mtu: Some(1500),
             mac: None,
             master: None,
+            tagged: true,
         };
         world.add_link(&Ns::Host, &link, device, Owner::Foreign);
         let key = AddressKey {

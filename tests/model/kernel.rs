@@ -11,10 +11,12 @@ use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::namespace::Namespace;
 use netform::resource::nftables::Table;
-use netform::resource::route::{NextHop, Route, Target};
+use netform::resource::route::{Route, Target};
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Loan, Owner};
+
+use super::fray::Event;
 
 /// Below this a link has no IPv6.
 const IPV6_MTU: u32 = 1280;
@@ -28,15 +30,6 @@ pub(crate) struct World {
     pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
     /// What the records of the topologies say.
     pub(crate) loans: BTreeMap<Id, Loan>,
-}
-
-/// What may happen to a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Event {
-    Gone,
-    Down,
-    NoIpv4,
-    NoIpv6,
 }
 
 /// Why the fake kernel refuses.
@@ -90,6 +83,7 @@ impl World {
             mtu: Some(65536),
             mac: None,
             master: None,
+            tagged: true,
         };
         self.add_link(ns, &lo, link, Owner::Kernel);
         let ip = "127.0.0.1".parse().unwrap();
@@ -97,7 +91,7 @@ impl World {
             .unwrap();
     }
 
-    fn set(&mut self, ns: &Ns, key: Key, value: &str) {
+    pub(crate) fn set(&mut self, ns: &Ns, key: Key, value: &str) {
         let id = Id::new(ns.clone(), key);
         let value = value.to_owned();
         let entry = Entry {
@@ -381,157 +375,12 @@ impl World {
         }
         Ok(())
     }
-
-    /// IPv4 routes go with their source, if no link holds it any more. IPv6 ones stay without.
-    fn lose_sources(&mut self, ns: &Ns, mut gone: Vec<IpAddr>) {
-        let held: BTreeSet<IpAddr> = self.addresses(ns, None).map(|(_, key, _)| key.ip).collect();
-        gone.retain(|ip| !held.contains(ip));
-        self.entries.retain(|id, entry| match &mut entry.resource {
-            Resource::Route(route)
-                if id.ns == *ns && route.src.is_some_and(|src| gone.contains(&src)) =>
-            {
-                if route.src.is_some_and(|src| src.is_ipv6()) {
-                    route.src = None;
-                    return true;
-                }
-                false
-            }
-            _ => true,
-        });
-    }
-
-    /// What something that happened to a link does to the routes that lead over others too.
-    fn fray(&mut self, ns: &Ns, name: &LinkName, event: Event) {
-        let mut live: BTreeSet<(LinkName, bool)> = BTreeSet::new();
-        for id in self.links_of(ns) {
-            let Key::Link(link) = &id.key else { continue };
-            if self.link(ns, link).is_some_and(|link| link.up) {
-                live.insert((link.clone(), false));
-                let mut addresses = self.addresses(ns, Some(link));
-                if addresses.any(|(_, key, _)| key.ip.is_ipv4()) {
-                    live.insert((link.clone(), true));
-                }
-            }
-        }
-        self.entries.retain(|id, entry| {
-            let (Key::Route(key), Resource::Route(route)) = (&id.key, &mut entry.resource) else {
-                return true;
-            };
-            let Target::Unicast(hops) = &mut route.target else {
-                return true;
-            };
-            let ipv4 = key.to.addr().is_ipv4();
-            let on_it = |hop: &NextHop| hop.dev.as_ref() == Some(name);
-            let other_family = match event {
-                Event::NoIpv4 => !ipv4,
-                Event::NoIpv6 => ipv4,
-                Event::Gone | Event::Down => false,
-            };
-            if id.ns != *ns || other_family || hops.len() < 2 || !hops.iter().any(on_it) {
-                return true;
-            }
-            match event {
-                Event::Gone if ipv4 => return false,
-                Event::Gone | Event::NoIpv6 => hops.retain(|hop| !on_it(hop)),
-                Event::Down | Event::NoIpv4 => {}
-            }
-            // One that is the only one left has no weight.
-            if let [hop] = hops.as_mut_slice() {
-                hop.weight = 1;
-            }
-            hops.iter().any(|hop| {
-                let dev = hop.dev.clone().expect("a route has its link");
-                live.contains(&(dev, ipv4))
-            })
-        });
-    }
-
-    /// Whether a route can be as it is to be.
-    pub(crate) fn check_route(&self, ns: &Ns, to: &IpNet, route: &Route) -> Result<(), Refusal> {
-        if !self.has_ns(ns) {
-            return Err(format!("ENOENT: {ns} for route {to}"));
-        }
-        for hop in route.hops_of() {
-            let Some(dev) = &hop.dev else {
-                return Err(format!("ENODEV: route {to} has no link"));
-            };
-            let link = self.link(ns, dev);
-            let link = link.ok_or_else(|| format!("ENODEV: {ns}:{dev} for {to}"))?;
-            if !link.up {
-                return Err(format!("ENETDOWN: {ns}:{dev} for {to}"));
-            }
-            if to.addr().is_ipv6() && !has_ipv6(link) {
-                return Err(format!("EINVAL: {ns}:{dev} has no IPv6 for {to}"));
-            }
-            let covered = |via: &IpAddr| {
-                hop.onlink
-                    || self.addresses(ns, Some(dev)).any(|(_, key, address)| {
-                        network(key, address).is_some_and(|net| net.contains(via))
-                    })
-            };
-            if !hop.via.as_ref().is_none_or(covered) {
-                return Err(format!("ENETUNREACH: {:?} on {ns}:{dev} for {to}", hop.via));
-            }
-        }
-        match route.src {
-            Some(src) if !self.addresses(ns, None).any(|(_, key, _)| key.ip == src) => {
-                Err(format!("EINVAL: source {src} in {ns} for {to}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes a sysctl, with all that follows.
-    pub(crate) fn write(&mut self, ns: &Ns, key: &SysctlKey, value: &str) -> Result<(), Refusal> {
-        let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
-        match self.entries.get_mut(&id).map(|entry| &mut entry.resource) {
-            Some(Resource::Sysctl(sysctl)) => value.clone_into(&mut sysctl.value),
-            _ => return Err(format!("ENOENT: {ns} {key}")),
-        }
-        for family in [Family::Ipv4, Family::Ipv6] {
-            if id.key == switch(family) {
-                for link in self.links_of(ns) {
-                    let Key::Link(name) = &link.key else { continue };
-                    let key = conf(family, name, "forwarding");
-                    if self.value(ns, key.clone()).is_some() {
-                        self.set(ns, key, value);
-                    }
-                    // `addrconf_fixup_forwarding` of Linux 6.17 and later.
-                    let key = conf(Family::Ipv6, name, "force_forwarding");
-                    if family == Family::Ipv6
-                        && value == "0"
-                        && self.value(ns, key.clone()).is_some()
-                    {
-                        self.set(ns, key, "0");
-                    }
-                }
-            }
-        }
-        self.purge(ns);
-        Ok(())
-    }
-
-    /// Routes learnt from router advertisements go from links that forward IPv6, unless `accept_ra` is 2.
-    fn purge(&mut self, ns: &Ns) {
-        for link in self.links_of(ns) {
-            let Key::Link(name) = &link.key else { continue };
-            let forwards = self.value(ns, conf(Family::Ipv6, name, "forwarding")) == Some("1");
-            if forwards && self.value(ns, conf(Family::Ipv6, name, "accept_ra")) != Some("2") {
-                self.entries.retain(|id, entry| {
-                    let learnt = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv6())
-                        && entry.owner == Owner::Foreign
-                        && matches!(&entry.resource, Resource::Route(route) if route.mtu == Some(RA));
-                    id.ns != *ns || !learnt || !leads_over(entry, name)
-                });
-            }
-        }
-    }
 }
 
 /// Marks a route that was learnt from a router advertisement: its path MTU.
 pub(crate) const RA: u32 = 1492;
 
-fn network(key: &AddressKey, address: &Address) -> Option<IpNet> {
+pub(crate) fn network(key: &AddressKey, address: &Address) -> Option<IpNet> {
     Some(IpNet::new(key.ip, address.prefix).ok()?.trunc())
 }
 
@@ -540,11 +389,11 @@ fn over(route: &Route, link: &LinkName) -> bool {
     !hops.is_empty() && hops.iter().all(|hop| hop.dev.as_ref() == Some(link))
 }
 
-fn leads_over(entry: &Entry, link: &LinkName) -> bool {
+pub(crate) fn leads_over(entry: &Entry, link: &LinkName) -> bool {
     matches!(&entry.resource, Resource::Route(route) if over(route, link))
 }
 
-trait Hops {
+pub(crate) trait Hops {
     fn hops_of(&self) -> &[netform::resource::route::NextHop];
 }
 

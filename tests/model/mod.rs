@@ -1,8 +1,11 @@
 //! A model of the kernel and of what topologies may want, to try the planner against.
 
+pub(crate) mod carry;
 pub(crate) mod check;
 pub(crate) mod drift;
 pub(crate) mod execute;
+pub(crate) mod fray;
 pub(crate) mod generate;
 pub(crate) mod kernel;
+pub(crate) mod rules;
 pub(crate) mod sketch;

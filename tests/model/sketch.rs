@@ -168,6 +168,7 @@ impl Sketch {
             mtu: None,
             mac: None,
             master: None,
+            tagged: true,
         };
         put(ns, Key::Link(lo.clone()), Resource::Link(link));
         if let Some(last) = space.on_lo {
@@ -237,6 +238,7 @@ impl Sketch {
             mtu: Some(end.mtu),
             mac: Some(MacAddress([2, 0, self.number, pair.number, 0, end.mac])),
             master: None,
+            tagged: true,
         };
         put(ns, Key::Link(end.name.clone()), Resource::Link(link));
         let addresses = end

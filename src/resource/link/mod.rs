@@ -28,6 +28,10 @@ pub struct Link {
     /// The link that it is a port of, a bridge for example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<LinkName>,
+    /// Whether it carries the tag that says whose it is; a half-made one doesn't, nor one whose alias
+    /// somebody cleared. Of links that netform doesn't make it means nothing, and is true.
+    #[serde(skip)]
+    pub tagged: bool,
 }
 
 /// The group number of the links that netform makes (`IFLA_GROUP`), the letters "nf" and "m". It is
@@ -53,6 +57,7 @@ impl Link {
             }
         }
         let alike = self.up == found.up
+            && self.tagged == found.tagged
             && same(self.mtu.as_ref(), found.mtu.as_ref())
             && same(self.mac.as_ref(), found.mac.as_ref())
             // A link that netform made is no port unless the spec says so.

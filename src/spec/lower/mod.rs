@@ -24,7 +24,7 @@ use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
-use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, State};
 
@@ -48,6 +48,7 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     lowering.veths();
     lowering.static_routes();
     lowering.rules();
+    lowering.host_ends();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
     if lowering.errors.is_empty() {
@@ -188,6 +189,7 @@ impl<'s> Lowering<'s> {
                 mtu: None,
                 mac: None,
                 master: None,
+                tagged: true,
             };
             self.put(&ns, Key::Link(lo), Resource::Link(up));
             for family in self.families() {
@@ -246,6 +248,33 @@ impl<'s> Lowering<'s> {
         }
     }
 
+    /// What our own links of the host are as long as they are no gateways, and what they become again: they
+    /// don't forward, unless the whole host does, and believe no router advertisements from a namespace.
+    /// A new link doesn't forward by itself.
+    fn host_ends(&mut self) {
+        let host = self
+            .spec
+            .host
+            .as_ref()
+            .and_then(|host| host.forwarding.as_ref());
+        let router = |family| host.is_some_and(|forwarding| forwarding.value.covers(family));
+        let ends: Vec<&End> = self.ends().map(|(end, _)| end).collect();
+        for end in ends.into_iter().filter(|end| end.ns.value == Ns::Host) {
+            let name = &end.name.value;
+            let conf = |family, last: &str| SysctlKey::conf(family, name.clone(), last);
+            let exists = self.facts.links.contains_key(name);
+            if exists && !self.facts.ipv4_forwarding && !router(Family::Ipv4) {
+                self.set(&Ns::Host, conf(Family::Ipv4, "forwarding"), Sysctl::off());
+            }
+            if self.facts.ipv6 && has_ipv6(end) {
+                self.set(&Ns::Host, conf(Family::Ipv6, "accept_ra"), Sysctl::off());
+                if exists && self.facts.force_forwarding {
+                    self.set(&Ns::Host, conf(Family::Ipv6, FORCED), Sysctl::off());
+                }
+            }
+        }
+    }
+
     fn end(&mut self, end: &End, other: &End) {
         let ns = &end.ns.value;
         let name = &end.name.value;
@@ -264,6 +293,7 @@ impl<'s> Lowering<'s> {
             mtu: Some(end.mtu),
             mac: Some(mac),
             master: None,
+            tagged: true,
         };
         self.put(ns, Key::Link(name.clone()), Resource::Link(link));
         for address in &end.addresses {

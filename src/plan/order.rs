@@ -322,6 +322,14 @@ impl<'o> Edges<'o> {
                 let root = self.root(place);
                 freed.entry((link.0, key.ip)).or_default().push(root);
             }
+            // One that falls and is made again takes the routes with it as their source all the same.
+            if let (Step::Address, Some(Reason::Fell(cause))) =
+                (self.steps[place], &operation.reason)
+            {
+                let old = self.removal(cause).map(|old| self.root(old));
+                let freed = freed.entry((link.0, key.ip)).or_default();
+                freed.extend(old.or(self.make(cause)));
+            }
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;
             }

@@ -40,6 +40,10 @@ pub struct Entry {
 pub struct Loan {
     /// What each topology that has it on loan is to give back: the value before the first of them came.
     pub by: BTreeMap<TopologyName, String>,
+    /// What those have set it to that say so; others have set it to [`SysctlKey::lent`].
+    ///
+    /// [`SysctlKey::lent`]: crate::resource::sysctl::SysctlKey::lent
+    pub lent: BTreeMap<TopologyName, String>,
     /// Of a switch that writes every link's value ([`SysctlKey::switch`]): the links that had it on
     /// before the switch was thrown, and not on loan, so that giving it back leaves theirs alone.
     ///

@@ -174,10 +174,9 @@ fn a_link_loses_forwarding_with_the_egress_that_needed_it() {
     in_sandbox(|| {
         netform(&["apply", "-f", SPEC]).ok();
         let spec = std::fs::read_to_string(SPEC).expect("a spec");
-        let shut: String = spec
-            .lines()
+        let lines = spec.split_inclusive('\n');
+        let shut: String = lines
             .filter(|line| !line.trim_start().starts_with("egress:"))
-            .map(|line| format!("{line}\n"))
             .collect();
         assert_ne!(shut, spec);
         std::fs::write("/run/shut.yaml", shut).expect("write");

@@ -12,7 +12,9 @@ mod model;
 
 use fastrand::Rng;
 use model::carry::{Stop, carry_out, carry_out_shuffled};
-use model::check::{as_desired, others_served, others_untouched, planned, same_world};
+use model::check::{
+    as_desired, others_served, others_untouched, planned, planned_alike, same_world,
+};
 use model::drift::drift;
 use model::execute::observe;
 use model::generate::{host, nothing};
@@ -60,6 +62,7 @@ fn apply(
     let Ok(plan) = planned(world, topology, desired) else {
         return false;
     };
+    planned_alike(&before, &plan, desired);
     carry_out(world, &plan, None);
     as_desired(world, topology, desired);
     others_untouched(&before, world, &plan);

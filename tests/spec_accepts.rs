@@ -237,3 +237,48 @@ fn one_run_finds_all_errors_of_all_files() {
     );
     assert_eq!(found(&[first, "\tversion: 1"]), 5);
 }
+
+#[test]
+fn a_spec_may_require_this_release_or_an_older_one() {
+    for release in [env!("CARGO_PKG_VERSION"), "0.0.9", "0.1"] {
+        accept(&format!("requires: \"{release}\"\n"));
+    }
+}
+
+#[test]
+fn a_newer_release_is_all_that_is_said_of_several_files() {
+    let first = "version: 1\nname: lab\nunknown: 1\n";
+    let shown = parse(&[first, "version: 1\nrequires: '99.0'\n"]).expect_err("too old");
+    assert!(shown.contains("needs netform 99.0"), "{shown}");
+    assert!(!shown.contains("unknown"), "{shown}");
+}
+
+#[test]
+fn a_sysctl_agrees_with_forwarding_or_is_not_about_it() {
+    let spec = accept(
+        "namespaces:
+  r:
+    forwarding: ipv4
+    sysctls:
+      net.ipv4.ip_forward: true
+      net.ipv4.conf.lo.forwarding: 1
+      net.ipv6.conf.all.forwarding: 0
+      net/ipv4/conf/lo/arp_notify: '1'
+",
+    );
+    let values: Vec<String> = spec
+        .namespaces
+        .values()
+        .flat_map(|namespace| &namespace.sysctls)
+        .map(|setting| format!("{}={}", setting.key.value, setting.value.value))
+        .collect();
+    assert_eq!(
+        values,
+        [
+            "net.ipv4.ip_forward=1",
+            "net.ipv4.conf.lo.forwarding=1",
+            "net.ipv6.conf.all.forwarding=0",
+            "net.ipv4.conf.lo.arp_notify=1",
+        ]
+    );
+}

@@ -1,5 +1,6 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
+use super::progress::Progress;
 use super::session::{self, Access, Session};
 use super::source::Files;
 use super::{Status, output};
@@ -85,7 +86,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Err(error) => return session::failed(&error),
     };
     let plan = session.plan.clone();
-    if let Err(failure) = session.kernel.execute(&plan) {
+    let mut progress = Progress::of(&plan, verb);
+    let executed = session
+        .kernel
+        .execute_telling(&plan, &mut |done| progress.tell(done));
+    drop(progress);
+    if let Err(failure) = executed {
         tell(&failure, &plan);
         return if failure.done == 0 {
             Status::Failed
@@ -162,10 +168,10 @@ fn tell(failure: &Failure, plan: &Plan) {
     let what = match failure.operation.and_then(|at| plan.operations.get(at)) {
         Some(operation) => {
             let verb = match operation.action {
+                Action::Borrow { .. } | Action::Create(Resource::Sysctl(_)) => "set",
                 Action::Create(_) => "create",
                 Action::Update { .. } => "change",
                 Action::Remove(_) => "remove",
-                Action::Borrow { .. } => "set",
                 Action::GiveBack { .. } => "give back",
             };
             format!(

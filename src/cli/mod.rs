@@ -1,13 +1,16 @@
 //! The command line: one file a verb. Nothing else in the crate prints.
 
 mod apply;
+mod completions;
 mod destroy;
 mod exec;
 mod output;
 mod plan;
+mod progress;
 mod sandbox;
 mod schema;
 mod session;
+mod show;
 mod source;
 mod validate;
 
@@ -73,6 +76,8 @@ enum Verb {
     Apply(apply::Arguments),
     /// Remove all that a topology owns, and give back what it borrowed
     Destroy(destroy::Arguments),
+    /// List the topologies of this host, or what one of them owns
+    Show(show::Arguments),
     /// Check a spec without the kernel
     Validate(validate::Arguments),
     /// Run a command in a namespace, with the namespace's files of /etc
@@ -81,6 +86,8 @@ enum Verb {
     Sandbox(sandbox::Arguments),
     /// Print the JSON Schema of the spec
     Schema,
+    /// Print completions for a shell
+    Completions(completions::Arguments),
 }
 
 /// Parses the arguments, runs the verb, and turns its end into an exit status.
@@ -106,10 +113,12 @@ fn run(verb: Verb) -> Status {
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Apply(arguments) => apply::run(&arguments),
         Verb::Destroy(arguments) => destroy::run(&arguments),
+        Verb::Show(arguments) => show::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema => schema::run(),
+        Verb::Completions(arguments) => completions::run(&arguments),
     }
 }
 

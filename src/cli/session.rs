@@ -5,6 +5,7 @@ use super::{Status, output};
 use crate::kernel::{Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
+use crate::resource::Key;
 use crate::resource::name::TopologyName;
 use crate::spec::{self, Spec};
 use crate::state::State;
@@ -84,6 +85,16 @@ impl Session {
         let observed = kernel
             .observe(&topology, &desired)
             .map_err(|error| failed(&error))?;
+        let missing = plan::missing(&desired, &observed);
+        for id in &missing {
+            output::error(&format!(
+                "there is no {}: the name may be wrong, or the kernel's module not loaded",
+                phrase::located(id, &topology)
+            ));
+        }
+        if !missing.is_empty() {
+            return Err(Status::Failed);
+        }
         let plan = plan::plan(&topology, &desired, &observed).map_err(|conflicts| {
             for conflict in &conflicts {
                 output::error(&self::conflict(conflict, &topology));
@@ -121,6 +132,11 @@ fn conflict(conflict: &Conflict, topology: &TopologyName) -> String {
     let what = phrase::located(&conflict.id, topology);
     let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
     match &conflict.owner {
+        Some(owner) if matches!(conflict.id.key, Key::Sysctl(_)) => format!(
+            "{what} is on loan to topology {owner}, with another value\n  \
+             it stands there as: {stands}\n  \
+             write the same value in both specs, or `netform destroy {owner}` first"
+        ),
         Some(owner) => format!(
             "{what} belongs to topology {owner}\n  \
              it stands there as: {stands}\n  \

@@ -68,6 +68,25 @@ pub enum Error {
         /// What the kernel says in words, if anything.
         text: Option<String>,
     },
+    /// There is no such sysctl.
+    #[error(
+        "there is no /proc/sys/{path}: the name may be wrong, the kernel's module not loaded, or the \
+         setting one that only the machine itself has"
+    )]
+    NoSysctl {
+        /// Its path below `/proc/sys`.
+        path: String,
+    },
+    /// The kernel refuses a sysctl's value.
+    #[error("the kernel doesn't take {value:?} for /proc/sys/{path}: {source}")]
+    SysctlValue {
+        /// Its path below `/proc/sys`.
+        path: String,
+        /// The value.
+        value: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// What was to be changed isn't there.
     #[error("{what} is not there: it has changed since it was read; run this again")]
     Missing {

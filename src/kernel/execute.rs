@@ -51,9 +51,13 @@ impl Failed {
     }
 }
 
-pub(super) fn execute(kernel: &mut Kernel, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn execute(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    tell: &mut dyn FnMut(usize),
+) -> Result<(), Failure> {
     let mut run = Run::new(plan);
-    let result = run.all(kernel);
+    let result = run.all(kernel, tell);
     result.map_err(|Failed { place, error }| Failure {
         operation: place,
         error,
@@ -106,19 +110,20 @@ impl<'p> Run<'p> {
         run
     }
 
-    fn all(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
+    fn all(&mut self, kernel: &mut Kernel, tell: &mut dyn FnMut(usize)) -> Result<(), Failed> {
         let journal = Journal::open(kernel, self.plan)?;
-        let result = self.rounds(kernel);
+        let result = self.rounds(kernel, tell);
         // Also after a failure: what was given back isn't on loan anymore.
         let closed = journal.close(self.plan, &self.done);
         result.and(closed)
     }
 
-    fn rounds(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
+    fn rounds(&mut self, kernel: &mut Kernel, tell: &mut dyn FnMut(usize)) -> Result<(), Failed> {
         let mut writer = Writer::new(self.plan);
         while let Some(sort) = self.next_sort() {
             let round = self.round(sort);
             self.play(kernel, &mut writer, sort, &round)?;
+            tell(self.done.iter().filter(|done| **done).count());
         }
         if self.done.iter().all(|done| *done) {
             writer.settle(kernel)

@@ -51,15 +51,32 @@ impl Journal {
                 {
                     record.claims.insert(id.clone());
                 }
-                (Action::Borrow { original, .. }, Key::Sysctl(key), _)
-                    if record.loan(id).is_none() =>
-                {
+                (
+                    Action::Borrow {
+                        original, after, ..
+                    },
+                    Key::Sysctl(key),
+                    _,
+                ) if record.loan(id).is_none() => {
                     let links = already_on(kernel, id, key).map_err(Failed::at(place))?;
                     record.loans.push(Borrowed {
                         id: id.clone(),
                         original: original.clone(),
+                        lent: lent(key, &after.value),
                         links,
                     });
+                }
+                (
+                    Action::Update {
+                        after: Resource::Sysctl(after),
+                        ..
+                    },
+                    Key::Sysctl(key),
+                    _,
+                ) => {
+                    if let Some(loan) = record.loan_mut(id) {
+                        loan.lent = lent(key, &after.value);
+                    }
                 }
                 _ => {}
             }
@@ -96,6 +113,12 @@ impl Journal {
                 (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
                     record.loans.retain(|loan| loan.id != *id);
                 }
+                (Action::Update { .. }, Key::Sysctl(_), _) if !done => {
+                    if let (Some(loan), Some(before)) = (record.loan_mut(id), self.before.loan(id))
+                    {
+                        loan.lent.clone_from(&before.lent);
+                    }
+                }
                 _ if !done => {}
                 // One that is made anew is there.
                 (Action::Remove(_), ..) if makes.contains(id) => {}
@@ -130,6 +153,11 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// What the record says of the value that a sysctl on loan is set to.
+fn lent(key: &SysctlKey, value: &str) -> Option<String> {
+    (value != key.lent()).then(|| value.to_owned())
 }
 
 /// The places of the switches that were given back, but not all the links yet whose value that wrote.

@@ -118,7 +118,16 @@ impl Kernel {
     /// is gone. Operations that don't depend on each other may be done in another order
     /// than the plan's, many at once. The plan must come from what [`Kernel::observe`] read last.
     pub fn execute(&mut self, plan: &Plan) -> Result<(), Failure> {
-        execute::execute(self, plan)
+        self.execute_telling(plan, &mut |_| {})
+    }
+
+    /// The same. `tell` hears now and then how many operations are done.
+    pub fn execute_telling(
+        &mut self,
+        plan: &Plan,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<(), Failure> {
+        execute::execute(self, plan, tell)
     }
 
     /// The topologies that have something on this machine, as `/run/netform` knows them.

@@ -293,6 +293,9 @@ pub(super) fn on_loan(records: &[Record]) -> BTreeMap<Id, Loan> {
             let loan = loans.entry(borrowed.id.clone()).or_default();
             loan.by
                 .insert(record.topology.clone(), borrowed.original.clone());
+            if let Some(lent) = &borrowed.lent {
+                loan.lent.insert(record.topology.clone(), lent.clone());
+            }
             loan.links.extend(borrowed.links.iter().cloned());
         }
     }

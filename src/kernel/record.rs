@@ -46,6 +46,11 @@ pub(super) struct Borrowed {
     pub(super) id: Id,
     /// What is to be given back.
     pub(super) original: String,
+    /// What it was set to, unless that is what [`SysctlKey::lent`] says.
+    ///
+    /// [`SysctlKey::lent`]: crate::resource::sysctl::SysctlKey::lent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lent: Option<String>,
     /// Of a switch that writes every link's value: the links that had it on before.
     pub(super) links: BTreeSet<LinkName>,
 }
@@ -108,6 +113,11 @@ impl Record {
     pub(super) fn loan(&self, id: &Id) -> Option<&Borrowed> {
         self.loans.iter().find(|loan| loan.id == *id)
     }
+
+    /// The same, to be changed.
+    pub(super) fn loan_mut(&mut self, id: &Id) -> Option<&mut Borrowed> {
+        self.loans.iter_mut().find(|loan| loan.id == *id)
+    }
 }
 
 fn parse(text: &str) -> Result<Record, String> {
@@ -169,6 +179,7 @@ mod tests {
                     "forwarding",
                 ))),
                 original: "0".to_owned(),
+                lent: Some("2".to_owned()),
                 links: [link.clone()].into(),
             }],
             claims: [

@@ -32,10 +32,23 @@ pub(super) fn exists(path: &str) -> bool {
 
 /// Writes a value.
 pub(super) fn write(path: &str, value: &str) -> Result<(), Error> {
-    let path = file(path);
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(value.as_bytes()))
-        .map_err(|e| Error::io("write", path, e))
+    let mut opened = match OpenOptions::new().write(true).open(file(path)) {
+        Ok(opened) => opened,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::NoSysctl {
+                path: path.to_owned(),
+            });
+        }
+        Err(e) => return Err(Error::io("write", file(path), e)),
+    };
+    opened
+        .write_all(value.as_bytes())
+        .map_err(|source| match source.raw_os_error() {
+            Some(libc::EINVAL | libc::ERANGE) => Error::SysctlValue {
+                path: path.to_owned(),
+                value: value.to_owned(),
+                source,
+            },
+            _ => Error::io("write", file(path), source),
+        })
 }

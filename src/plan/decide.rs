@@ -25,6 +25,8 @@ pub(super) enum Decision<'s> {
     Loan(Action),
     /// It stands in the way. If it goes with something else, what is wanted can be made.
     Conflict(&'s Entry, &'s Resource),
+    /// Another topology has it on loan, with a value of its own.
+    Contested(&'s TopologyName, &'s Resource),
 }
 
 /// What is to be done about each identity that one of the two States has.
@@ -38,8 +40,11 @@ pub(super) fn decide<'s>(
         let found = observed.get(id);
         let decision = match (&entry.resource, loan::is_borrowed(id, desired)) {
             (Resource::Sysctl(wanted), true) => {
-                loan::borrow(topology, id, wanted, observed, desired)
-                    .map_or(Decision::Keep, Decision::Loan)
+                match (loan::rival(topology, id, wanted, observed), found) {
+                    (Some(rival), Some(found)) => Decision::Contested(rival, &found.resource),
+                    _ => loan::borrow(topology, id, wanted, observed, desired)
+                        .map_or(Decision::Keep, Decision::Loan),
+                }
             }
             (wanted, _) => wanted_one(topology, wanted, found),
         };
@@ -109,6 +114,11 @@ pub(super) fn conflicts(decisions: &BTreeMap<&Id, Decision<'_>>) -> Vec<Conflict
                     },
                 })
             }
+            Decision::Contested(owner, resource) => Some(Conflict {
+                id: (*id).clone(),
+                resource: (*resource).clone(),
+                owner: Some((*owner).clone()),
+            }),
             _ => None,
         })
         .collect()

@@ -170,6 +170,7 @@ pub(super) fn fall<'s>(
     super::fray::fray(&mut effects, decisions, observed);
     sources(&mut effects, &ground, decisions);
     switches(&mut effects, &ground, decisions, topology);
+    settings(&mut effects.fallen, decisions);
     effects
 }
 
@@ -391,6 +392,29 @@ fn switches<'s>(
             let stays = !entry.owner.is(topology) && !effects.fallen.contains_key(id);
             if cut_off && (by_itself || lent_to_others) && stays && value.value == "0" {
                 effects.left_off.insert(id, switch);
+            }
+        }
+    }
+}
+
+/// A sysctl for all links, or for those to come, writes those of links: what is wanted of them besides must
+/// be set again.
+fn settings<'s>(fallen: &mut Fallen<'s>, decisions: &BTreeMap<&'s Id, Decision<'s>>) {
+    let mut kept: BTreeMap<&Ns, Vec<(&'s Id, &SysctlKey)>> = BTreeMap::new();
+    for (id, decision) in decisions {
+        if let (Key::Sysctl(key), Decision::Keep) = (&id.key, decision) {
+            kept.entry(&id.ns).or_default().push((id, key));
+        }
+    }
+    for (cause, decision) in decisions {
+        let (Key::Sysctl(key @ SysctlKey::Global(_)), Some(value)) =
+            (&cause.key, written(decision))
+        else {
+            continue;
+        };
+        for (id, other) in kept.get(&cause.ns).into_iter().flatten() {
+            if key.writes(value, other).is_some() {
+                fallen.entry(id).or_insert(cause);
             }
         }
     }

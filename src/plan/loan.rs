@@ -67,6 +67,26 @@ pub(super) fn borrow(
     })
 }
 
+/// The value that a topology has set a sysctl on loan to.
+fn lent<'l>(loan: &'l Loan, topology: &TopologyName, key: &SysctlKey) -> &'l str {
+    loan.lent.get(topology).map_or(key.lent(), String::as_str)
+}
+
+/// Another topology that has a sysctl on loan with another value than this one wants.
+pub(super) fn rival<'s>(
+    topology: &TopologyName,
+    id: &Id,
+    wanted: &Sysctl,
+    observed: &'s State,
+) -> Option<&'s TopologyName> {
+    let Key::Sysctl(key) = &id.key else {
+        return None;
+    };
+    let loan = observed.loans.get(id)?;
+    let mut others = loan.by.keys().filter(|other| *other != topology);
+    others.find(|other| lent(loan, other, key) != wanted.value)
+}
+
 /// What it takes to give a sysctl of the host back. None: the topology has it not on loan.
 pub(super) fn give_back(
     topology: &TopologyName,
@@ -84,7 +104,7 @@ pub(super) fn give_back(
     let stays = match (other, current) {
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
-        (None, Some(current)) if current != key.lent() => Some(Stays::Changed),
+        (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
         (None, Some(_)) => relied(topology, key, observed, desired).then_some(Stays::Relied),
     };
     let before = Sysctl {

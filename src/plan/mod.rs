@@ -18,8 +18,8 @@ use self::decide::Decision;
 use self::fall::{Effects, Fallen};
 use crate::resource::name::TopologyName;
 use crate::resource::route::Route;
-use crate::resource::sysctl::Sysctl;
-use crate::resource::{Id, Key, Resource};
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Id, Key, Ns, Resource};
 use crate::state::{Owner, State};
 
 /// What `apply` would do.
@@ -196,6 +196,20 @@ pub fn plan(
     })
 }
 
+/// The sysctls that are wanted and that the kernel, as it was seen, doesn't have. Those of what is still to
+/// be made are not looked for.
+pub fn missing<'s>(desired: &'s State, observed: &State) -> Vec<&'s Id> {
+    let there = |id: &Id| match &id.key {
+        Key::Sysctl(SysctlKey::Global(_)) => {
+            id.ns == Ns::Host || observed.get(&Id::namespace(id.ns.clone())).is_some()
+        }
+        _ => loan::is_borrowed(id, desired),
+    };
+    let ids = desired.entries.keys();
+    ids.filter(|id| matches!(id.key, Key::Sysctl(_)) && observed.get(id).is_none() && there(id))
+        .collect()
+}
+
 /// The operations that come of decisions, in no order yet.
 fn operations(
     decisions: &BTreeMap<&Id, Decision<'_>>,
@@ -271,7 +285,7 @@ fn operations(
             }
             Some(Decision::Loan(action)) => push(action.clone(), None, None),
             // A conflict has stopped the plan before.
-            Some(Decision::Conflict(..)) => {}
+            Some(Decision::Conflict(..) | Decision::Contested(..)) => {}
             // A link's forwarding that somebody else relies on, which a switch writes.
             None => {
                 if let (Some(cause), Some(entry)) = (cause, observed.get(id))

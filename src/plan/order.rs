@@ -3,8 +3,9 @@
 //! What frees a name or an address comes before what needs one; on a gateway the rules are there before
 //! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
 //! All this is data: each operation names those that must be done before it. They can't wait for each
-//! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by
-//! the order of their identities.
+//! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
+//! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
+//! the switch, and which nothing waits for.
 
 mod routing;
 
@@ -32,6 +33,7 @@ enum Step {
     RemoveTable,
     Namespace,
     Table,
+    Global,
     Lo,
     Link,
     Peer,
@@ -66,6 +68,7 @@ fn step(operation: &Operation) -> Step {
             None => Step::Link,
         },
         (_, Key::Sysctl(key)) if key.switch().is_some() => Step::Switch,
+        (_, Key::Sysctl(SysctlKey::Global(_))) => Step::Global,
         (_, Key::Sysctl(_)) => Step::Sysctl,
         (_, Key::Address(_)) => Step::Address,
         (_, Key::Route(_)) => Step::Route,
@@ -135,6 +138,26 @@ pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>)
         .collect()
 }
 
+/// The sysctl that takes IPv6 from a link, and its addresses with it.
+const OFF: &str = "disable_ipv6";
+
+/// Those that do so for a link.
+fn off_for_ipv6(link: &LinkName) -> [SysctlKey; 3] {
+    [
+        SysctlKey::of_links(Family::Ipv6, "all", OFF),
+        SysctlKey::of_links(Family::Ipv6, "default", OFF),
+        SysctlKey::conf(Family::Ipv6, link.clone(), OFF),
+    ]
+}
+
+fn switches_ipv6(operation: &Operation) -> bool {
+    match &operation.id.key {
+        Key::Sysctl(SysctlKey::Global(path)) => path.ends_with(OFF),
+        Key::Sysctl(SysctlKey::Conf { name, .. }) => name == OFF,
+        _ => false,
+    }
+}
+
 /// Where the operations on an identity are.
 #[derive(Debug, Default, Clone, Copy)]
 struct Places {
@@ -147,6 +170,10 @@ struct Edges<'o> {
     operations: &'o [Operation],
     steps: &'o [Step],
     places: BTreeMap<&'o Id, Places>,
+    /// What links that are made begin with.
+    defaults: BTreeMap<&'o Ns, Vec<usize>>,
+    /// Whether IPv6 of a link is switched at all.
+    ipv6_switched: bool,
     after: Vec<Vec<usize>>,
 }
 
@@ -164,11 +191,22 @@ impl<'o> Edges<'o> {
                 _ => of_id.make = Some(place),
             }
         }
+        let mut defaults: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for (place, operation) in operations.iter().enumerate() {
+            if let Key::Sysctl(key) = &operation.id.key
+                && steps[place] == Step::Global
+                && key.of_default().is_some()
+            {
+                defaults.entry(&operation.id.ns).or_default().push(place);
+            }
+        }
         let after = vec![Vec::new(); operations.len()];
         let mut edges = Edges {
             operations,
             steps,
             places,
+            defaults,
+            ipv6_switched: operations.iter().any(switches_ipv6),
             after,
         };
         for (place, operation) in operations.iter().enumerate() {
@@ -261,6 +299,11 @@ impl<'o> Edges<'o> {
             (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
+                if key.ip.is_ipv6() && self.ipv6_switched {
+                    for key in off_for_ipv6(&key.link) {
+                        self.add(place, self.make(&Id::new(id.ns.clone(), Key::Sysctl(key))));
+                    }
+                }
             }
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}
@@ -271,6 +314,7 @@ impl<'o> Edges<'o> {
         let ns = &self.operations[place].id.ns;
         let table = self.make(&Id::new(ns.clone(), Key::Table));
         self.add(place, table);
+        self.defaults(place, ns);
         if let Some(master) = &link.master {
             self.add(place, self.make_of_link(ns, master));
         }
@@ -282,13 +326,24 @@ impl<'o> Edges<'o> {
             self.add(place, old);
             self.add(place, self.make(&Id::namespace(peer.ns.clone())));
             self.add(place, self.make(&Id::new(peer.ns.clone(), Key::Table)));
+            self.defaults(place, &peer.ns);
         }
+    }
+
+    /// A new link takes over what `conf.default` says.
+    fn defaults(&mut self, place: usize, ns: &Ns) {
+        let before = self.defaults.get(ns).cloned().unwrap_or_default();
+        self.after[place].extend(before);
     }
 
     fn sysctl(&mut self, place: usize, ns: &Ns, key: &SysctlKey) {
         self.add(place, self.make(&Id::new(ns.clone(), Key::Table)));
-        if let SysctlKey::Conf { family, link, .. } = key {
+        if let SysctlKey::Conf { family, link, name } = key {
             self.add(place, self.make_of_link(ns, link));
+            for which in ["all", "default"] {
+                let wide = SysctlKey::of_links(*family, which, name);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(wide))));
+            }
             if key.forwarding_of_link().is_some() || key.is_forced() {
                 // The switch writes it, whichever way it goes.
                 let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(*family)));
@@ -302,6 +357,18 @@ impl<'o> Edges<'o> {
                     self.add(switch, Some(place));
                 }
             }
+        }
+        // `all` of IPv6 writes `default`, and the switch of IPv4 whether redirects are accepted.
+        match (key.of_default(), key.of_all()) {
+            (Some((Family::Ipv6, name)), _) => {
+                let wide = SysctlKey::of_links(Family::Ipv6, "all", name);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(wide))));
+            }
+            (_, Some((Family::Ipv4, "accept_redirects"))) => {
+                let switch = SysctlKey::forwarding(Family::Ipv4);
+                self.add(place, self.make(&Id::new(ns.clone(), Key::Sysctl(switch))));
+            }
+            _ => {}
         }
     }
 
@@ -332,6 +399,14 @@ impl<'o> Edges<'o> {
             }
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;
+            }
+            if key.ip.is_ipv6() && self.ipv6_switched {
+                for off in off_for_ipv6(&key.link) {
+                    let off = self.make(&Id::new(link.0.clone(), Key::Sysctl(off)));
+                    if let Some(off) = off {
+                        self.add(off, Some(place));
+                    }
+                }
             }
             first_removed.entry(link).or_insert(place);
             let previous = last_removed.insert(link, place);

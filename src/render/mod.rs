@@ -2,4 +2,5 @@
 
 pub mod phrase;
 pub mod plan;
+pub mod show;
 pub mod style;

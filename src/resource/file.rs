@@ -8,16 +8,19 @@ use serde::{Deserialize, Serialize};
 pub enum FileKind {
     /// `resolv.conf`: the name servers (`man 5 resolv.conf`).
     ResolvConf,
+    /// `hosts`: addresses of names (`man 5 hosts`).
+    Hosts,
 }
 
 impl FileKind {
     /// All of them.
-    pub const ALL: [FileKind; 1] = [FileKind::ResolvConf];
+    pub const ALL: [FileKind; 2] = [FileKind::ResolvConf, FileKind::Hosts];
 
     /// Its name in the directory.
     pub fn file_name(self) -> &'static str {
         match self {
             FileKind::ResolvConf => "resolv.conf",
+            FileKind::Hosts => "hosts",
         }
     }
 }

@@ -62,6 +62,10 @@ pub(super) enum Shape {
     Number(u32, u32),
     /// One of these words, and the one that is meant when nothing stands there.
     OneOf(&'static [&'static str], Option<&'static str>),
+    /// A mapping from sysctls to their values.
+    Sysctls,
+    /// A mapping from names of hosts to addresses.
+    Hosts,
     /// A mapping with fixed keys.
     Of(&'static Mapping),
     /// A list.
@@ -99,6 +103,13 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "The version of the language: 1.",
         ),
         key(
+            "requires",
+            Optional,
+            Shape::Pattern(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"),
+            "The oldest release of netform that the topology is for, `\"0.3\"` for example. An older \
+             one says so before anything else.",
+        ),
+        key(
             "name",
             Required,
             Shape::Pattern("^[a-z][a-z0-9-]{0,31}$"),
@@ -125,7 +136,7 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "Prefixes by name, each with its gateway and its way out.",
         ),
     ],
-    later: &["requires", "publish", "checks"],
+    later: &["publish", "checks"],
 };
 
 /// An entry of `namespaces`.
@@ -166,8 +177,22 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
             Shape::Of(&DNS),
             "The namespace's resolv.conf, at `/etc/netns/NAME/resolv.conf`. Not for `host`.",
         ),
+        key(
+            "hosts",
+            Optional,
+            Shape::Hosts,
+            "The namespace's hosts file, at `/etc/netns/NAME/hosts`: names with an address or a list of \
+             them. The lines of localhost are added. Not for `host`.",
+        ),
+        key(
+            "sysctls",
+            Optional,
+            Shape::Sysctls,
+            "Settings below `net` by name, `net.ipv4.conf.veth1.rp_filter: 1` for example. On `host` they \
+             are borrowed, and given back.",
+        ),
     ],
-    later: &["external", "sysctls", "hosts", "links"],
+    later: &["external", "links"],
 };
 
 /// An item of `routes` of a namespace.

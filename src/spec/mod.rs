@@ -35,11 +35,18 @@ use source::Source;
 /// All that is wrong with the sources, in the order of the places, and at least one.
 pub fn parse(sources: &[Source]) -> Result<Spec, Vec<Diagnostic>> {
     let mut found = Findings::default();
-    let mut documents = Vec::new();
+    let mut roots = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        if let Some(root) = tree::read(source, index, &mut found) {
-            documents.extend(document::read(&root, &mut found));
-        }
+        roots.extend(tree::read(source, index, &mut found));
+    }
+    // What a newer release knows looks wrong to this one, so nothing else is said of such a spec.
+    let newer: Vec<Diagnostic> = roots.iter().filter_map(document::too_old_for).collect();
+    if !newer.is_empty() {
+        return Err(newer);
+    }
+    let mut documents = Vec::new();
+    for root in &roots {
+        documents.extend(document::read(root, &mut found));
     }
     // What is missing may stand in a source that can't be read.
     let complete = documents.len() == sources.len();

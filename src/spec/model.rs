@@ -9,6 +9,7 @@ use super::source::{Span, Spanned};
 use crate::resource::link::MacAddress;
 use crate::resource::name::{LinkName, NamespaceName, SubnetName, TopologyName};
 use crate::resource::rule::{Action, Mark};
+use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Ns};
 
 /// A topology: everything that netform makes true on a host.
@@ -53,6 +54,28 @@ pub struct Namespace {
     pub rules: Vec<Rule>,
     /// Its resolv.conf.
     pub dns: Option<Dns>,
+    /// The names of its hosts file, in the order written.
+    pub hosts: Vec<Host>,
+    /// The values of its sysctls, in the order written.
+    pub sysctls: Vec<Setting>,
+}
+
+/// A name of a hosts file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The name.
+    pub name: Spanned<String>,
+    /// What it stands for, at least one.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A sysctl and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Which.
+    pub key: Spanned<SysctlKey>,
+    /// The value, as the kernel gives it back.
+    pub value: Spanned<String>,
 }
 
 /// Which default routes a namespace gets.

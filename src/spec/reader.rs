@@ -276,7 +276,7 @@ pub(super) fn is_bool(text: &str) -> bool {
 }
 
 /// Whether YAML 1.2 takes a text without quotes for a number.
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if let Some(hex) = text.strip_prefix("0x") {
         return !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());

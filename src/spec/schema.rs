@@ -59,6 +59,17 @@ fn property(key: &Key) -> Value {
     Value::Object(schema)
 }
 
+/// A mapping from names.
+fn open(name: &Value, value: &Value) -> Value {
+    json!({
+        "type": ["object", "null"],
+        "propertyNames": name,
+        "properties": { "description": description() },
+        "patternProperties": ignored(),
+        "additionalProperties": value,
+    })
+}
+
 fn shape(of: &Shape) -> Map<String, Value> {
     let ip = json!([{ "format": "ipv4" }, { "format": "ipv6" }]);
     let value = match of {
@@ -96,6 +107,17 @@ fn shape(of: &Shape) -> Map<String, Value> {
             Some(usual) => json!({ "enum": words, "default": usual }),
             None => json!({ "enum": words }),
         },
+        Shape::Sysctls => {
+            let name = json!({ "pattern": r"^(net[./]|description$|x-)" });
+            let value = json!({ "type": ["integer", "boolean", "string"] });
+            open(&name, &value)
+        }
+        Shape::Hosts => {
+            let name = json!({ "pattern": r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$" });
+            let items = json!({ "type": "string", "anyOf": ip });
+            let several = json!({ "type": "array", "items": items, "minItems": 1 });
+            open(&name, &json!({ "anyOf": [items, several] }))
+        }
         Shape::Of(fixed) => return mapping(fixed),
         Shape::ListOf(item) => {
             json!({ "type": ["array", "null"], "items": shape(item) })
@@ -106,13 +128,7 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::MapOf(pattern, entry) => {
             let mut value = mapping(entry);
             value.insert("type".into(), json!(["object", "null"]));
-            json!({
-                "type": ["object", "null"],
-                "propertyNames": { "pattern": pattern },
-                "properties": { "description": description() },
-                "patternProperties": ignored(),
-                "additionalProperties": value,
-            })
+            open(&json!({ "pattern": pattern }), &Value::Object(value))
         }
     };
     match value {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use netform::plan::{Action, Plan};
-use netform::resource::name::{LinkName, TopologyName};
+use netform::resource::name::LinkName;
 use netform::resource::{Family, Key, Ns, Resource};
 
 use super::execute::{close, record, step};
@@ -25,7 +25,7 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
     CARRIED.with_borrow_mut(|plans| plans.push(plan.clone()));
     record(world, plan);
     let done = stop.map_or(plan.operations.len(), |stop| stop.after);
-    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
+    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, plan)];
     for place in 0..done {
         if let Err(refusal) = step(world, plan, place) {
             panic!(
@@ -34,7 +34,7 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
                 listing(plan)
             );
         }
-        opened.push(open(world, &plan.topology));
+        opened.push(open(world, plan));
         forwarding_goes_first(world, plan, |other| other <= place);
     }
     if !stop.is_some_and(|stop| stop.killed) {
@@ -55,7 +55,7 @@ std::thread_local! {
 pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) {
     record(world, plan);
     let mut done = vec![false; plan.operations.len()];
-    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, &plan.topology)];
+    let mut opened: Vec<BTreeSet<Open>> = vec![open(world, plan)];
     let mut order = Vec::new();
     while order.len() < done.len() {
         let ready = (0..done.len()).filter(|place| {
@@ -70,7 +70,7 @@ pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) 
         if !noted && let Err(refusal) = step(world, plan, place) {
             panic!("refused: {refusal}\noperation {place} in the order {order:?}");
         }
-        opened.push(open(world, &plan.topology));
+        opened.push(open(world, plan));
         forwarding_goes_first(world, plan, |other| done[other]);
     }
     close(world, plan, done.len());
@@ -151,8 +151,16 @@ pub(crate) fn listing(plan: &Plan) -> String {
 /// A link of the topology that forwards without a table in its namespace.
 type Open = (Ns, LinkName, Family);
 
-fn open(world: &World, topology: &TopologyName) -> BTreeSet<Open> {
+fn open(world: &World, plan: &Plan) -> BTreeSet<Open> {
     let mut open = BTreeSet::new();
+    let topology = &plan.topology;
+    if plan
+        .operations
+        .iter()
+        .all(|operation| operation.id.key != Key::Table)
+    {
+        return open;
+    }
     for (id, entry) in &world.entries {
         let Key::Link(name) = &id.key else { continue };
         let guarded = world

@@ -9,6 +9,7 @@ mod ends;
 mod gateways;
 mod resolve;
 mod routing;
+mod settings;
 mod subnets;
 
 use super::document::Document;
@@ -32,6 +33,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
         gateways::check(&spec, found);
         egress::check(&spec, found);
         routing::check(&spec, found);
+        settings::check(&spec, found);
     }
     Some(spec)
 }

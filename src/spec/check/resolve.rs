@@ -81,6 +81,8 @@ fn namespace(ns: Ns, entry: NamespaceEntry) -> Namespace {
         routes: entry.routes,
         rules: entry.rules,
         dns: entry.dns,
+        hosts: entry.hosts,
+        sysctls: entry.sysctls,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
 mod routing;
+mod settings;
 mod values;
 
 use std::collections::HashMap;
@@ -14,10 +15,12 @@ use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, Topolo
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
-use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Route, Rule};
+use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Host, Route, Rule, Setting};
 use crate::spec::reader::{Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::{self, Entry, Node, Value};
+
+pub(super) use settings::too_old_for;
 
 /// What a file says. What couldn't be read is `None`, and has been reported.
 #[derive(Debug, Default)]
@@ -40,6 +43,8 @@ pub(super) struct NamespaceEntry {
     pub(super) routes: Vec<Route>,
     pub(super) rules: Vec<Rule>,
     pub(super) dns: Option<Dns>,
+    pub(super) hosts: Vec<Host>,
+    pub(super) sysctls: Vec<Setting>,
 }
 
 /// An item of `veths`.
@@ -89,6 +94,9 @@ pub(super) fn read(root: &Node, found: &mut Findings) -> Option<Document> {
     let fields = reader.fields(root, &keys::TOPOLOGY, top)?;
     if let Some(node) = fields.get("version") {
         reader.version(node);
+    }
+    if let Some(node) = fields.get("requires") {
+        reader.requires(node);
     }
     let name = fields.get("name").and_then(|node| {
         reader.name(node, "name", "the topology's name", |name| {
@@ -187,6 +195,8 @@ impl Reader<'_> {
             routes: Vec::new(),
             rules: Vec::new(),
             dns: None,
+            hosts: Vec::new(),
+            sysctls: Vec::new(),
         };
         // `NAME:` with nothing after it is a namespace that nothing is said of.
         if matches!(*entry.value.value, Value::Null) {
@@ -221,6 +231,18 @@ impl Reader<'_> {
             } else {
                 read.dns = self.dns(node);
             }
+        }
+        if let Some(node) = fields.get("hosts") {
+            if read.ns == Some(Ns::Host) {
+                let message = "`hosts` isn't for the host: its /etc/hosts is not netform's";
+                self.found
+                    .error(message, node.span, "remove it, or say it of a namespace");
+            } else {
+                read.hosts = self.hosts(node);
+            }
+        }
+        if let Some(node) = fields.get("sysctls") {
+            read.sysctls = self.sysctls(node);
         }
         read
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::resource::file::{File, FileKind};
-use crate::spec::model::Dns;
+use crate::spec::model::{Dns, Host};
 use crate::spec::source::Spanned;
 
 /// `resolv.conf`, as `man 5 resolv.conf` has it.
@@ -19,6 +19,17 @@ pub(super) fn resolv_conf(dns: &Dns) -> (FileKind, File) {
         let _ = writeln!(content, "options {}", words(&dns.options));
     }
     (FileKind::ResolvConf, File { content })
+}
+
+/// `hosts`, as `man 5 hosts` has it, a line for each address of a name.
+pub(super) fn hosts(hosts: &[Host]) -> (FileKind, File) {
+    let mut content = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
+    for host in hosts {
+        for address in &host.addresses {
+            let _ = writeln!(content, "{address} {}", host.name.value);
+        }
+    }
+    (FileKind::Hosts, File { content })
 }
 
 fn words(words: &[Spanned<String>]) -> String {

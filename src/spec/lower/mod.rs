@@ -8,6 +8,7 @@ mod gateways;
 mod mac;
 mod routes;
 mod routing;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     lowering.host_ends();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
+    lowering.settings();
     if lowering.errors.is_empty() {
         Ok(Lowered {
             state: lowering.state,
@@ -206,6 +208,10 @@ impl<'s> Lowering<'s> {
             }
             if let Some(dns) = &namespace.dns {
                 let (kind, file) = files::resolv_conf(dns);
+                self.put(&ns, Key::File(kind), Resource::File(file));
+            }
+            if !namespace.hosts.is_empty() {
+                let (kind, file) = files::hosts(&namespace.hosts);
                 self.put(&ns, Key::File(kind), Resource::File(file));
             }
         }

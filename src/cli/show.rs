@@ -1,0 +1,56 @@
+//! `netform show`.
+
+use std::collections::BTreeSet;
+
+use super::session::failed;
+use super::{Status, output};
+use crate::kernel::{Error, Kernel};
+use crate::render::show;
+use crate::resource::name::TopologyName;
+use crate::state::State;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The topology of which everything is listed
+    #[arg(value_name = "NAME")]
+    name: Option<TopologyName>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Status {
+    text(arguments.name.as_ref()).unwrap_or_else(|error| failed(&error))
+}
+
+fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
+    let colour = output::colour_of_stdout();
+    let mut kernel = Kernel::open()?;
+    let known = known(&mut kernel)?;
+    let Some(name) = name else {
+        let mut all = Vec::new();
+        for name in known {
+            let state = kernel.observe(&name, &State::new())?;
+            all.push((name, state));
+        }
+        output::result(&show::list(&all, colour));
+        return Ok(Status::Done);
+    };
+    if !known.contains(name) {
+        let names: Vec<&str> = known.iter().map(TopologyName::as_str).collect();
+        let there = if names.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        };
+        output::error(&format!("there is no topology {name} here; {there}"));
+        return Ok(Status::Failed);
+    }
+    let state = kernel.observe(name, &State::new())?;
+    output::result(&show::one(name, &state, colour));
+    Ok(Status::Done)
+}
+
+/// The topologies that have a record, or a link of the host.
+fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, Error> {
+    let links = kernel.facts()?.links;
+    let tagged = links.into_values().filter_map(|link| link.owner);
+    Ok(Kernel::topologies()?.into_iter().chain(tagged).collect())
+}

@@ -1,0 +1,97 @@
+//! Sysctls as the spec names them, beside those that its other words bring.
+
+use super::{Lowering, listed};
+use crate::resource::name::LinkName;
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Id, Key, Ns, Resource};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::nearest;
+use crate::spec::model::Setting;
+use crate::spec::source::Span;
+
+impl Lowering<'_> {
+    /// Puts in what the spec says of sysctls. Comes last, so that it is known what else needs them.
+    pub(super) fn settings(&mut self) {
+        let spec = self.spec;
+        let named = spec.namespaces.iter();
+        let named = named.map(|(name, namespace)| (Ns::Named(name.clone()), namespace));
+        let host = spec.host.iter().map(|namespace| (Ns::Host, namespace));
+        for (ns, namespace) in named.chain(host) {
+            for setting in &namespace.sysctls {
+                self.setting(&ns, setting);
+            }
+        }
+    }
+
+    fn setting(&mut self, ns: &Ns, setting: &Setting) {
+        let mut key = setting.key.value.clone();
+        if let (Ns::Host, SysctlKey::Conf { link, .. }) = (ns, &mut key) {
+            match self.known_link(link, setting.key.span) {
+                Some(known) => *link = known,
+                None => return,
+            }
+        }
+        let value = &setting.value.value;
+        let of_default = key.of_default().filter(|(_, name)| *name == "forwarding");
+        let forwarding = key.switch().or(of_default.map(|(family, _)| family));
+        // The switch writes the value of `default` too.
+        let same = forwarding.map(SysctlKey::forwarding);
+        let above = key.forwarding_of_link().map(SysctlKey::forwarding);
+        let needed = self
+            .value(ns, same.as_ref().unwrap_or(&key))
+            .or_else(|| self.value(ns, &above?).filter(|value| value != "0"));
+        match needed {
+            Some(needed) if needed != *value => {
+                let message = format!(
+                    "`{}: {value}` contradicts what the gateways of the spec need there: {needed}",
+                    setting.key.value
+                );
+                let diagnostic = Diagnostic::new(message, setting.key.span, "remove it");
+                self.errors.push(diagnostic);
+            }
+            _ if same.is_some() => {}
+            _ => {
+                let value = Sysctl {
+                    value: value.clone(),
+                };
+                self.set(ns, key, value);
+            }
+        }
+    }
+
+    /// The value of a sysctl that something else in the spec has brought.
+    fn value(&self, ns: &Ns, key: &SysctlKey) -> Option<String> {
+        let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
+        match &self.state.get(&id)?.resource {
+            Resource::Sysctl(sysctl) => Some(sysctl.value.clone()),
+            _ => None,
+        }
+    }
+
+    /// A link of the host, there or to be made, by its name or another that it goes by.
+    fn known_link(&mut self, link: &LinkName, at: Span) -> Option<LinkName> {
+        let made = Id::link(Ns::Host, link.clone());
+        let links = &self.facts.links;
+        if links.contains_key(link) || self.state.get(&made).is_some() {
+            return Some(link.clone());
+        }
+        let mut entries = links.iter();
+        let known = entries.find(|(_, known)| known.altnames.contains(link.as_str()));
+        if let Some((name, _)) = known {
+            return Some(name.clone());
+        }
+        let made = self.state.entries.keys().filter(|id| id.ns == Ns::Host);
+        let made = made.filter_map(|id| match &id.key {
+            Key::Link(name) => Some(name),
+            _ => None,
+        });
+        let names = links.keys().chain(made);
+        let help = match nearest(link.as_str(), names.clone().map(LinkName::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("its links are: {}", listed(names)),
+        };
+        let message = format!("the host has no link `{link}`");
+        self.errors.push(Diagnostic::new(message, at, help));
+        None
+    }
+}

@@ -110,7 +110,14 @@ fn the_examples_are_valid() {
         });
         names.push(spec.name.value.to_string());
     }
-    for name in ["breezyfrost", "breezyfrost-dual"] {
+    for name in [
+        "breezyfrost",
+        "breezyfrost-dual",
+        "line",
+        "policy-routing",
+        "router",
+        "via-ipv6",
+    ] {
         assert!(names.iter().any(|known| known == name), "{names:?}");
     }
 }

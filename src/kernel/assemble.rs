@@ -12,9 +12,13 @@ use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
+use crate::resource::rule::Rule;
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Owner, State};
+
+/// `FRA_PROTOCOL` of the rules that a namespace begins with (`RTPROT_KERNEL`).
+const KERNEL_RULES: u8 = 2;
 
 /// `rtm_protocol` of routes that the kernel makes by itself (`RTPROT_REDIRECT`, `RTPROT_KERNEL`).
 const KERNEL_ROUTES: [u8; 2] = [1, 2];
@@ -77,6 +81,9 @@ impl Assembly<'_> {
         }
         for route in &self.reading.routes {
             self.route(route, &names, &owners, of_ns.as_ref());
+        }
+        for rule in &self.reading.rules {
+            self.rule(rule, of_ns.as_ref());
         }
         self.sysctls(&names, &owners, of_ns.as_ref(), switches);
     }
@@ -205,7 +212,7 @@ impl Assembly<'_> {
             route.hops.iter().map(hop).collect()
         };
         let target = match route.kind {
-            libc::RTN_UNICAST => Target::Unicast(hops()),
+            libc::RTN_UNICAST => Target::over(Family::of(route.to.addr()), hops()),
             libc::RTN_BLACKHOLE => Target::Blackhole,
             libc::RTN_UNREACHABLE => Target::Unreachable,
             libc::RTN_PROHIBIT => Target::Prohibit,
@@ -217,6 +224,20 @@ impl Assembly<'_> {
             mtu: route.mtu,
         });
         self.put(id, resource, owner);
+    }
+
+    fn rule(&mut self, rule: &read::Rule, of_ns: Option<&TopologyName>) {
+        let id = Id::new(self.ns.clone(), Key::Rule(Box::new(rule.key.clone())));
+        let owner = match rule.protocol {
+            tag::PROTOCOL => match of_ns {
+                Some(owner) => Owner::Topology(owner.clone()),
+                None => self.claimed(&id),
+            },
+            KERNEL_RULES => return,
+            _ => Owner::Foreign,
+        };
+        let action = rule.action;
+        self.put(id, Resource::Rule(Rule { action }), owner);
     }
 
     fn sysctls(

@@ -7,12 +7,13 @@ use std::os::fd::RawFd;
 
 use libc::{
     IFA_F_NODAD, IFF_UP, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RTM_DELADDR, RTM_DELLINK,
-    RTM_DELROUTE, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTM_SETLINK,
+    RTM_DELROUTE, RTM_DELRULE, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTM_NEWRULE,
+    RTM_SETLINK,
 };
 
 use super::codec::Request;
 use super::error::Error;
-use super::read::{ONLINK, SKIP_STATS, ifa, ifla, number, rta};
+use super::read::{ONLINK, SKIP_STATS, fra, ifa, ifla, number, rta};
 use super::socket::Requests;
 use super::tag::{GROUP, PROTOCOL};
 use crate::resource::Family;
@@ -20,6 +21,7 @@ use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::{Link, MacAddress, veth};
 use crate::resource::name::LinkName;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
+use crate::resource::rule::{Action, Rule, RuleKey};
 
 /// One end of a pair that is to be made.
 pub(super) struct End<'a> {
@@ -210,8 +212,11 @@ fn address_request<'a>(
 /// What to do with a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
+    /// It is made, and must not be there.
     Create,
+    /// It is made, in the place of what is there.
     Replace,
+    /// It is removed.
     Delete,
 }
 
@@ -230,7 +235,7 @@ pub(super) fn route(
     }
     let (kind, flags) = match verb {
         Verb::Create => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),
-        Verb::Replace => (RTM_NEWROUTE, NLM_F_REPLACE),
+        Verb::Replace => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE),
         Verb::Delete => (RTM_DELROUTE, 0),
     };
     let kind_of_route = match route.target {
@@ -241,7 +246,7 @@ pub(super) fn route(
         Target::Other(kind) => kind,
     };
     // What is on the link itself has the scope of the link, as `ip route` gives it.
-    let direct = matches!(hops.as_slice(), [(NextHop { via: None, .. }, _)]);
+    let direct = !hops.is_empty() && hops.iter().all(|(hop, _)| hop.via.is_none());
     let scope = match (verb, key.family()) {
         (Verb::Delete, _) => libc::RT_SCOPE_NOWHERE,
         (_, Family::Ipv4) if direct => libc::RT_SCOPE_LINK,
@@ -288,6 +293,63 @@ pub(super) fn route(
         }),
     }
     Ok(())
+}
+
+/// Adds or removes a rule.
+pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule: &Rule) {
+    let (kind, flags) = match kind {
+        RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL),
+        RuleVerb::Delete => (RTM_DELRULE, 0),
+    };
+    let length = |net: Option<ipnet::IpNet>| net.map_or(0, |net| net.prefix_len());
+    // `struct fib_rule_hdr`.
+    let mut header = [0; 12];
+    header[0] = number(key.family);
+    header[1] = length(key.to);
+    header[2] = length(key.from);
+    header[4] = rule
+        .action
+        .table()
+        .map_or(0, |table| u8::try_from(table).unwrap_or_default());
+    header[7] = match rule.action {
+        Action::Lookup(_) => fra::TO_TABLE,
+        Action::Blackhole => fra::BLACKHOLE,
+        Action::Unreachable => fra::UNREACHABLE,
+        Action::Prohibit => fra::PROHIBIT,
+        Action::Other(action) => action,
+    };
+    let mut request = requests.request(kind, flags);
+    request.fixed(&header);
+    request.put_u32(fra::PRIORITY, key.priority);
+    request.put(fra::PROTOCOL, &[PROTOCOL]);
+    if let Some(table) = rule.action.table() {
+        request.put_u32(fra::TABLE, table);
+    }
+    if let Some(net) = key.to {
+        request.put_ip(fra::DST, net.network());
+    }
+    if let Some(net) = key.from {
+        request.put_ip(fra::SRC, net.network());
+    }
+    if let Some(link) = &key.iif {
+        request.put_text(fra::IIFNAME, link.as_str());
+    }
+    if let Some(link) = &key.oif {
+        request.put_text(fra::OIFNAME, link.as_str());
+    }
+    if let Some(mark) = key.mark {
+        request.put_u32(fra::FWMARK, mark.value);
+        request.put_u32(fra::FWMASK, mark.mask);
+    }
+}
+
+/// What to do with a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleVerb {
+    /// It is made, and must not be there.
+    Create,
+    /// It is removed.
+    Delete,
 }
 
 fn flags_of(hop: &NextHop) -> u32 {

@@ -354,7 +354,7 @@ fn sort(operation: &Operation) -> Sort {
         Key::File(_) => Sort::File,
         Key::Table => Sort::Table,
         Key::Sysctl(_) => Sort::Sysctl,
-        Key::Link(_) | Key::Address(_) | Key::Route(_) => Sort::Netlink,
+        Key::Link(_) | Key::Address(_) | Key::Route(_) | Key::Rule(_) => Sort::Netlink,
     }
 }
 

@@ -126,7 +126,11 @@ impl Journal {
                     record.namespaces.remove(name);
                     record.claims.retain(|claim| claim.ns != id.ns);
                 }
-                (Action::Remove(_), Key::Address(_) | Key::Route(_) | Key::Table, _) => {
+                (
+                    Action::Remove(_),
+                    Key::Address(_) | Key::Route(_) | Key::Rule(_) | Key::Table,
+                    _,
+                ) => {
                     record.claims.remove(id);
                 }
                 (Action::GiveBack { .. }, ..) if !kept.contains(&place) => {
@@ -227,6 +231,7 @@ fn found_without_record(
                     .filter_map(|hop| hop.dev.as_ref())
                     .any(ours)
         }
+        (Key::Rule(_), _) => ns_is_ours,
         (Key::Table, _) => false,
         _ => true,
     }

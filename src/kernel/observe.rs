@@ -189,9 +189,16 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
         addresses: read::addresses(&mut socket)?,
         ..Reading::default()
     };
-    for table in tables {
-        reading.routes.extend(read::routes(&mut socket, table)?);
+    for table in &tables {
+        reading.routes.extend(read::routes(&mut socket, *table)?);
     }
+    // What the spec had in other tables, and doesn't have any more.
+    let marked = read::marked_routes(&mut socket)?;
+    let elsewhere = marked
+        .into_iter()
+        .filter(|route| !tables.contains(&route.table));
+    reading.routes.extend(elsewhere);
+    reading.rules = read::rules(&mut socket)?;
     for key in files {
         if let Some(value) = sysctl::read(&key.path())? {
             reading.sysctls.insert(key.clone(), value);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use libc::{
     AF_INET, AF_INET6, IFA_F_PERMANENT, IFA_F_SECONDARY, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE,
+    RTM_GETRULE,
 };
 
 use super::codec::{
@@ -13,9 +14,12 @@ use super::codec::{
 };
 use super::error::Error;
 use super::socket::{Requests, Socket};
+use super::tag::PROTOCOL;
 use crate::resource::Family;
 use crate::resource::link::MacAddress;
+use crate::resource::name::LinkName;
 use crate::resource::nftables::Table;
+use crate::resource::rule::{Action, Mark, RuleKey};
 use crate::resource::sysctl::SysctlKey;
 
 /// `RTEXT_FILTER_SKIP_STATS` of `linux/rtnetlink.h`: leave the counters out.
@@ -70,6 +74,29 @@ pub(crate) mod rta {
     pub(crate) const TABLE: u16 = 15;
     pub(crate) const VIA: u16 = 18;
     pub(crate) const RTAX_MTU: u16 = 2;
+}
+
+/// Attributes and actions of rules (`linux/fib_rules.h`).
+pub(crate) mod fra {
+    pub(crate) const DST: u16 = 1;
+    pub(crate) const SRC: u16 = 2;
+    pub(crate) const IIFNAME: u16 = 3;
+    pub(crate) const PRIORITY: u16 = 6;
+    pub(crate) const FWMARK: u16 = 10;
+    pub(crate) const SUPPRESS_IFGROUP: u16 = 13;
+    pub(crate) const SUPPRESS_PREFIXLEN: u16 = 14;
+    pub(crate) const TABLE: u16 = 15;
+    pub(crate) const FWMASK: u16 = 16;
+    pub(crate) const OIFNAME: u16 = 17;
+    pub(crate) const PROTOCOL: u16 = 21;
+    pub(crate) const TO_TABLE: u8 = 1;
+    pub(crate) const BLACKHOLE: u8 = 6;
+    pub(crate) const UNREACHABLE: u8 = 7;
+    pub(crate) const PROHIBIT: u8 = 8;
+    /// `FIB_RULE_INVERT`: it is for all packets but these.
+    pub(crate) const INVERT: u32 = 2;
+    /// What the kernel says of `SUPPRESS_*` where nothing is suppressed.
+    pub(crate) const NOTHING: u32 = u32::MAX;
 }
 
 /// Attributes of settings (`linux/netconf.h`).
@@ -154,12 +181,22 @@ pub(super) struct Hop {
     pub(super) weight: u16,
 }
 
+/// A policy routing rule.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub(super) key: RuleKey,
+    pub(super) action: Action,
+    /// `FRA_PROTOCOL`; 0 from before Linux 4.17.
+    pub(super) protocol: u8,
+}
+
 /// What a namespace holds.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<Address>,
     pub(super) routes: Vec<Route>,
+    pub(super) rules: Vec<Rule>,
     /// The values that were asked for and don't come with the links.
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
     /// The topology's nftables table, if it was asked for and exists.
@@ -244,6 +281,28 @@ pub(super) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<Route>, Erro
             request.put_u32(rta::TABLE, table);
         },
         |all: &mut Vec<Route>, message| all.extend(route(&message)),
+    )
+}
+
+/// The routes of both families that have our protocol number, in whatever table.
+pub(super) fn marked_routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+    socket.dump(
+        RTM_GETROUTE,
+        |request| {
+            let mut header = [0; 12];
+            header[5] = PROTOCOL;
+            request.fixed(&header);
+        },
+        |all: &mut Vec<Route>, message| all.extend(route(&message)),
+    )
+}
+
+/// The rules of both families.
+pub(super) fn rules(socket: &mut Socket) -> Result<Vec<Rule>, Error> {
+    socket.dump(
+        RTM_GETRULE,
+        |request| request.fixed(&[0; 12]),
+        |all: &mut Vec<Rule>, message| all.extend(rule(&message)),
     )
 }
 
@@ -392,6 +451,52 @@ fn route(message: &Message<'_>) -> Option<Route> {
         hops,
         src,
         mtu,
+    })
+}
+
+/// A rule, from `struct fib_rule_hdr` and attributes. None: one that looks at what is not in a State.
+fn rule(message: &Message<'_>) -> Option<Rule> {
+    let fixed = message.payload.get(..12)?;
+    let family = match i32::from(fixed[0]) {
+        AF_INET => Family::Ipv4,
+        AF_INET6 => Family::Ipv6,
+        _ => return None,
+    };
+    let (to_length, from_length, tos) = (fixed[1], fixed[2], fixed[3]);
+    if tos != 0 || u32_of(&fixed[8..12]) & fra::INVERT != 0 {
+        return None;
+    }
+    let mut key = RuleKey::new(family, 0);
+    let mut table = u32::from(fixed[4]);
+    let mut protocol = 0;
+    let (mut mark, mut mask) = (None, u32::MAX);
+    for (kind, value) in attributes(&message.payload[12..]) {
+        match kind {
+            fra::DST => key.to = IpNet::new(ip_of(value)?, to_length).ok(),
+            fra::SRC => key.from = IpNet::new(ip_of(value)?, from_length).ok(),
+            fra::IIFNAME => key.iif = Some(LinkName::try_from(text_of(value).as_str()).ok()?),
+            fra::OIFNAME => key.oif = Some(LinkName::try_from(text_of(value).as_str()).ok()?),
+            fra::PRIORITY => key.priority = u32_of(value),
+            fra::FWMARK => mark = Some(u32_of(value)),
+            fra::FWMASK => mask = u32_of(value),
+            fra::TABLE => table = u32_of(value),
+            fra::PROTOCOL => protocol = value.first().copied().unwrap_or_default(),
+            fra::SUPPRESS_IFGROUP | fra::SUPPRESS_PREFIXLEN if u32_of(value) == fra::NOTHING => {}
+            _ => return None,
+        }
+    }
+    key.mark = mark.map(|value| Mark { value, mask });
+    let action = match fixed[7] {
+        fra::TO_TABLE => Action::Lookup(table),
+        fra::BLACKHOLE => Action::Blackhole,
+        fra::UNREACHABLE => Action::Unreachable,
+        fra::PROHIBIT => Action::Prohibit,
+        other => Action::Other(other),
+    };
+    Some(Rule {
+        key,
+        action,
+        protocol,
     })
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::Verdict;
-use super::encode::{self, Change, End, Verb};
+use super::encode::{self, Change, End, RuleVerb, Verb};
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
@@ -17,6 +17,7 @@ use crate::plan::{Action, Operation, Plan};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
+use crate::resource::rule::RuleKey;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -185,6 +186,7 @@ impl<'p> Writer<'p> {
                 Ok(())
             }
             (Key::Route(_), _) => self.route(kernel, draft, place),
+            (Key::Rule(key), action) => rule(draft, place, key, action),
             _ => Err(Error::Impossible("a link is something else")),
         }
     }
@@ -327,6 +329,8 @@ impl<'p> Writer<'p> {
             return Err(Error::Impossible("a route is something else"));
         };
         let (verb, route) = match &operation.action {
+            // Of one over several links something may be left.
+            Action::Create(Resource::Route(new)) if new.hops().len() > 1 => (Verb::Replace, new),
             Action::Create(Resource::Route(new)) => (Verb::Create, new),
             Action::Update {
                 after: Resource::Route(new),
@@ -419,6 +423,28 @@ impl<'p> Writer<'p> {
             outbox = self.draft(kernel, ns, &places)?.outbox;
         }
     }
+}
+
+/// Writes a rule. One that changes is made as it shall be before it goes as it was, so that there is
+/// always one.
+fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> Result<(), Error> {
+    let (new, old) = match action {
+        Action::Create(Resource::Rule(new)) => (Some(new), None),
+        Action::Update {
+            before: Resource::Rule(old),
+            after: Resource::Rule(new),
+        } => (Some(new), Some(old)),
+        Action::Remove(Resource::Rule(old)) => (None, Some(old)),
+        _ => return Err(Error::Impossible("a rule is something else")),
+    };
+    for (verb, rule) in [(RuleVerb::Create, new), (RuleVerb::Delete, old)] {
+        if let Some(rule) = rule {
+            draft
+                .outbox
+                .put(place, |requests| encode::rule(requests, verb, key, rule));
+        }
+    }
+    Ok(())
 }
 
 /// Has new links of the host use their link-local addresses as soon as they are up, without duplicate

@@ -24,6 +24,9 @@ pub(super) type Fallen<'s> = BTreeMap<&'s Id, &'s Id>;
 #[derive(Default)]
 pub(super) struct Effects<'s> {
     pub(super) fallen: Fallen<'s>,
+    /// The routes over several links that lose a next hop. What is left of one counts as much as one that
+    /// fell: it is made again.
+    pub(super) frayed: Fallen<'s>,
     /// The IPv6 routes that lose their source address, and stay (`fib6_remove_prefsrc` of
     /// `net/ipv6/route.c`).
     pub(super) stripped: Fallen<'s>,
@@ -117,7 +120,8 @@ impl<'s> Ground<'s> {
         self.routes.get(&(ns, link)).map_or(&[], Vec::as_slice)
     }
 
-    /// The routes that have no next hop left when a link goes.
+    /// The routes that have no next hop left when a link goes. Those over several links are another
+    /// matter ([`fray`](super::fray)).
     fn routes_of_only(&self, ns: &'s Ns, link: &'s LinkName) -> impl Iterator<Item = &'s Id> {
         self.over(ns, link)
             .iter()
@@ -163,6 +167,7 @@ pub(super) fn fall<'s>(
         }
     }
     addresses(fallen, &ground, decisions);
+    super::fray::fray(&mut effects, decisions, observed);
     sources(&mut effects, &ground, decisions);
     switches(&mut effects, &ground, decisions, topology);
     settings(&mut effects.fallen, decisions);
@@ -250,7 +255,7 @@ fn changed<'s>(
 }
 
 /// Whether something is removed because it was decided so.
-fn goes(decisions: &BTreeMap<&Id, Decision<'_>>, id: &Id) -> bool {
+pub(super) fn goes(decisions: &BTreeMap<&Id, Decision<'_>>, id: &Id) -> bool {
     let decision = decisions.get(id);
     matches!(decision, Some(Decision::Remove(_) | Decision::Replace(..)))
 }

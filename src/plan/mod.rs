@@ -5,6 +5,7 @@
 
 mod decide;
 mod fall;
+mod fray;
 mod loan;
 mod order;
 
@@ -187,7 +188,7 @@ pub fn plan(
     loan::follow_switches(&mut decisions);
     let operations = operations(&decisions, &effects, desired, observed);
     let operations = order::order(operations, &effects.waits);
-    let warnings = collateral(&decisions, fallen, observed);
+    let warnings = collateral(&decisions, &effects, observed);
     Ok(Plan {
         topology: topology.clone(),
         operations,
@@ -218,6 +219,7 @@ fn operations(
 ) -> Vec<Operation> {
     let Effects {
         fallen,
+        frayed,
         stripped,
         left_off,
         ..
@@ -226,7 +228,7 @@ fn operations(
     let ids = decisions.keys().chain(fallen.keys());
     let ids: BTreeSet<&Id> = ids.chain(left_off.keys()).copied().collect();
     for id in ids {
-        let cause = fallen.get(id).copied();
+        let cause = fallen.get(id).or_else(|| frayed.get(id)).copied();
         let mut push = |action, with: Option<&Id>, reason| {
             let with = with.cloned();
             operations.push(Operation {
@@ -338,11 +340,12 @@ fn bearer<'s>(id: &Id, desired: &'s State, observed: &State) -> Option<&'s Id> {
 /// What is lost that isn't the topology's.
 fn collateral(
     decisions: &BTreeMap<&Id, Decision<'_>>,
-    fallen: &Fallen<'_>,
+    effects: &Effects<'_>,
     observed: &State,
 ) -> Vec<Warning> {
-    fallen
-        .iter()
+    let lost = effects.fallen.iter().chain(&effects.frayed);
+    let lost: Fallen<'_> = lost.map(|(id, cause)| (*id, *cause)).collect();
+    lost.iter()
         .filter(|(id, cause)| !decisions.contains_key(*id) && !is_switch(cause))
         .filter(|(id, _)| !matches!(id.key, Key::Sysctl(_)))
         .filter(|(id, _)| {

@@ -7,6 +7,8 @@
 //! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
 //! the switch, and which nothing waits for.
 
+mod routing;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 enum Step {
     GiveSwitchBack,
     GiveBack,
+    RemoveRule,
     RemoveRoute,
     RemoveAddress,
     RemoveLink,
@@ -38,6 +41,7 @@ enum Step {
     Sysctl,
     Address,
     Route,
+    Rule,
     File,
 }
 
@@ -47,6 +51,7 @@ fn step(operation: &Operation) -> Step {
             Step::GiveSwitchBack
         }
         (Action::GiveBack { .. }, _) => Step::GiveBack,
+        (Action::Remove(_), Key::Rule(_)) => Step::RemoveRule,
         (Action::Remove(_), Key::Route(_)) => Step::RemoveRoute,
         (Action::Remove(_), Key::Address(_)) => Step::RemoveAddress,
         (Action::Remove(_), Key::Link(_) | Key::Sysctl(_)) => Step::RemoveLink,
@@ -67,6 +72,7 @@ fn step(operation: &Operation) -> Step {
         (_, Key::Sysctl(_)) => Step::Sysctl,
         (_, Key::Address(_)) => Step::Address,
         (_, Key::Route(_)) => Step::Route,
+        (_, Key::Rule(_)) => Step::Rule,
         (_, Key::File(_)) => Step::File,
     }
 }
@@ -213,6 +219,7 @@ impl<'o> Edges<'o> {
             }
         }
         edges.on_links();
+        edges.routing();
         edges.gateways();
         edges
     }
@@ -381,6 +388,14 @@ impl<'o> Edges<'o> {
             if self.steps[place] == Step::RemoveAddress {
                 let root = self.root(place);
                 freed.entry((link.0, key.ip)).or_default().push(root);
+            }
+            // One that falls and is made again takes the routes with it as their source all the same.
+            if let (Step::Address, Some(Reason::Fell(cause))) =
+                (self.steps[place], &operation.reason)
+            {
+                let old = self.removal(cause).map(|old| self.root(old));
+                let freed = freed.entry((link.0, key.ip)).or_default();
+                freed.extend(old.or(self.make(cause)));
             }
             if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
                 continue;

@@ -11,7 +11,8 @@ use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::TopologyName;
 use crate::resource::route::{self, NextHop, Route, RouteKey, Target};
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::rule::{Action, Mark, Rule, RuleKey};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// A resource within the group of its namespace: `address 192.168.50.2/24 on veth1`.
 pub fn resource(id: &Id, resource: &Resource, topology: &TopologyName) -> String {
@@ -19,6 +20,7 @@ pub fn resource(id: &Id, resource: &Resource, topology: &TopologyName) -> String
         (Key::Link(name), Resource::Link(link)) => self::link(name.as_str(), link, &id.ns),
         (Key::Address(key), Resource::Address(value)) => address(key, value),
         (Key::Route(key), Resource::Route(value)) => route(key, value),
+        (Key::Rule(key), Resource::Rule(value)) => rule(key, value),
         (Key::Sysctl(key), Resource::Sysctl(sysctl)) => format!("sysctl {key} = {}", sysctl.value),
         _ => identity(id, topology),
     }
@@ -31,6 +33,7 @@ pub fn identity(id: &Id, topology: &TopologyName) -> String {
         Key::Link(name) => format!("link {name}"),
         Key::Address(AddressKey { link, ip }) => format!("address {ip} on {link}"),
         Key::Route(key) => format!("route {}", destination(key)),
+        Key::Rule(key) => selector(key),
         Key::File(kind) => format!("file {}", path(&id.ns, *kind)),
         Key::Sysctl(key) => format!("sysctl {key}"),
         Key::Table => format!("table inet netform-{topology}"),
@@ -135,6 +138,61 @@ fn route(key: &RouteKey, value: &Route) -> String {
     text
 }
 
+/// A rule as `ip rule` takes it.
+fn rule(key: &RuleKey, value: &Rule) -> String {
+    let selector = selector(key);
+    match value.action {
+        Action::Lookup(table) => format!("{selector} lookup {}", self::table(table)),
+        Action::Blackhole => format!("{selector} blackhole"),
+        Action::Unreachable => format!("{selector} unreachable"),
+        Action::Prohibit => format!("{selector} prohibit"),
+        Action::Other(action) => format!("{selector} action {action}"),
+    }
+}
+
+/// A rule's place and the packets that it is for.
+fn selector(key: &RuleKey) -> String {
+    let mut text = format!("rule {}", key.priority);
+    match (&key.from, key.family) {
+        (Some(from), _) => {
+            let _ = write!(text, " from {}", prefix(from));
+        }
+        // Nothing else says of which family it is.
+        (None, Family::Ipv6) if key.to.is_none() => text.push_str(" from ::/0"),
+        (None, _) if key.to.is_none() => text.push_str(" from 0.0.0.0/0"),
+        (None, _) => {}
+    }
+    if let Some(to) = &key.to {
+        let _ = write!(text, " to {}", prefix(to));
+    }
+    if let Some(link) = &key.iif {
+        let _ = write!(text, " iif {link}");
+    }
+    if let Some(link) = &key.oif {
+        let _ = write!(text, " oif {link}");
+    }
+    match key.mark {
+        Some(Mark { value, mask }) if mask != u32::MAX => {
+            let _ = write!(text, " fwmark {value:#x}/{mask:#x}");
+        }
+        Some(Mark { value, .. }) => {
+            let _ = write!(text, " fwmark {value:#x}");
+        }
+        None => {}
+    }
+    text
+}
+
+/// A routing table, by its name if every machine knows it.
+fn table(number: u32) -> String {
+    match number {
+        route::MAIN => "main".to_owned(),
+        route::DEFAULT => "default".to_owned(),
+        route::LOCAL => "local".to_owned(),
+        number => number.to_string(),
+    }
+}
+
 /// One way on, with its link only where there is no router to tell it by.
 fn next_hop(hop: &NextHop) -> String {
     let mut text = match (hop.via, &hop.dev) {
@@ -157,7 +215,7 @@ fn destination(key: &RouteKey) -> String {
         let _ = write!(text, " metric {}", key.metric);
     }
     if key.table != route::MAIN {
-        let _ = write!(text, " table {}", key.table);
+        let _ = write!(text, " table {}", table(key.table));
     }
     text
 }

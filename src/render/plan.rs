@@ -283,7 +283,7 @@ fn update(
             format!("{name}  {} → {}", before.value, after.value),
             Vec::new(),
         ),
-        (Resource::Route(_), Resource::Route(_)) => {
+        (Resource::Route(_), Resource::Route(_)) | (Resource::Rule(_), Resource::Rule(_)) => {
             let before = phrase::resource(id, before, topology);
             let after = phrase::resource(id, after, topology);
             let old = before.strip_prefix(&name).unwrap_or(&before).trim();

@@ -11,11 +11,12 @@ use crate::resource::{Id, Key, Ns, Resource};
 use crate::state::State;
 
 /// The heads of the columns after the name, in the order of [`counts`].
-const HEADS: [&str; 7] = [
+const HEADS: [&str; 8] = [
     "NAMESPACES",
     "LINKS",
     "ADDRESSES",
     "ROUTES",
+    "RULES",
     "FILES",
     "TABLES",
     "BORROWED",
@@ -44,8 +45,8 @@ pub fn list(topologies: &[(TopologyName, State)], colour: Colour) -> String {
 }
 
 /// How many things of each kind are a topology's. `lo` is a part of its namespace.
-fn counts(topology: &TopologyName, state: &State) -> [usize; 7] {
-    let mut counts = [0; 7];
+fn counts(topology: &TopologyName, state: &State) -> [usize; 8] {
+    let mut counts = [0; 8];
     for (id, _) in owned(topology, state) {
         let column = match &id.key {
             Key::Namespace => 0,
@@ -53,13 +54,14 @@ fn counts(topology: &TopologyName, state: &State) -> [usize; 7] {
             Key::Link(_) => 1,
             Key::Address(_) => 2,
             Key::Route(_) => 3,
-            Key::File(_) => 4,
-            Key::Table => 5,
+            Key::Rule(_) => 4,
+            Key::File(_) => 5,
+            Key::Table => 6,
             Key::Sysctl(_) => continue,
         };
         counts[column] += 1;
     }
-    counts[6] = lent(topology, state).count();
+    counts[7] = lent(topology, state).count();
     counts
 }
 

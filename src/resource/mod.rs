@@ -11,6 +11,7 @@ pub mod name;
 pub mod namespace;
 pub mod nftables;
 pub mod route;
+pub mod rule;
 pub mod sysctl;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use link::Link;
 use name::{LinkName, NamespaceName};
 use namespace::Namespace;
 use route::{Route, RouteKey};
+use rule::{Rule, RuleKey};
 use sysctl::{Sysctl, SysctlKey};
 
 /// A network namespace, as a topology refers to it.
@@ -135,6 +137,8 @@ pub enum Key {
     Address(AddressKey),
     /// A route, by what the kernel tells routes apart by.
     Route(RouteKey),
+    /// A policy routing rule, by its place and by the packets that it is for.
+    Rule(Box<RuleKey>),
     /// A file of the namespace in `/etc/netns`.
     File(FileKind),
     /// A sysctl.
@@ -149,7 +153,12 @@ impl Key {
         match self {
             Key::Link(link) | Key::Sysctl(SysctlKey::Conf { link, .. }) => Some(link),
             Key::Address(key) => Some(&key.link),
-            Key::Namespace | Key::Route(_) | Key::File(_) | Key::Sysctl(_) | Key::Table => None,
+            Key::Namespace
+            | Key::Route(_)
+            | Key::Rule(_)
+            | Key::File(_)
+            | Key::Sysctl(_)
+            | Key::Table => None,
         }
     }
 }
@@ -166,6 +175,8 @@ pub enum Resource {
     Address(Address),
     /// A route.
     Route(Route),
+    /// A policy routing rule.
+    Rule(Rule),
     /// A file in `/etc/netns`.
     File(File),
     /// A sysctl's value.

@@ -11,6 +11,12 @@ use super::name::LinkName;
 /// The main routing table (`RT_TABLE_MAIN` of `linux/rtnetlink.h`).
 pub const MAIN: u32 = 254;
 
+/// The default routing table, which is asked last and is usually empty (`RT_TABLE_DEFAULT`).
+pub const DEFAULT: u32 = 253;
+
+/// The table of the kernel's own routes to local addresses (`RT_TABLE_LOCAL`).
+pub const LOCAL: u32 = 255;
+
 /// The metric of an IPv6 route that was given none (`IP6_RT_PRIO_USER` of `net/ip6_route.h`).
 pub const IPV6_METRIC: u32 = 1024;
 
@@ -34,6 +40,16 @@ impl RouteKey {
             table: MAIN,
             to,
             metric: if to.addr().is_ipv4() { 0 } else { IPV6_METRIC },
+        }
+    }
+
+    /// The route to `to` in a table, with the metric asked for; 0 asks for none.
+    pub fn new(table: u32, to: IpNet, metric: u32) -> RouteKey {
+        let main = RouteKey::main(to);
+        RouteKey {
+            table,
+            metric: if metric == 0 { main.metric } else { metric },
+            ..main
         }
     }
 
@@ -87,6 +103,17 @@ pub struct NextHop {
     pub weight: u16,
 }
 
+impl Target {
+    /// A unicast route over these next hops. Those of IPv6 have no order, and the kernel may tell of them
+    /// in another than they were given in.
+    pub fn over(family: Family, mut hops: Vec<NextHop>) -> Target {
+        if family == Family::Ipv6 {
+            hops.sort();
+        }
+        Target::Unicast(hops)
+    }
+}
+
 impl Route {
     /// A route through one router on a link.
     pub fn through(via: IpAddr, dev: LinkName) -> Route {
@@ -100,6 +127,14 @@ impl Route {
             target: Target::Unicast(vec![hop]),
             src: None,
             mtu: None,
+        }
+    }
+
+    /// Whether its next hops are on more than one link.
+    pub fn spreads(&self) -> bool {
+        match self.hops() {
+            [first, rest @ ..] => rest.iter().any(|hop| hop.dev != first.dev),
+            [] => false,
         }
     }
 

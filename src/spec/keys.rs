@@ -52,6 +52,16 @@ pub(super) enum Shape {
     Gateways,
     /// For which families a namespace is a router.
     Forwarding,
+    /// Where a route leads: a prefix, an address or a default route.
+    Destination,
+    /// A routing table.
+    Table,
+    /// A mark of packets.
+    Mark,
+    /// A whole number within limits.
+    Number(u32, u32),
+    /// One of these words, and the one that is meant when nothing stands there.
+    OneOf(&'static [&'static str], Option<&'static str>),
     /// A mapping from sysctls to their values.
     Sysctls,
     /// A mapping from names of hosts to addresses.
@@ -150,6 +160,18 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              is left as it is.",
         ),
         key(
+            "routes",
+            Optional,
+            Shape::ListOf(&Shape::Of(&ROUTE)),
+            "Static routes, besides the default routes that `gateway` is about.",
+        ),
+        key(
+            "rules",
+            Optional,
+            Shape::ListOf(&Shape::Of(&RULE)),
+            "Policy routing rules, as ip-rule(8) has them.",
+        ),
+        key(
             "dns",
             Optional,
             Shape::Of(&DNS),
@@ -170,8 +192,165 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              are borrowed, and given back.",
         ),
     ],
-    later: &["external", "routes", "rules", "links"],
+    later: &["external", "links"],
 };
+
+/// An item of `routes` of a namespace.
+pub(super) static ROUTE: Mapping = Mapping {
+    what: "a route",
+    about: "A static route.",
+    keys: &[
+        key(
+            "to",
+            Required,
+            Shape::Destination,
+            "The prefix that it is for, or one address; `default` for all addresses of the next \
+             hop's family, `default4` or `default6` for those of a family that is named.",
+        ),
+        key(
+            "via",
+            Optional,
+            Shape::Ip,
+            "The next router. That of an IPv4 route may have an IPv6 address. Without it the \
+             destination is on the link `dev` itself.",
+        ),
+        key(
+            "dev",
+            Optional,
+            Shape::Pattern(LINK),
+            "The link it leads over. Without it, the one with an address beside `via`.",
+        ),
+        key(
+            "metric",
+            Optional,
+            Shape::Number(0, u32::MAX),
+            "Of several routes to one destination the lowest wins. 0 without it, and 1024 with IPv6.",
+        ),
+        key(
+            "table",
+            Optional,
+            Shape::Table,
+            "The routing table: a number, `main` or `default`. `main` without it.",
+        ),
+        key(
+            "src",
+            Optional,
+            Shape::Ip,
+            "The source address of what the namespace itself sends: one of its own.",
+        ),
+        key(
+            "type",
+            Optional,
+            Shape::OneOf(ROUTE_TYPES, Some("unicast")),
+            "`blackhole` drops silently, `unreachable` and `prohibit` tell the sender.",
+        ),
+        key(
+            "onlink",
+            Optional,
+            Shape::Bool(false),
+            "Whether `via` is behind `dev` though no address says so.",
+        ),
+        key(
+            "mtu",
+            Optional,
+            Shape::Mtu,
+            "The largest packet on this way, in bytes. That of the link without it.",
+        ),
+        key(
+            "nexthops",
+            Optional,
+            Shape::Several(&Shape::Of(&NEXTHOP), 1, 256),
+            "Several ways, among which connections are spread. Instead of `via` and `dev`.",
+        ),
+    ],
+    later: &[],
+};
+
+/// What a route may do with packets.
+pub(super) const ROUTE_TYPES: &[&str] = &["unicast", "blackhole", "unreachable", "prohibit"];
+
+/// An item of `nexthops` of a route.
+pub(super) static NEXTHOP: Mapping = Mapping {
+    what: "a next hop",
+    about: "One of several ways.",
+    keys: &[
+        key("via", Optional, Shape::Ip, "The next router."),
+        key(
+            "dev",
+            Optional,
+            Shape::Pattern(LINK),
+            "The link it leads over. Without it, the one with an address beside `via`.",
+        ),
+        key(
+            "weight",
+            Optional,
+            Shape::Number(1, 256),
+            "Its share, beside those of the others. 1 without it.",
+        ),
+    ],
+    later: &[],
+};
+
+/// An item of `rules` of a namespace.
+pub(super) static RULE: Mapping = Mapping {
+    what: "a rule",
+    about: "A policy routing rule. With neither `from` nor `to` it is for IPv4 and IPv6.",
+    keys: &[
+        key(
+            "priority",
+            Required,
+            Shape::Number(1, 32765),
+            "Its place: lower ones are asked first. The main table comes at 32766.",
+        ),
+        key(
+            "from",
+            Optional,
+            Shape::Address,
+            "The prefix or address that the packet comes from.",
+        ),
+        key(
+            "to",
+            Optional,
+            Shape::Address,
+            "The prefix or address that the packet goes to.",
+        ),
+        key(
+            "iif",
+            Optional,
+            Shape::Pattern(LINK),
+            "The link that the packet came in by; `lo` for what the namespace itself sends.",
+        ),
+        key(
+            "oif",
+            Optional,
+            Shape::Pattern(LINK),
+            "The link that the sender is bound to.",
+        ),
+        key(
+            "fwmark",
+            Optional,
+            Shape::Mark,
+            "The mark that the packet carries: a number, or `MARK/MASK` for some of its bits.",
+        ),
+        key(
+            "table",
+            Optional,
+            Shape::Table,
+            "The routing table to look into: a number, `main` or `default`.",
+        ),
+        key(
+            "action",
+            Optional,
+            Shape::OneOf(RULE_ACTIONS, Some("lookup")),
+            "`lookup` looks into `table`; `blackhole` drops silently, `unreachable` and \
+             `prohibit` tell the sender.",
+        ),
+    ],
+    later: &[],
+};
+
+/// What a rule may do with packets.
+pub(super) const RULE_ACTIONS: &[&str] = &["lookup", "blackhole", "unreachable", "prohibit"];
 
 /// `dns` of a namespace.
 pub(super) static DNS: Mapping = Mapping {

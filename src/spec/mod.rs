@@ -13,6 +13,8 @@ mod findings;
 mod keys;
 pub mod lower;
 pub mod model;
+mod prefixes;
+mod reach;
 mod reader;
 pub mod schema;
 pub mod source;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::source::{Span, Spanned};
 use crate::resource::link::MacAddress;
 use crate::resource::name::{LinkName, NamespaceName, SubnetName, TopologyName};
+use crate::resource::rule::{Action, Mark};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Ns};
 
@@ -26,15 +27,31 @@ pub struct Spec {
     pub host: Option<Namespace>,
 }
 
+impl Spec {
+    /// What it says of namespaces, the host last.
+    pub fn all_namespaces(&self) -> impl Iterator<Item = (&Ns, &Namespace)> {
+        self.namespaces
+            .values()
+            .chain(&self.host)
+            .map(|namespace| (&namespace.ns, namespace))
+    }
+}
+
 /// What a topology says of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
+    /// Which it is.
+    pub ns: Ns,
     /// Where its name stands.
     pub span: Span,
     /// Which default routes it gets; `None` leaves that to the subnets.
     pub gateway: Option<Gateways>,
     /// Whether it is a router; `None` means no, and on the host: as it is.
     pub forwarding: Option<Spanned<Forwarding>>,
+    /// Its static routes, in the order written.
+    pub routes: Vec<Route>,
+    /// Its policy routing rules, in the order written.
+    pub rules: Vec<Rule>,
     /// Its resolv.conf.
     pub dns: Option<Dns>,
     /// The names of its hosts file, in the order written.
@@ -100,6 +117,92 @@ impl Forwarding {
             Forwarding::Ipv4 => family == Family::Ipv4,
             Forwarding::Ipv6 => family == Family::Ipv6,
             Forwarding::Both => true,
+        }
+    }
+}
+
+/// A static route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where it stands.
+    pub span: Span,
+    /// The prefix that it is for.
+    pub to: Spanned<IpNet>,
+    /// What happens to packets that take it.
+    pub target: Target,
+    /// Its metric; 0 leaves that to the kernel.
+    pub metric: u32,
+    /// The number of its table.
+    pub table: u32,
+    /// The source address of what the namespace itself sends.
+    pub src: Option<Spanned<IpAddr>>,
+    /// The largest packet, in bytes.
+    pub mtu: Option<u32>,
+}
+
+/// What happens to packets that take a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// They go to one of these.
+    Unicast(Vec<NextHop>),
+    /// They are dropped silently.
+    Blackhole,
+    /// They are dropped, and the sender gets ICMP host unreachable.
+    Unreachable,
+    /// They are dropped, and the sender gets ICMP administratively prohibited.
+    Prohibit,
+}
+
+/// One way on: a router, a link, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHop {
+    /// The next router.
+    pub via: Option<Spanned<IpAddr>>,
+    /// The link; `None` means the one with an address beside the router.
+    pub dev: Option<Spanned<LinkName>>,
+    /// Whether the router is behind the link though no address says so.
+    pub onlink: bool,
+    /// Its share among several.
+    pub weight: u16,
+}
+
+impl Route {
+    /// The next hops: none, unless it is a unicast route.
+    pub fn hops(&self) -> &[NextHop] {
+        match &self.target {
+            Target::Unicast(hops) => hops,
+            _ => &[],
+        }
+    }
+}
+
+/// A policy routing rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Where it stands.
+    pub span: Span,
+    /// Its place among the others.
+    pub priority: Spanned<u32>,
+    /// The prefix that the packet comes from.
+    pub from: Option<Spanned<IpNet>>,
+    /// The prefix that the packet goes to.
+    pub to: Option<Spanned<IpNet>>,
+    /// The link that the packet came in by.
+    pub iif: Option<Spanned<LinkName>>,
+    /// The link that the sender is bound to.
+    pub oif: Option<Spanned<LinkName>>,
+    /// The mark that the packet carries.
+    pub mark: Option<Mark>,
+    /// What happens to the packet.
+    pub action: Action,
+}
+
+impl Rule {
+    /// The families that it is for: that of its prefixes, and without one both.
+    pub fn families(&self) -> Vec<Family> {
+        match self.from.or(self.to) {
+            Some(net) => vec![Family::of(net.value.addr())],
+            None => Family::BOTH.to_vec(),
         }
     }
 }

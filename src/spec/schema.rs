@@ -85,6 +85,28 @@ fn shape(of: &Shape) -> Map<String, Value> {
             json!({ "type": ["string", "array"], "items": items, "minItems": 1, "maxItems": 2 })
         }
         Shape::Forwarding => json!({ "enum": [false, true, "ipv4", "ipv6"] }),
+        Shape::Destination => {
+            let words = json!({ "enum": ["default", "default4", "default6"] });
+            let prefix = json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" });
+            json!({ "type": "string", "anyOf": [prefix, words] })
+        }
+        Shape::Table => {
+            let number = json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX });
+            json!({ "anyOf": [number, { "enum": ["main", "default"] }] })
+        }
+        Shape::Mark => {
+            let number = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+            let number_of = "(0[xX][0-9A-Fa-f]{1,8}|[0-9]{1,10})";
+            let pattern = format!("^{number_of}(/{number_of})?$");
+            json!({ "anyOf": [number, { "type": "string", "pattern": pattern }] })
+        }
+        Shape::Number(least, most) => {
+            json!({ "type": "integer", "minimum": least, "maximum": most })
+        }
+        Shape::OneOf(words, usual) => match usual {
+            Some(usual) => json!({ "enum": words, "default": usual }),
+            None => json!({ "enum": words }),
+        },
         Shape::Sysctls => {
             let name = json!({ "pattern": r"^(net[./]|description$|x-)" });
             let value = json!({ "type": ["integer", "boolean", "string"] });

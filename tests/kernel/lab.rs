@@ -145,6 +145,7 @@ impl Builder {
             prefixes: ["192.168.50.0/24", "fd50::/64"]
                 .map(|prefix| prefix.parse().expect("a prefix"))
                 .into(),
+            routed: [].into(),
             egress: BTreeMap::from([(Family::Ipv4, egress)]),
         };
         let gateway = Gateway {

@@ -42,6 +42,7 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, stop: Option<Stop>) {
     }
     if stop.is_none() {
         guard(plan, &opened);
+        lead_somewhere(plan, &(0..done).collect::<Vec<_>>());
     }
 }
 
@@ -74,6 +75,7 @@ pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) 
     }
     close(world, plan, done.len());
     guard(plan, &opened);
+    lead_somewhere(plan, &order);
 }
 
 /// On the way back from a gateway the host stops forwarding before its links go.
@@ -96,6 +98,39 @@ fn forwarding_goes_first(world: &World, plan: &Plan, done: impl Fn(usize) -> boo
             "{:?} goes before the forwarding",
             operation.id
         );
+    }
+}
+
+/// A rule comes after the routes of its table, and goes before them.
+fn lead_somewhere(plan: &Plan, order: &[usize]) {
+    let mut led: BTreeSet<(&Ns, u32)> = BTreeSet::new();
+    let mut emptied: BTreeSet<(&Ns, u32)> = BTreeSet::new();
+    for operation in order.iter().map(|place| &plan.operations[*place]) {
+        let ns = &operation.id.ns;
+        match (&operation.id.key, &operation.action) {
+            _ if operation.with.is_some() => {}
+            (Key::Rule(_), Action::Remove(Resource::Rule(rule))) => {
+                let table = rule.action.table();
+                let late = table.is_some_and(|table| emptied.contains(&(ns, table)));
+                assert!(!late, "{operation:?} comes late");
+            }
+            (
+                Key::Rule(_),
+                Action::Create(Resource::Rule(rule))
+                | Action::Update {
+                    after: Resource::Rule(rule),
+                    ..
+                },
+            ) => led.extend(rule.action.table().map(|table| (ns, table))),
+            (Key::Route(key), Action::Remove(_)) => {
+                emptied.insert((ns, key.table));
+            }
+            (Key::Route(key), _) => {
+                let early = led.contains(&(ns, key.table));
+                assert!(!early, "{operation:?} comes after a rule that leads to it");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use netform::resource::file::{File, FileKind};
 use netform::resource::link::{Link, LinkKind, MacAddress};
 use netform::resource::name::{LinkName, NamespaceName};
 use netform::resource::route::{Route, RouteKey, Target};
+use netform::resource::rule::{Action, Rule};
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
@@ -94,6 +95,15 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
                 }
                 route.mtu = Some(1234);
                 let resource = Resource::Route(route);
+                let owner = entry.owner;
+                world.entries.insert(id.clone(), Entry { resource, owner });
+            }
+        }
+        (Key::Rule(_), Resource::Rule(_)) => {
+            world.entries.remove(id);
+            if rng.bool() {
+                let action = Action::Lookup(rng.u32(7..9));
+                let resource = Resource::Rule(Rule { action });
                 let owner = entry.owner;
                 world.entries.insert(id.clone(), Entry { resource, owner });
             }

@@ -221,7 +221,8 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
         }
         (Action::Remove(_), Key::Address(key)) => world.remove_address(ns, key),
         (Action::Create(resource @ Resource::Route(route)), Key::Route(key)) => {
-            if there {
+            // Of one over several links something may be left.
+            if there && route.hops().len() < 2 {
                 return Err(format!("EEXIST: route {} in {ns}", key.to));
             }
             world.check_route(ns, &key.to, route)?;
@@ -230,19 +231,20 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
         }
         (
             Action::Update {
+                before: Resource::Route(before),
                 after: resource @ Resource::Route(route),
-                ..
             },
             Key::Route(key),
         ) => {
-            if !there {
+            // One over several links may have gone with one of them.
+            if !there && before.hops().len() < 2 {
                 return Err(format!("ENOENT: route {} in {ns}", key.to));
             }
             world.check_route(ns, &key.to, route)?;
             put(world, &operation.id, resource, owner);
             Ok(())
         }
-        (Action::Create(resource), Key::File(_)) if !there => {
+        (Action::Create(resource), Key::File(_) | Key::Rule(_)) if !there => {
             put(world, &operation.id, resource, owner);
             Ok(())
         }
@@ -250,12 +252,12 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             Action::Update {
                 after: resource, ..
             },
-            Key::File(_),
+            Key::File(_) | Key::Rule(_),
         ) if there => {
             put(world, &operation.id, resource, owner);
             Ok(())
         }
-        (Action::Remove(_), Key::Route(_) | Key::File(_)) => {
+        (Action::Remove(_), Key::Route(_) | Key::Rule(_) | Key::File(_)) => {
             match world.entries.remove(&operation.id) {
                 Some(_) => Ok(()),
                 None => Err("ESRCH: nothing to remove".to_owned()),

@@ -5,12 +5,13 @@ use netform::resource::address::AddressKey;
 use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, NamespaceName, TopologyName};
 use netform::resource::route::{Route, RouteKey};
+use netform::resource::rule::Action;
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
 use super::kernel::{RA, World};
-use super::sketch::{End, Pair, Sketch, Space, Way, ip4};
+use super::sketch::{End, Lead, Pair, Sketch, Space, Spread, Way, ip4};
 
 /// Names that don't sort as things depend on one another.
 pub(crate) const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
@@ -107,6 +108,7 @@ pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
         table: None,
         on_ens33: Vec::new(),
         over_ens33: Vec::new(),
+        rules: Vec::new(),
     }
 }
 
@@ -148,7 +150,13 @@ impl Sketch {
             }
             3 => {
                 if let Some(space_of) = rng.choice(self.spaces.values_mut()) {
-                    *space_of = space(rng);
+                    let new = space(rng);
+                    // Sometimes only a part is another.
+                    match rng.u8(..3) {
+                        0 => *space_of = new,
+                        1 => space_of.rules = new.rules,
+                        _ => space_of.spreads = new.spreads,
+                    }
                 }
             }
             4..=6 if self.pairs.len() < 5 => self.new_pair(rng),
@@ -201,6 +209,7 @@ impl Sketch {
                 self.table = variant(rng);
                 self.on_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
                 self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
+                self.rules = leads(rng);
             }
             _ => {}
         }
@@ -244,7 +253,9 @@ fn space(rng: &mut Rng) -> Space {
         forwarding: [rng.bool(), rng.bool()],
         table: variant(rng),
         somaxconn: rng.bool().then(|| rng.u16(1..4)),
-        blackhole: some(rng, 3),
+        end: some(rng, 3).then(|| (table_of(rng), rng.u8(..3))),
+        rules: leads(rng),
+        spreads: spreads(rng),
         on_lo: some(rng, 3).then(|| rng.u8(1..4)),
     }
 }
@@ -277,17 +288,58 @@ fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
 }
 
 fn way(third: u8, rng: &mut Rng) -> Way {
-    let family = if rng.bool() {
-        Family::Ipv4
-    } else {
-        Family::Ipv6
-    };
     Way {
-        family,
+        family: family(rng),
         via: (third == 0 || rng.bool()).then(|| rng.u8(100..103)),
         onlink: some(rng, 5),
         src: rng.bool().then(|| rng.u8(..6)),
         mtu: some(rng, 4).then_some(1300),
         metric: if some(rng, 4) { 5 } else { 0 },
+        table: table_of(rng),
+    }
+}
+
+fn table_of(rng: &mut Rng) -> u32 {
+    *rng.choice(&[254, 254, 100, 4_000_000_000]).unwrap()
+}
+
+fn leads(rng: &mut Rng) -> Vec<Lead> {
+    let priorities: Vec<u32> = [10, 20, 30].into_iter().filter(|_| some(rng, 3)).collect();
+    priorities
+        .into_iter()
+        .map(|priority| Lead {
+            priority,
+            family: family(rng),
+            from: rng.bool(),
+            action: match rng.u8(..6) {
+                0 => Action::Blackhole,
+                1 => Action::Unreachable,
+                2 => Action::Prohibit,
+                _ => Action::Lookup(table_of(rng)),
+            },
+        })
+        .collect()
+}
+
+fn spreads(rng: &mut Rng) -> Vec<Spread> {
+    let thirds: Vec<u8> = (0..3).filter(|_| some(rng, 2)).collect();
+    thirds
+        .into_iter()
+        .map(|third| Spread {
+            family: family(rng),
+            third,
+            table: table_of(rng),
+            hops: rng.u8(..),
+            weight: rng.u16(1..3),
+            src: some(rng, 3).then(|| rng.u8(..6)),
+        })
+        .collect()
+}
+
+fn family(rng: &mut Rng) -> Family {
+    if rng.bool() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
     }
 }

@@ -16,6 +16,8 @@ use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Loan, Owner};
 
+use super::fray::Event;
+
 /// Below this a link has no IPv6.
 const IPV6_MTU: u32 = 1280;
 
@@ -236,6 +238,7 @@ impl World {
             };
             other.ns != *ns || !on_it
         });
+        self.fray(ns, name, Event::Gone);
         // IPv6 routes keep a source that goes with its link.
         self.lose_sources(ns, held.into_iter().filter(IpAddr::is_ipv4).collect());
         if let Resource::Link(Link {
@@ -280,6 +283,12 @@ impl World {
             };
             other.ns != *ns || !falls
         });
+        if down {
+            self.fray(ns, name, Event::Down);
+        }
+        if loses {
+            self.fray(ns, name, Event::NoIpv6);
+        }
         if !has_ipv6(&before) && has_ipv6(&after) {
             self.begin_ipv6(ns, name);
         }
@@ -361,6 +370,9 @@ impl World {
             let ipv4 = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv4());
             id.ns != *ns || !ipv4 || !last || !leads_over(entry, &key.link)
         });
+        if last {
+            self.fray(ns, &key.link, Event::NoIpv4);
+        }
         Ok(())
     }
 }

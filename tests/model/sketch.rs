@@ -11,6 +11,7 @@ use netform::resource::name::{LinkName, NamespaceName, TopologyName};
 use netform::resource::namespace::Namespace;
 use netform::resource::nftables::Table;
 use netform::resource::route::{NextHop, Route, RouteKey, Target};
+use netform::resource::rule::{Rule, RuleKey};
 use netform::resource::sysctl::Sysctl;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Owner, State};
@@ -36,6 +37,8 @@ pub(crate) struct Sketch {
     pub(crate) on_ens33: Vec<u8>,
     /// The prefixes that it routes over a link of the host.
     pub(crate) over_ens33: Vec<u8>,
+    /// Its rules on the host.
+    pub(crate) rules: Vec<Lead>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -44,8 +47,32 @@ pub(crate) struct Space {
     pub(crate) forwarding: [bool; 2],
     pub(crate) table: Option<u8>,
     pub(crate) somaxconn: Option<u16>,
-    pub(crate) blackhole: bool,
+    /// The table and the kind of a route that ends here.
+    pub(crate) end: Option<(u32, u8)>,
+    pub(crate) rules: Vec<Lead>,
+    pub(crate) spreads: Vec<Spread>,
     pub(crate) on_lo: Option<u8>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lead {
+    pub(crate) priority: u32,
+    pub(crate) family: Family,
+    pub(crate) from: bool,
+    pub(crate) action: netform::resource::rule::Action,
+}
+
+/// A route over several links, or as many of them as there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) family: Family,
+    pub(crate) third: u8,
+    pub(crate) table: u32,
+    /// Which of the next hops that could be used are.
+    pub(crate) hops: u8,
+    pub(crate) weight: u16,
+    pub(crate) src: Option<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +105,7 @@ pub(crate) struct Way {
     pub(crate) src: Option<u8>,
     pub(crate) mtu: Option<u32>,
     pub(crate) metric: u32,
+    pub(crate) table: u32,
 }
 
 pub(crate) fn ip4(topology: u8, pair: u8, last: u8) -> IpAddr {
@@ -172,14 +200,24 @@ impl Sketch {
                 Resource::Table(table(&self.topology, variant)),
             );
         }
-        if space.blackhole {
+        for spread in &space.spreads {
+            self.spread(ns, spread, put);
+        }
+        for lead in &space.rules {
+            self.lead(ns, lead, put);
+        }
+        if let Some((table, kind)) = space.end {
             let key = RouteKey {
-                table: 254,
+                table,
                 to: "172.16.0.0/12".parse().unwrap(),
                 metric: 0,
             };
             let route = Route {
-                target: Target::Blackhole,
+                target: match kind {
+                    0 => Target::Blackhole,
+                    1 => Target::Unreachable,
+                    _ => Target::Prohibit,
+                },
                 src: None,
                 mtu: None,
             };
@@ -283,7 +321,7 @@ impl Sketch {
             mtu: way.mtu,
         };
         let key = RouteKey {
-            table: 254,
+            table: way.table,
             to: to.parse().unwrap(),
             metric: if way.family == Family::Ipv6 { 1024 } else { 0 } + way.metric,
         };
@@ -291,6 +329,74 @@ impl Sketch {
         if !(end.ns == Ns::Host && third == 0) {
             put(&end.ns, Key::Route(key), Resource::Route(route));
         }
+    }
+
+    fn spread(&self, ns: &Ns, spread: &Spread, put: &mut impl FnMut(&Ns, Key, Resource)) {
+        let ipv4 = spread.family == Family::Ipv4;
+        let mut hops = Vec::new();
+        for pair in &self.pairs {
+            for end in pair.ends.iter().filter(|end| end.ns == *ns && end.up) {
+                let (held, most) = if ipv4 { (&end.v4, 24) } else { (&end.v6, 64) };
+                let capable = ipv4 || end.mtu >= 1280;
+                if !capable || !held.values().any(|length| *length <= most) {
+                    continue;
+                }
+                let ip = if ipv4 { ip4 } else { ip6 };
+                hops.extend([100, 101].map(|last| NextHop {
+                    via: Some(ip(self.number, pair.number, last)),
+                    dev: Some(end.name.clone()),
+                    onlink: false,
+                    weight: spread.weight,
+                }));
+            }
+        }
+        let mut place = 0;
+        hops.retain(|_| {
+            place += 1;
+            spread.hops >> (place % 8) & 1 == 1
+        });
+        if let [hop] = hops.as_mut_slice() {
+            hop.weight = 1;
+        }
+        if hops.is_empty() {
+            return;
+        }
+        let sources = self.sources(ns, spread.family);
+        let route = Route {
+            target: Target::over(spread.family, hops),
+            src: spread
+                .src
+                .and_then(|place| sources.get(usize::from(place)).copied()),
+            mtu: None,
+        };
+        let to = if ipv4 {
+            format!("10.4{}.{}.0/24", self.number, spread.third)
+        } else {
+            format!("fd04:{}:{}::/48", self.number, spread.third)
+        };
+        let key = RouteKey {
+            table: spread.table,
+            to: to.parse().unwrap(),
+            metric: if ipv4 { 0 } else { 1024 },
+        };
+        put(ns, Key::Route(key), Resource::Route(route));
+    }
+
+    fn lead(&self, ns: &Ns, lead: &Lead, put: &mut impl FnMut(&Ns, Key, Resource)) {
+        let mut key = RuleKey::new(lead.family, lead.priority + u32::from(self.number));
+        if lead.from {
+            let from = match lead.family {
+                Family::Ipv4 => "10.0.0.0/8",
+                Family::Ipv6 => "fd00::/16",
+            };
+            key.from = Some(from.parse().unwrap());
+        }
+        let action = lead.action;
+        put(
+            ns,
+            Key::Rule(Box::new(key)),
+            Resource::Rule(Rule { action }),
+        );
     }
 
     /// The addresses that routes of a namespace may have as their source.
@@ -365,10 +471,13 @@ impl Sketch {
                 Resource::Address(Address::new(24)),
             );
         }
+        for lead in &self.rules {
+            self.lead(&Ns::Host, lead, put);
+        }
         for third in &self.over_ens33 {
             let to = format!("10.3{}.{third}.0/24", self.number).parse().unwrap();
             let key = RouteKey {
-                table: 254,
+                table: if *third == 1 { 100 } else { 254 },
                 to,
                 metric: 0,
             };

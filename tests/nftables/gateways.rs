@@ -26,6 +26,7 @@ pub(crate) fn seed() -> Gateway {
         shape: Shape::PointToPoint,
         members: ["192.168.50.2".parse().expect("an address")].into(),
         prefixes: ["192.168.50.0/24".parse().expect("a prefix")].into(),
+        routed: [].into(),
         egress: BTreeMap::from([(Family::Ipv4, egress)]),
     };
     Gateway {
@@ -63,6 +64,7 @@ pub(crate) fn everything() -> Gateway {
             shape: Shape::Bridge,
             members: ips(&["192.168.60.2", "192.168.60.3", "fd60::2", "fd60::3"]),
             prefixes: nets(&["192.168.60.0/24", "fd60::/64"]),
+            routed: nets(&["10.60.0.0/16", "10.60.1.0/24", "fd60:1::/48"]),
             egress: both("ens33", Nat::Masquerade),
         },
     );
@@ -73,6 +75,7 @@ pub(crate) fn everything() -> Gateway {
             shape: Shape::PointToPoint,
             members: ips(&["192.168.61.2", "fd61::2"]),
             prefixes: nets(&["192.168.61.0/24", "fd61::/64"]),
+            routed: nets(&["0.0.0.0/0", "::/0"]),
             egress: both("star*", Nat::None),
         },
     );
@@ -83,6 +86,7 @@ pub(crate) fn everything() -> Gateway {
             shape: Shape::PointToPoint,
             members: ips(&["10.1.0.2", "10.1.1.3", "fd71::2"]),
             prefixes: nets(&["10.1.0.0/24", "10.1.1.0/24", "fd71::/64"]),
+            routed: [].into(),
             egress: both("ens33", Nat::Masquerade),
         },
     );
@@ -127,7 +131,7 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
                 .expect("a prefix")
                 .trunc()
         });
-        let prefixes = prefixes.take(20).collect();
+        let prefixes: std::collections::BTreeSet<IpNet> = prefixes.take(20).collect();
         let mut egress = BTreeMap::new();
         for family in Family::BOTH {
             let nat = if random.bool() {
@@ -152,6 +156,11 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
                 Shape::PointToPoint
             },
             members: ips.into_iter().collect(),
+            routed: if random.bool() {
+                prefixes.clone()
+            } else {
+                [].into()
+            },
             prefixes,
             egress,
         };

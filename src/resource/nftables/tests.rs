@@ -36,6 +36,7 @@ fn gateway(members: &[&str]) -> Gateway {
         shape: Shape::PointToPoint,
         members: members.into_iter().collect(),
         prefixes: ["192.168.50.0/24".parse().expect("a prefix")].into(),
+        routed: BTreeSet::new(),
         egress: BTreeMap::from([(Family::Ipv4, egress("ens33", Nat::Masquerade))]),
     };
     Gateway {

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::subnets::Index;
 use crate::resource::{Family, Ns};
 use crate::spec::Spec;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::{Findings, nearest};
 use crate::spec::model::{End, Gateway, Gateways, Namespace, Subnet};
+use crate::spec::prefixes::Index;
 use crate::spec::source::{Span, Spanned};
 
 /// The addresses of a namespace, each with its link.

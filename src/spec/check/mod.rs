@@ -8,6 +8,7 @@ mod egress;
 mod ends;
 mod gateways;
 mod resolve;
+mod routing;
 mod settings;
 mod subnets;
 
@@ -31,6 +32,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
     if found.is_empty() {
         gateways::check(&spec, found);
         egress::check(&spec, found);
+        routing::check(&spec, found);
         settings::check(&spec, found);
     }
     Some(spec)

@@ -40,9 +40,10 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         .collect();
     for entry in document.namespaces {
         match entry.ns.clone() {
-            Some(Ns::Host) => resolved.host = Some(namespace(entry)),
+            Some(ns @ Ns::Host) => resolved.host = Some(namespace(ns, entry)),
             Some(Ns::Named(name)) => {
-                resolved.namespaces.insert(name, namespace(entry));
+                let ns = Ns::Named(name.clone());
+                resolved.namespaces.insert(name, namespace(ns, entry));
             }
             None => {}
         }
@@ -71,11 +72,14 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
     resolved
 }
 
-fn namespace(entry: NamespaceEntry) -> Namespace {
+fn namespace(ns: Ns, entry: NamespaceEntry) -> Namespace {
     Namespace {
+        ns,
         span: entry.key.span,
         gateway: entry.gateway,
         forwarding: entry.forwarding,
+        routes: entry.routes,
+        rules: entry.rules,
         dns: entry.dns,
         hosts: entry.hosts,
         sysctls: entry.sysctls,
@@ -172,7 +176,7 @@ fn end(
 /// The subnets as they are declared, also those that something is wrong with.
 struct Declared<'d> {
     entries: &'d [SubnetEntry],
-    index: super::subnets::Index<usize>,
+    index: crate::spec::prefixes::Index<usize>,
 }
 
 impl<'d> Declared<'d> {

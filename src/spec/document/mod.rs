@@ -1,5 +1,6 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
+mod routing;
 mod settings;
 mod values;
 
@@ -14,7 +15,7 @@ use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, Topolo
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
-use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Host, Setting};
+use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Host, Route, Rule, Setting};
 use crate::spec::reader::{Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::{self, Entry, Node, Value};
@@ -39,6 +40,8 @@ pub(super) struct NamespaceEntry {
     pub(super) gateway_span: Option<Span>,
     pub(super) gateway: Option<Gateways>,
     pub(super) forwarding: Option<Spanned<Forwarding>>,
+    pub(super) routes: Vec<Route>,
+    pub(super) rules: Vec<Rule>,
     pub(super) dns: Option<Dns>,
     pub(super) hosts: Vec<Host>,
     pub(super) sysctls: Vec<Setting>,
@@ -189,6 +192,8 @@ impl Reader<'_> {
             gateway_span: None,
             gateway: None,
             forwarding: None,
+            routes: Vec::new(),
+            rules: Vec::new(),
             dns: None,
             hosts: Vec::new(),
             sysctls: Vec::new(),
@@ -208,6 +213,16 @@ impl Reader<'_> {
         read.forwarding = fields
             .get("forwarding")
             .and_then(|node| self.forwarding(node));
+        if let Some(node) = fields.get("routes") {
+            let items = self.items(node, "routes");
+            read.routes
+                .extend(items.iter().filter_map(|item| self.route(item)));
+        }
+        if let Some(node) = fields.get("rules") {
+            let items = self.items(node, "rules");
+            read.rules
+                .extend(items.iter().filter_map(|item| self.rule(item)));
+        }
         if let Some(node) = fields.get("dns") {
             if read.ns == Some(Ns::Host) {
                 let message = "`dns` isn't for the host: its resolv.conf is not netform's";

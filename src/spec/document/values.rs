@@ -34,7 +34,7 @@ impl Reader<'_> {
     }
 
     /// Says that a text is no address, and why if that is easy to tell.
-    fn bad_address(&mut self, at: Span, text: &str, form: &str) {
+    pub(super) fn bad_address(&mut self, at: Span, text: &str, form: &str) {
         let message = format!("`{}` is no address", short(text));
         let help = match text.split_once('/') {
             Some((ip, length)) => match ip.parse::<IpAddr>() {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Lowering, Routes, has_ipv6, listed};
 use crate::resource::link::GROUP;
 use crate::resource::name::LinkName;
@@ -82,6 +84,10 @@ impl<'s> Lowering<'s> {
             },
         };
         let members = self.members(behind, subnet);
+        let routed = match behind {
+            Some(_) => self.routed(&ns, &link, &members),
+            None => BTreeSet::new(),
+        };
         let origin = match behind {
             Some(_) => Origin::Made,
             None => Origin::Existing,
@@ -95,9 +101,11 @@ impl<'s> Lowering<'s> {
                 shape: Shape::PointToPoint,
                 members: BTreeSet::new(),
                 prefixes: BTreeSet::new(),
+                routed: BTreeSet::new(),
                 egress: BTreeMap::new(),
             });
         gateway.members.extend(members);
+        gateway.routed.extend(routed);
         gateway.prefixes.insert(subnet.cidr.value);
         gateway.egress.extend(egress.map(|egress| (family, egress)));
     }
@@ -132,6 +140,23 @@ impl<'s> Lowering<'s> {
         }
     }
 
+    /// The prefixes that a gateway's namespace routes through a member, or onto the link itself.
+    fn routed(&self, ns: &Ns, link: &LinkName, members: &BTreeSet<IpAddr>) -> BTreeSet<IpNet> {
+        let namespace = match ns {
+            Ns::Named(name) => self.spec.namespaces.get(name),
+            Ns::Host => self.spec.host.as_ref(),
+        };
+        let routes = namespace.iter().flat_map(|namespace| &namespace.routes);
+        let leads_here = |hop: &'s model::NextHop| {
+            hop.via.is_none_or(|via| members.contains(&via.value))
+                && self.reach.link_of(ns, hop) == Some(link)
+        };
+        routes
+            .filter(|route| route.hops().iter().any(leads_here))
+            .map(|route| route.to.value)
+            .collect()
+    }
+
     /// The link that a subnet leaves by. What is wrong with it is an error, or a remark.
     fn way_out(
         &mut self,
@@ -162,6 +187,10 @@ impl<'s> Lowering<'s> {
                 self.errors.push(Diagnostic::new(message, dev.span, help));
                 None
             }
+            // It is the host's once it is applied.
+            (None, Ns::Host) if self.static_default(ns, family).is_some() => {
+                self.static_default(ns, family).cloned()
+            }
             (None, Ns::Host) => {
                 let dev = self.facts.default.get(&family).filter(|dev| {
                     let owner = self
@@ -186,6 +215,9 @@ impl<'s> Lowering<'s> {
                 let route = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
                 if let Some((_, (_, dev))) = route {
                     return Some((*dev).clone());
+                }
+                if let Some(dev) = self.static_default(ns, family) {
+                    return Some(dev.clone());
                 }
                 let message = format!(
                     "namespace {ns} has no {family} default route, so `{}` has no way out",

@@ -7,15 +7,18 @@ mod files;
 mod gateways;
 mod mac;
 mod routes;
+mod routing;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
 use super::diagnostic::Diagnostic;
 use super::model::{End, Spec, Subnet};
+use super::reach::Reach;
 use crate::plan::Warning;
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{Peer, Veth};
@@ -41,18 +44,11 @@ pub struct Lowered {
 ///
 /// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering = Lowering {
-        spec,
-        facts,
-        holders: holders(spec),
-        prefixes: Prefixes::of(spec),
-        topology: &spec.name.value,
-        state: State::new(),
-        warnings: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut lowering = Lowering::new(spec, facts);
     lowering.namespaces();
     lowering.veths();
+    lowering.static_routes();
+    lowering.rules();
     lowering.host_ends();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
@@ -65,6 +61,12 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     } else {
         Err(lowering.errors)
     }
+}
+
+/// The default routes that the subnets bring, if the host has none of its own.
+pub(super) fn gateway_routes(spec: &Spec) -> Routes<'_> {
+    static NOTHING: LazyLock<Facts> = LazyLock::new(Facts::default);
+    Lowering::new(spec, &NOTHING).choose_routes()
 }
 
 /// The ends that hold each address, each with its other end.
@@ -127,6 +129,7 @@ struct Lowering<'s> {
     facts: &'s Facts,
     holders: Holders<'s>,
     prefixes: Prefixes<'s>,
+    reach: Reach<'s>,
     topology: &'s TopologyName,
     state: State,
     warnings: Vec<Warning>,
@@ -134,6 +137,20 @@ struct Lowering<'s> {
 }
 
 impl<'s> Lowering<'s> {
+    fn new(spec: &'s Spec, facts: &'s Facts) -> Lowering<'s> {
+        Lowering {
+            spec,
+            facts,
+            holders: holders(spec),
+            prefixes: Prefixes::of(spec),
+            reach: Reach::of(spec, Some(facts)),
+            topology: &spec.name.value,
+            state: State::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
     fn put(&mut self, ns: &Ns, key: Key, resource: Resource) {
         let owner = Owner::Topology(self.topology.clone());
         self.state.insert(Id::new(ns.clone(), key), resource, owner);
@@ -312,7 +329,7 @@ fn has_ipv6(end: &End) -> bool {
 }
 
 /// The default route that each namespace gets of each family: through which router, over which link.
-type Routes<'s> = BTreeMap<(&'s Ns, Family), (IpAddr, &'s LinkName)>;
+pub(super) type Routes<'s> = BTreeMap<(&'s Ns, Family), (IpAddr, &'s LinkName)>;
 
 /// Names, in order, for a message.
 fn listed<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

@@ -7,7 +7,7 @@ use super::{Lowering, Routes, has_ipv6};
 use crate::resource::name::LinkName;
 use crate::resource::route::{Route, RouteKey};
 use crate::resource::sysctl::{Sysctl, SysctlKey};
-use crate::resource::{Family, Key, Ns, Resource};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::model::{Gateway, Gateways, Namespace};
 
 impl<'s> Lowering<'s> {
@@ -19,14 +19,18 @@ impl<'s> Lowering<'s> {
                 Family::Ipv4 => ipnet::Ipv4Net::default().into(),
                 Family::Ipv6 => ipnet::Ipv6Net::default().into(),
             };
-            let route = Route::through(*via, (*dev).clone());
-            self.put(ns, Key::Route(RouteKey::main(to)), Resource::Route(route));
+            // On the host the one that is written wins: whether there is another depends on the host.
+            let id = Id::new((*ns).clone(), Key::Route(RouteKey::main(to)));
+            if self.state.get(&id).is_none() {
+                let route = Route::through(*via, (*dev).clone());
+                self.put(ns, id.key, Resource::Route(route));
+            }
         }
         self.shut_ears(&routes);
         routes
     }
 
-    fn choose_routes(&self) -> Routes<'s> {
+    pub(super) fn choose_routes(&self) -> Routes<'s> {
         let mut routes = Routes::new();
         let spec = self.spec;
         let ends: Vec<_> = self
@@ -96,7 +100,8 @@ impl<'s> Lowering<'s> {
             .filter(|(end, _)| {
                 end.ns.value != Ns::Host
                     && has_ipv6(end)
-                    && routes.contains_key(&(&end.ns.value, Family::Ipv6))
+                    && (routes.contains_key(&(&end.ns.value, Family::Ipv6))
+                        || self.static_default(&end.ns.value, Family::Ipv6).is_some())
             })
             .map(|(end, _)| (&end.ns.value, &end.name.value))
             .collect();

@@ -7,6 +7,7 @@ mod egress;
 mod fallback;
 mod guard;
 mod links;
+mod routed;
 mod sources;
 mod words;
 
@@ -64,6 +65,8 @@ pub struct GatewayLink {
     pub members: BTreeSet<IpAddr>,
     /// The prefixes of the subnets that it is the gateway of.
     pub prefixes: BTreeSet<IpNet>,
+    /// The prefixes that are routed to a member behind it, which is a router.
+    pub routed: BTreeSet<IpNet>,
     /// The way out of each family.
     pub egress: BTreeMap<Family, Egress>,
 }
@@ -111,7 +114,7 @@ impl Gateway {
     ///
     /// Elements of a batch too large for one message are added in the order of the names of their sets,
     /// so these must be such that nothing is open meanwhile: what is guarded (`behind4`, `links`) comes
-    /// before what is translated (`masquerade4`), and that before what may pass (`pass4`, `sources4`).
+    /// before what is translated (`masquerade4`), and that before what may pass (`pass4`, `routed4`, `sources4`).
     pub fn table(&self) -> Option<Table> {
         let mut table = Table::of(&self.topology);
         links::put(self, &mut table);

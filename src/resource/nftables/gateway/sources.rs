@@ -6,9 +6,9 @@
 use super::super::set::{Field, Set, Value};
 use super::super::statement::{End, Icmpv6Type, Key, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
-use super::links;
 use super::words::{IN, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set};
 use super::{Gateway, Origin};
+use super::{links, routed};
 use crate::resource::Family;
 
 /// The priority of the chain that is before connection tracking (`NF_IP_PRI_RAW`).
@@ -60,6 +60,12 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     ];
     let first_words = Statement::Icmpv6(first_words.into());
     rules.push(Rule::new([source_within("::/128"), first_words, accept()]));
+    // Intervals take longer to look up than single addresses: they come last.
+    rules.extend(
+        Family::BOTH
+            .into_iter()
+            .filter_map(|family| routed::put(gateway, table, family)),
+    );
     rules.push(Rule::new(count_and_drop()).because("no member's address"));
 
     let enter = base(ChainKind::Filter, Hook::Prerouting, RAW);

@@ -1,0 +1,190 @@
+//! Static routes and policy routing rules.
+
+use std::net::IpAddr;
+
+use super::{Lowering, listed};
+use crate::resource::name::LinkName;
+use crate::resource::route::{MAIN, NextHop, Route, RouteKey, Target};
+use crate::resource::rule::{Rule, RuleKey};
+use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::model;
+use crate::spec::reach::Way;
+use crate::spec::source::Spanned;
+
+impl<'s> Lowering<'s> {
+    pub(super) fn static_routes(&mut self) {
+        let spec = self.spec;
+        for (ns, namespace) in spec.all_namespaces() {
+            for route in &namespace.routes {
+                if Family::of(route.to.value.addr()) == Family::Ipv6 && !self.facts.ipv6 {
+                    continue;
+                }
+                if let Some(lowered) = self.static_route(ns, route) {
+                    let key = RouteKey::new(route.table, route.to.value, route.metric);
+                    self.put(ns, Key::Route(key), Resource::Route(lowered));
+                }
+            }
+        }
+    }
+
+    fn static_route(&mut self, ns: &'s Ns, route: &'s model::Route) -> Option<Route> {
+        let target = match &route.target {
+            model::Target::Unicast(hops) => {
+                let mut lowered = Vec::new();
+                for hop in hops {
+                    lowered.push(NextHop {
+                        via: hop.via.map(|via| via.value),
+                        dev: Some(self.dev_of(ns, hop)?),
+                        onlink: hop.onlink,
+                        weight: if hops.len() > 1 { hop.weight } else { 1 },
+                    });
+                }
+                Target::over(Family::of(route.to.value.addr()), lowered)
+            }
+            model::Target::Blackhole => Target::Blackhole,
+            model::Target::Unreachable => Target::Unreachable,
+            model::Target::Prohibit => Target::Prohibit,
+        };
+        if let (Some(src), Ns::Host) = (&route.src, ns) {
+            self.check_source(src);
+        }
+        Some(Route {
+            target,
+            src: route.src.map(|src| src.value),
+            mtu: route.mtu,
+        })
+    }
+
+    /// The link of a next hop. That there is none on the host is only known now.
+    fn dev_of(&mut self, ns: &'s Ns, hop: &'s model::NextHop) -> Option<LinkName> {
+        match (&hop.dev, hop.via) {
+            (Some(dev), via) if *ns == Ns::Host => self.dev_of_host(dev, hop, via),
+            (Some(dev), _) => Some(dev.value.clone()),
+            (None, Some(via)) => match self.reach.toward(ns, via.value) {
+                Way::Link(link) => Some(link.clone()),
+                Way::Several(links) => {
+                    let message = format!(
+                        "several links of {ns} are beside the next hop {}",
+                        via.value
+                    );
+                    let help = format!("name one: `dev: LINK`; they are: {}", listed(links));
+                    self.errors.push(Diagnostic::new(message, via.span, help));
+                    None
+                }
+                Way::Nowhere | Way::Unusable(_) => {
+                    let message = format!("no link of {ns} reaches the next hop {}", via.value);
+                    let help =
+                        "name its link and say `onlink: true`, or give a link an address beside it";
+                    self.errors.push(Diagnostic::new(message, via.span, help));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    /// A link of the host by its name, or by another name that it goes by.
+    fn dev_of_host(
+        &mut self,
+        dev: &Spanned<LinkName>,
+        hop: &model::NextHop,
+        via: Option<Spanned<IpAddr>>,
+    ) -> Option<LinkName> {
+        let made = Id::link(Ns::Host, dev.value.clone());
+        if self.state.get(&made).is_some() {
+            return Some(dev.value.clone());
+        }
+        let links = &self.facts.links;
+        let known = links.get_key_value(&dev.value).or_else(|| {
+            links
+                .iter()
+                .find(|(_, link)| link.altnames.contains(dev.value.as_str()))
+        });
+        let Some((name, link)) = known else {
+            let foreign = links.iter().filter(|(_, link)| link.owner.is_none());
+            let help = format!("its links are: {}", listed(foreign.map(|(name, _)| name)));
+            let message = format!("the host has no link `{}`", dev.value);
+            self.errors.push(Diagnostic::new(message, dev.span, help));
+            return None;
+        };
+        let name = name.clone();
+        if let Some(via) = via.filter(|_| !hop.onlink) {
+            let beside = link.addresses.iter().any(|net| net.contains(&via.value));
+            let local = matches!(via.value, IpAddr::V6(ip) if ip.is_unicast_link_local());
+            if !beside && !local {
+                let text = format!(
+                    "no address of link {name} is beside the next hop {}: unless a route of the host \
+                     leads to it, say `onlink: true`",
+                    via.value
+                );
+                self.remark(&Ns::Host, text);
+            }
+        }
+        Some(name)
+    }
+
+    /// Says so when a source is no address of the host.
+    fn check_source(&mut self, src: &Spanned<IpAddr>) {
+        let of_spec = self.holders(src.value).iter();
+        let of_spec = of_spec
+            .map(|(end, _)| &end.ns.value)
+            .any(|ns| *ns == Ns::Host);
+        let mut of_host = self.facts.links.values().flat_map(|link| &link.addresses);
+        if !of_spec && !of_host.any(|net| net.addr() == src.value) {
+            let message = format!(
+                "the host has no address {}, so it can't be a source",
+                src.value
+            );
+            let help = "name one of its addresses, or remove `src`";
+            self.errors.push(Diagnostic::new(message, src.span, help));
+        }
+    }
+
+    /// The link of the default route that a namespace's entry says it has.
+    pub(super) fn static_default(&self, ns: &Ns, family: Family) -> Option<&'s LinkName> {
+        let namespace = match ns {
+            Ns::Named(name) => self.spec.namespaces.get(name),
+            Ns::Host => self.spec.host.as_ref(),
+        };
+        let defaults = namespace?.routes.iter().filter(|route| {
+            let to = route.to.value;
+            to.prefix_len() == 0 && Family::of(to.addr()) == family && route.table == MAIN
+        });
+        let best = defaults.min_by_key(|route| route.metric)?;
+        self.reach.link_of(ns, best.hops().first()?)
+    }
+
+    pub(super) fn rules(&mut self) {
+        let spec = self.spec;
+        let known: Vec<Family> = self.families().collect();
+        for (ns, namespace) in spec.all_namespaces() {
+            for rule in &namespace.rules {
+                let families = rule.families();
+                for family in families.into_iter().filter(|family| known.contains(family)) {
+                    let net = |net: Option<Spanned<ipnet::IpNet>>| {
+                        net.map(|net| net.value).filter(|net| net.prefix_len() > 0)
+                    };
+                    let link = |link: &Option<Spanned<LinkName>>| {
+                        link.as_ref().map(|link| link.value.clone())
+                    };
+                    let key = RuleKey {
+                        family,
+                        priority: rule.priority.value,
+                        from: net(rule.from),
+                        to: net(rule.to),
+                        iif: link(&rule.iif),
+                        oif: link(&rule.oif),
+                        mark: rule.mark,
+                    };
+                    let action = rule.action;
+                    self.put(
+                        ns,
+                        Key::Rule(Box::new(key)),
+                        Resource::Rule(Rule { action }),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -315,8 +315,11 @@ fn what_topologies_own_is_shown() {
             .map(|l| l.split_whitespace().collect())
             .collect();
         assert_eq!(rows.len(), 3, "{list}");
-        assert_eq!(rows[1], ["breezyfrost", "1", "2", "2", "1", "1", "1", "1"]);
-        assert_eq!(rows[2], ["words", "1", "2", "4", "0", "1", "0", "1"]);
+        assert_eq!(
+            rows[1],
+            ["breezyfrost", "1", "2", "2", "1", "0", "1", "1", "1"]
+        );
+        assert_eq!(rows[2], ["words", "1", "2", "4", "0", "0", "1", "0", "1"]);
         let widths: Vec<usize> = list.lines().map(str::len).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{list}");
 

@@ -61,7 +61,7 @@ impl Sketch {
 
     /// Takes some decisions anew: few of them mostly.
     pub(crate) fn change(&mut self, random: &mut Rng) {
-        let names = self.names();
+        let names = Sketch::names();
         let most = if random.u8(..6) == 0 { names.len() } else { 6 };
         for _ in 0..random.usize(1..=most) {
             let name = names[random.usize(..names.len())].clone();
@@ -70,7 +70,7 @@ impl Sketch {
     }
 
     /// All that can be decided.
-    fn names(&self) -> Vec<String> {
+    fn names() -> Vec<String> {
         let mut names = Vec::new();
         for place in PLACES {
             for what in [

@@ -6,18 +6,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::Verdict;
-use super::encode::{self, Change, End, RuleVerb, Verb};
+use super::encode::{self, Change, End, Verb};
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
+use super::rules::Rules;
 use super::space::Known;
 use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
-use crate::resource::rule::RuleKey;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -59,6 +59,8 @@ struct Draft<'p> {
     leaving: Vec<(usize, u32)>,
     /// New links that go up once their addresses are there: the kernel then walks fewer routes.
     rising: Vec<(usize, u32, LinkName)>,
+    /// The rules that are there, once one is written.
+    rules: Option<Rules>,
 }
 
 impl<'p> Writer<'p> {
@@ -130,6 +132,7 @@ impl<'p> Writer<'p> {
             outbox: Outbox::default(),
             leaving: Vec::new(),
             rising: Vec::new(),
+            rules: None,
         };
         for place in places {
             self.operation(kernel, &mut draft, *place)
@@ -186,7 +189,13 @@ impl<'p> Writer<'p> {
                 Ok(())
             }
             (Key::Route(_), _) => self.route(kernel, draft, place),
-            (Key::Rule(key), action) => rule(draft, place, key, action),
+            (Key::Rule(key), action) => {
+                if draft.rules.is_none() {
+                    draft.rules = Some(Rules::read(kernel.socket(draft.ns)?)?);
+                }
+                let rules = draft.rules.as_mut().expect("they were read");
+                rules.write(&mut draft.outbox, place, key, action)
+            }
             _ => Err(Error::Impossible("a link is something else")),
         }
     }
@@ -423,28 +432,6 @@ impl<'p> Writer<'p> {
             outbox = self.draft(kernel, ns, &places)?.outbox;
         }
     }
-}
-
-/// Writes a rule. One that changes is made as it shall be before it goes as it was, so that there is
-/// always one.
-fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> Result<(), Error> {
-    let (new, old) = match action {
-        Action::Create(Resource::Rule(new)) => (Some(new), None),
-        Action::Update {
-            before: Resource::Rule(old),
-            after: Resource::Rule(new),
-        } => (Some(new), Some(old)),
-        Action::Remove(Resource::Rule(old)) => (None, Some(old)),
-        _ => return Err(Error::Impossible("a rule is something else")),
-    };
-    for (verb, rule) in [(RuleVerb::Create, new), (RuleVerb::Delete, old)] {
-        if let Some(rule) = rule {
-            draft
-                .outbox
-                .put(place, |requests| encode::rule(requests, verb, key, rule));
-        }
-    }
-    Ok(())
 }
 
 /// Has new links of the host use their link-local addresses as soon as they are up, without duplicate

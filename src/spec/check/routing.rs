@@ -114,7 +114,11 @@ impl<'s> Here<'s> {
         }
         let Some(via) = &hop.via else { return };
         let (ns, ip) = (self.ns, via.value);
-        if let Some(why) = unusable(ip) {
+        if let Some(dev) = hop.dev.as_ref().filter(|dev| dev.value.as_str() == "lo") {
+            let message = format!("`lo` leads to no other router, so not to {ip}");
+            let help = "name the link that the router is behind";
+            found.push(Diagnostic::new(message, dev.span, help).also(via.span, "the next hop"));
+        } else if let Some(why) = unusable(ip) {
             let message = format!("the next hop can't be {ip}: {why}");
             found.error(message, via.span, "choose a unicast address");
         } else if self.addresses.contains(&ip) {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::resource::sysctl::SysctlKey;
+use crate::resource::name::LinkName;
+use crate::resource::sysctl::{FORCED, SysctlKey};
 use crate::resource::{Family, Ns};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::{Findings, nearest};
-use crate::spec::model::{End, Forwarding, Namespace, Setting, Spec};
+use crate::spec::model::{End, Forwarding, Namespace, NextHop, Setting, Spec};
+use crate::spec::source::Span;
 
 /// Checks the sysctls of each namespace.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
@@ -39,6 +41,13 @@ fn forwards(key: &SysctlKey) -> Option<Family> {
     key.switch()
         .or(key.forwarding_of_link())
         .or(of_default.map(|(family, _)| family))
+        .or(forces(key).then_some(Family::Ipv6))
+}
+
+/// Whether a sysctl makes links forward IPv6 though the namespace doesn't.
+fn forces(key: &SysctlKey) -> bool {
+    let of_many = key.of_all().or(key.of_default());
+    key.is_forced() || of_many == Some((Family::Ipv6, FORCED))
 }
 
 /// A sysctl of a link is of one that the namespace has.
@@ -80,6 +89,10 @@ fn forwarding(
     let said = namespace.forwarding;
     let on = said.is_some_and(|said| said.value.covers(family));
     let agrees = match (ns, key) {
+        // Switched off it leaves all to the switch.
+        _ if forces(key) && setting.value.value == "0" => true,
+        // Links that are made later would forward, though nothing says so.
+        (Ns::Host, _) if key.of_default() == Some((Family::Ipv6, FORCED)) => false,
         // The host's links may forward without the host, but be kept from it only by the host.
         (Ns::Host, SysctlKey::Conf { .. }) => setting.value.value == "1",
         (Ns::Host, _) => on && setting.value.value == "1",
@@ -110,7 +123,7 @@ fn forwarding(
     found.push(diagnostic);
 }
 
-/// A link with an IPv6 address has IPv6.
+/// A link with an IPv6 address, or in the way of an IPv6 route, has IPv6.
 fn ipv6(namespace: &Namespace, ends: &[&End], found: &mut Findings) {
     let setting = |key: &SysctlKey| {
         let mut settings = namespace.sysctls.iter();
@@ -119,23 +132,42 @@ fn ipv6(namespace: &Namespace, ends: &[&End], found: &mut Findings) {
     let name = "disable_ipv6";
     let of_all = setting(&SysctlKey::of_links(Family::Ipv6, "all", name));
     let of_default = setting(&SysctlKey::of_links(Family::Ipv6, "default", name));
+    let off = |link: &LinkName| {
+        let of_link = setting(&SysctlKey::conf(Family::Ipv6, link.clone(), name));
+        // `lo` is there before any setting.
+        let of_default = of_default.filter(|_| link.as_str() != "lo");
+        let of_any = of_link.or(of_default).or(of_all);
+        of_any.filter(|off| off.value.value != "0")
+    };
+    let mut tell = |off: &Setting, link: &LinkName, what: &str, at: Span| {
+        let message = format!(
+            "`{}: {}` leaves `{link}` no IPv6, and it {what} of it",
+            off.key.value, off.value.value
+        );
+        let diagnostic = Diagnostic::new(message, off.key.span, "remove one of the two");
+        let label = what.replace("has an", "the").replace("has a", "the");
+        found.push(diagnostic.also(at, label));
+    };
     for end in ends {
-        let of_link = setting(&SysctlKey::conf(Family::Ipv6, end.name.value.clone(), name));
-        let Some(off) = of_link
-            .or(of_default)
-            .or(of_all)
-            .filter(|off| off.value.value != "0")
-        else {
-            continue;
-        };
         let mut addresses = end.addresses.iter();
-        if let Some(address) = addresses.find(|address| address.value.addr().is_ipv6()) {
-            let message = format!(
-                "`{}: {}` leaves `{}` no IPv6, and it has an address of it",
-                off.key.value, off.value.value, end.name.value
-            );
-            let diagnostic = Diagnostic::new(message, off.key.span, "remove one of the two");
-            found.push(diagnostic.also(address.span, "the address"));
+        let address = addresses.find(|address| address.value.addr().is_ipv6());
+        let link = &end.name.value;
+        if let (Some(off), Some(address)) = (off(link), address) {
+            tell(off, link, "has an address", address.span);
+        }
+    }
+    for route in &namespace.routes {
+        let dev = |hop: &NextHop| {
+            let needs_ipv6 = hop
+                .via
+                .map_or(route.to.value.addr(), |via| via.value)
+                .is_ipv6();
+            hop.dev.clone().filter(|_| needs_ipv6)
+        };
+        for dev in route.hops().iter().filter_map(dev) {
+            if let Some(off) = off(&dev.value) {
+                tell(off, &dev.value, "has a route", dev.span);
+            }
         }
     }
 }

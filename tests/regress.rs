@@ -217,3 +217,33 @@ fn nothing_is_built_on_a_link_that_goes() {
         assert_same_world(&before, &world());
     });
 }
+
+#[test]
+fn a_link_that_goes_down_takes_its_addresses_along_even_where_the_host_keeps_them() {
+    in_sandbox(|| {
+        for (file, end) in [
+            ("up", "addresses: ['fd09::1/64', 'fd09::2/64']"),
+            ("down", "up: false, addresses: ['fd09::1/64']"),
+        ] {
+            sh(&format!(
+                "cat > /run/{file}.yaml <<'EOF'
+version: 1
+name: one
+veths:
+  - ends:
+      - {{ namespace: host, name: a, {end} }}
+      - {{ namespace: host, name: b }}
+EOF"
+            ))
+            .ok();
+        }
+        sh("sysctl -qw net.ipv6.conf.all.keep_addr_on_down=1").ok();
+        let before = world();
+        for file in ["/run/up.yaml", "/run/down.yaml", "/run/up.yaml"] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+            netform(&["plan", "-f", file, "--detailed-exitcode"]).ok();
+        }
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}

@@ -14,7 +14,7 @@ use super::peers::CHOSEN;
 use super::rules::Rules;
 use super::space::Known;
 use super::{Kernel, sysctl, tag};
-use crate::plan::{Action, Operation, Plan};
+use crate::plan::{Action, Operation, Plan, Reason};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
@@ -41,6 +41,8 @@ pub(super) struct Writer<'p> {
     plan: &'p Plan,
     /// The links that the plan makes.
     creations: HashMap<&'p Id, &'p Link>,
+    /// The operations on IPv6 addresses that a link is to take along when it goes down.
+    falling: HashMap<&'p Id, Vec<usize>>,
     /// The number of the next link.
     next: u32,
     /// The links that went up, and that the kernel may not have seen the carrier of.
@@ -69,9 +71,21 @@ impl<'p> Writer<'p> {
             Action::Create(Resource::Link(link)) => Some((&operation.id, link)),
             _ => None,
         };
+        let mut falling: HashMap<_, Vec<usize>> = HashMap::new();
+        for (place, operation) in plan.operations.iter().enumerate() {
+            let cause = match (&operation.action, &operation.with, &operation.reason) {
+                (Action::Remove(_), Some(with), _) => with,
+                (Action::Create(_), _, Some(Reason::Fell(cause))) => cause,
+                _ => continue,
+            };
+            if matches!(&operation.id.key, Key::Address(key) if key.ip.is_ipv6()) {
+                falling.entry(cause).or_default().push(place);
+            }
+        }
         Writer {
             plan,
             creations: plan.operations.iter().filter_map(creation).collect(),
+            falling,
             next: fastrand::u32(CHOSEN..1 << 30),
             risen: BTreeMap::new(),
             fresh: false,
@@ -318,6 +332,23 @@ impl<'p> Writer<'p> {
             group: None,
         };
         let index = known.index;
+        if change.up == Some(false) {
+            // They stay where `keep_addr_on_down` is set.
+            let id = &self.plan.operations[place].id;
+            for fallen in self.falling.get(id).into_iter().flatten() {
+                let operation = &self.plan.operations[*fallen];
+                if let (
+                    Key::Address(key),
+                    Action::Remove(Resource::Address(address))
+                    | Action::Create(Resource::Address(address)),
+                ) = (&operation.id.key, &operation.action)
+                {
+                    draft.outbox.put(place, |requests| {
+                        encode::delete_address(requests, index, key, address);
+                    });
+                }
+            }
+        }
         draft
             .outbox
             .put(place, |requests| encode::set_link(requests, index, &change));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::{FORCED, SysctlKey};
 use crate::resource::{Family, Ns};
@@ -27,6 +28,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
             } else {
                 link(setting, &ns, ends, found);
             }
+            without_ipv6(setting, ends, found);
             if let Some(family) = forwards(&setting.key.value) {
                 forwarding(setting, family, &ns, namespace, found);
             }
@@ -65,6 +67,36 @@ fn link(setting: &Setting, ns: &Ns, ends: &[&End], found: &mut Findings) {
     };
     let message = format!("namespace {ns} has no link `{link}`");
     found.error(message, setting.key.span, help);
+}
+
+/// A sysctl of IPv6 is of a link that has it.
+fn without_ipv6(setting: &Setting, ends: &[&End], found: &mut Findings) {
+    let SysctlKey::Conf {
+        family: Family::Ipv6,
+        link,
+        name,
+    } = &setting.key.value
+    else {
+        return;
+    };
+    let Some(end) = ends.iter().find(|end| end.name.value == *link) else {
+        return;
+    };
+    if end.mtu < IPV6_MIN_MTU {
+        let message = format!("`{link}` has an MTU of {}, so it has no IPv6", end.mtu);
+        let help = format!("IPv6 needs at least {IPV6_MIN_MTU}");
+        let diagnostic = Diagnostic::new(message, setting.key.span, help);
+        found.push(diagnostic.also(end.name.span, "the link"));
+    } else if name == "mtu" {
+        // `addrconf_notify` of `net/ipv6/addrconf.c`.
+        let message = format!(
+            "`{}` doesn't last: it is the link's MTU again each time that `{link}` gets a carrier",
+            setting.key.value
+        );
+        let help = "say `mtu` of the link, or of a route";
+        let diagnostic = Diagnostic::new(message, setting.key.span, help);
+        found.push(diagnostic.also(end.name.span, "the link"));
+    }
 }
 
 /// What would change more of the host than can be given back.

@@ -1,6 +1,6 @@
 //! Links, addresses and routes: from operations to requests, and out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,16 +25,11 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 /// that a new link has a carrier: by itself it notices about a hundred links a second.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What the kernel says of a kind of link that it doesn't know (`rtnl_newlink` of `net/core/rtnetlink.c`).
+const UNKNOWN_KIND: &str = "Unknown device type";
+
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// The peer that a link has.
-pub(super) fn peer_of(link: &Link) -> Option<&Peer> {
-    match &link.kind {
-        LinkKind::Veth(Veth { peer }) => peer.as_ref(),
-        LinkKind::Loopback | LinkKind::Other(_) => None,
-    }
-}
 
 /// Writes the requests of a plan.
 pub(super) struct Writer<'p> {
@@ -45,6 +40,8 @@ pub(super) struct Writer<'p> {
     next: u32,
     /// The links that went up, and that the kernel may not have seen the carrier of.
     risen: BTreeMap<Ns, Vec<u32>>,
+    /// The links that have new ports, and that get their carrier from these.
+    masters: BTreeMap<Ns, BTreeSet<u32>>,
     /// Whether a link went up at all.
     fresh: bool,
     /// Whether routes are tried again: the kernel is then asked for each link that they need.
@@ -72,6 +69,7 @@ impl<'p> Writer<'p> {
             creations: plan.operations.iter().filter_map(creation).collect(),
             next: fastrand::u32(CHOSEN..1 << 30),
             risen: BTreeMap::new(),
+            masters: BTreeMap::new(),
             fresh: false,
             insists: false,
         }
@@ -107,9 +105,15 @@ impl<'p> Writer<'p> {
 
     /// Has the kernel take notice of all links that went up, so that their IPv6 addresses are usable.
     pub(super) fn settle(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
-        for (ns, indices) in std::mem::take(&mut self.risen) {
+        let spaces: BTreeSet<Ns> = self
+            .risen
+            .keys()
+            .chain(self.masters.keys())
+            .cloned()
+            .collect();
+        for ns in spaces {
             let mut outbox = Outbox::default();
-            for index in indices {
+            for index in self.unseen(&ns) {
                 outbox.ask(0, index);
             }
             let socket = kernel.socket(&ns).map_err(general)?;
@@ -215,12 +219,16 @@ impl<'p> Writer<'p> {
             LinkKind::Veth(Veth { peer: Some(peer) }) => {
                 self.pair(kernel, draft, place, name, link, peer)?
             }
-            LinkKind::Veth(_) | LinkKind::Other(_) => {
-                return Err(Error::Impossible("this kind of link can't be made"));
+            kind if kind.is_single() => {
+                change.mtu = link.mtu;
+                self.single(kernel, draft, place, name, link)?
             }
+            _ => return Err(Error::Impossible("this kind of link can't be made")),
         };
         if let Some(master) = &link.master {
-            change.master = Some(index_of(kernel, draft.ns, master)?);
+            let master = index_of(kernel, draft.ns, master)?;
+            self.note_master(draft.ns, master);
+            change.master = Some(master);
         }
         if !change.is_empty() {
             draft
@@ -231,6 +239,32 @@ impl<'p> Writer<'p> {
             draft.rising.push((place, index, name.clone()));
         }
         Ok(())
+    }
+
+    /// Makes a link with one end, and says its number.
+    fn single(
+        &mut self,
+        kernel: &mut Kernel,
+        draft: &mut Draft<'p>,
+        place: usize,
+        name: &LinkName,
+        link: &Link,
+    ) -> Result<u32, Error> {
+        let end = End {
+            index: self.number(),
+            name,
+            link: Some(link),
+        };
+        draft
+            .outbox
+            .put(place, |requests| encode::new_single(requests, &end, link));
+        let known = Known {
+            index: end.index,
+            owner: Some(self.plan.topology.clone()),
+            ..Known::default()
+        };
+        kernel.space(draft.ns)?.links.insert(name.clone(), known);
+        Ok(end.index)
     }
 
     /// Makes a veth pair, and says the number of the end that is here.
@@ -298,6 +332,10 @@ impl<'p> Writer<'p> {
             Some(master) => Some(index_of(kernel, draft.ns, master)?),
             None => Some(0),
         };
+        if let Some(name) = &after.master {
+            let master = index_of(kernel, draft.ns, name)?;
+            self.note_master(draft.ns, master);
+        }
         let known = known(kernel, draft.ns, name)?;
         let change = Change {
             up: Some(after.up).filter(|up| *up != before.up),
@@ -308,7 +346,13 @@ impl<'p> Writer<'p> {
             alias: known.untagged.then(|| tag::text(&self.plan.topology)),
             group: None,
         };
+        let settings = after.kind.changes_from(&before.kind);
         let index = known.index;
+        if !settings.is_empty() {
+            draft.outbox.put(place, |requests| {
+                encode::set_kind(requests, index, after.kind.name(), &settings);
+            });
+        }
         draft
             .outbox
             .put(place, |requests| encode::set_link(requests, index, &change));
@@ -340,7 +384,7 @@ impl<'p> Writer<'p> {
             _ => return Err(Error::Impossible("a route is something else")),
         };
         if verb != Verb::Delete {
-            for index in self.risen.remove(draft.ns).unwrap_or_default() {
+            for index in self.unseen(draft.ns) {
                 draft.outbox.ask(place, index);
             }
             if self.insists {
@@ -371,6 +415,22 @@ impl<'p> Writer<'p> {
             self.note_risen(ns, index);
         }
         outbox
+    }
+
+    /// Takes note that a link has a port that may bring it its carrier.
+    fn note_master(&mut self, ns: &Ns, index: u32) {
+        self.fresh = true;
+        self.masters.entry(ns.clone()).or_default().insert(index);
+    }
+
+    /// The links of a namespace that the kernel is to look at: first those that went up, then those that
+    /// they are ports of, because these have a carrier once a port has.
+    fn unseen(&mut self, ns: &Ns) -> Vec<u32> {
+        let mut indices = self.risen.remove(ns).unwrap_or_default();
+        let masters = self.masters.remove(ns).unwrap_or_default();
+        indices.retain(|index| !masters.contains(index));
+        indices.extend(masters);
+        indices
     }
 
     fn note_risen(&mut self, ns: &Ns, index: u32) {
@@ -414,8 +474,8 @@ impl<'p> Writer<'p> {
                 return Ok(());
             };
             if !again {
-                let error = Error::refused(verdict.errno, verdict.text);
-                return Err(Failed::at(place)(error));
+                let operation = &self.plan.operations[place];
+                return Err(Failed::at(place)(refused(operation, verdict)));
             }
             thread::sleep(PAUSE);
             self.insists = true;
@@ -468,6 +528,30 @@ impl Draft<'_> {
         let leaving = std::mem::take(&mut self.leaving);
         self.outbox.delete(&leaving);
     }
+}
+
+/// Why the kernel refuses an operation: where it lacks what a kind of link needs, that.
+fn refused(operation: &Operation, verdict: Verdict) -> Error {
+    if let (
+        libc::EOPNOTSUPP,
+        Action::Create(Resource::Link(link))
+        | Action::Update {
+            after: Resource::Link(link),
+            ..
+        },
+    ) = (verdict.errno, &operation.action)
+        && link.kind.is_single()
+    {
+        let settings = link.kind.settings();
+        let mut needed = settings.iter().filter(|setting| !setting.usual);
+        let kind = link.kind.name().to_owned();
+        let unknown = verdict.text.as_deref() == Some(UNKNOWN_KIND);
+        match needed.find_map(|setting| Some((setting.word, setting.needs?))) {
+            Some((word, option)) if !unknown => return Error::NoSetting { kind, word, option },
+            _ => return Error::NoKind { kind },
+        }
+    }
+    Error::refused(verdict.errno, verdict.text)
 }
 
 fn general(error: Error) -> Failed {

@@ -66,7 +66,7 @@ fn destroy(before: &str) {
 
 /// Whether an address answers, from inside of a namespace. `options` are those of ping(8).
 fn answers(ns: &str, options: &str) -> bool {
-    sh(&format!("ip netns exec {ns} ping -n -c1 -W10 {options}")).status == 0
+    sh(&format!("ip netns exec {ns} ping -n -c1 -w10 {options}")).status == 0
 }
 
 /// Whether an address doesn't answer within a second.
@@ -352,6 +352,8 @@ fn lacks(spec: &str, message: &str) {
     if applied.status != 0 {
         assert!([1, 3].contains(&applied.status), "{applied:?}");
         assert!(applied.stderr.contains(message), "{}", applied.stderr);
+    } else {
+        apply(spec);
     }
     destroy(&before);
 }

@@ -321,7 +321,14 @@ impl<'s> Lowering<'s> {
     /// What keeps the rest of the host from forwarding IPv6.
     fn fallback(&self) -> Fallback {
         let links = self.facts.links.iter();
-        let bridges = links.filter(|(_, link)| link.kind == "bridge" && link.owner.is_none());
+        // One of ours may have lost its tag.
+        let made = |name: &LinkName| {
+            let id = Id::link(Ns::Host, name.clone());
+            self.state.get(&id).is_some()
+        };
+        let bridges = links.filter(|(name, link)| {
+            link.kind == bridge::NAME && link.owner.is_none() && !made(name)
+        });
         Fallback {
             group: GROUP,
             bridges: bridges.map(|(name, _)| name.clone()).collect(),

@@ -421,3 +421,46 @@ fn gateway(request: &mut Request<'_>, family: Family, via: Option<IpAddr>) {
         Some(IpAddr::V4(_)) | None => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::codec::{Batch, messages};
+    use crate::kernel::read;
+    use crate::resource::link::LinkKind;
+    use crate::resource::link::bridge::Bridge;
+    use crate::resource::link::dummy::Dummy;
+
+    #[test]
+    fn a_kind_is_read_as_it_is_written() {
+        let bridges = [(false, false), (true, false), (false, true), (true, true)];
+        let bridges = bridges.map(|(stp, vlan_filtering)| {
+            LinkKind::Bridge(Bridge {
+                stp,
+                vlan_filtering,
+            })
+        });
+        for kind_of_link in bridges.into_iter().chain([LinkKind::Dummy(Dummy {})]) {
+            let mut batch = Batch::default();
+            let mut request = batch.request(RTM_NEWLINK, 0, 1);
+            request.fixed(&link_header(7, 0, 0));
+            kind(&mut request, kind_of_link.name(), &kind_of_link.settings());
+            drop(request);
+            let message = messages(batch.bytes()).next().expect("a message");
+            let found = read::link(&message).expect("a link");
+            assert_eq!(found.index, 7);
+            let found = LinkKind::read(&found.kind, &found.settings);
+            assert_eq!(found.as_ref(), Some(&kind_of_link));
+            assert_eq!(kind_of_link.changes_from(&kind_of_link), []);
+        }
+    }
+
+    #[test]
+    fn the_mtu_that_a_link_is_born_with_is_another_of_the_same_sort() {
+        for mtu in 68..=65535 {
+            let first = beside(mtu);
+            assert!(first != mtu && (68..=65535).contains(&first), "{mtu}");
+            assert_eq!(first < IPV6_MIN_MTU, mtu < IPV6_MIN_MTU, "{mtu}");
+        }
+    }
+}

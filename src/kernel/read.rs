@@ -309,7 +309,7 @@ pub(super) fn rules(socket: &mut Socket) -> Result<Vec<Rule>, Error> {
 }
 
 /// A link, from `struct ifinfomsg` and attributes.
-fn link(message: &Message<'_>) -> Option<Link> {
+pub(super) fn link(message: &Message<'_>) -> Option<Link> {
     let fixed = message.payload.get(..16)?;
     let mut link = Link {
         index: u32_of(&fixed[4..8]),

@@ -1,12 +1,12 @@
 //! Links, addresses and routes: from operations to requests, and out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::Verdict;
-use super::encode::{self, Change, End, RuleVerb, Verb};
+use super::creation::refused;
+use super::encode::{self, Change, RuleVerb, Verb};
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
@@ -14,8 +14,7 @@ use super::peers::CHOSEN;
 use super::space::Known;
 use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
-use crate::resource::link::veth::{Peer, Veth};
-use crate::resource::link::{Link, LinkKind};
+use crate::resource::link::Link;
 use crate::resource::name::LinkName;
 use crate::resource::rule::RuleKey;
 use crate::resource::sysctl::SysctlKey;
@@ -25,17 +24,14 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 /// that a new link has a carrier: by itself it notices about a hundred links a second.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the kernel says of a kind of link that it doesn't know (`rtnl_newlink` of `net/core/rtnetlink.c`).
-const UNKNOWN_KIND: &str = "Unknown device type";
-
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes the requests of a plan.
 pub(super) struct Writer<'p> {
-    plan: &'p Plan,
+    pub(super) plan: &'p Plan,
     /// The links that the plan makes.
-    creations: HashMap<&'p Id, &'p Link>,
+    pub(super) creations: HashMap<&'p Id, &'p Link>,
     /// The number of the next link.
     next: u32,
     /// The links that went up, and that the kernel may not have seen the carrier of.
@@ -49,13 +45,13 @@ pub(super) struct Writer<'p> {
 }
 
 /// The requests of one namespace while they are put together.
-struct Draft<'p> {
-    ns: &'p Ns,
-    outbox: Outbox,
+pub(super) struct Draft<'p> {
+    pub(super) ns: &'p Ns,
+    pub(super) outbox: Outbox,
     /// Links to be removed together.
     leaving: Vec<(usize, u32)>,
     /// New links that go up once their addresses are there: the kernel then walks fewer routes.
-    rising: Vec<(usize, u32, LinkName)>,
+    pub(super) rising: Vec<(usize, u32, LinkName)>,
 }
 
 impl<'p> Writer<'p> {
@@ -195,126 +191,8 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// Makes a pair, or finishes the end that was made with the other one.
-    fn create(
-        &mut self,
-        kernel: &mut Kernel,
-        draft: &mut Draft<'p>,
-        place: usize,
-        name: &LinkName,
-        link: &Link,
-    ) -> Result<(), Error> {
-        let mut change = Change {
-            alias: Some(tag::text(&self.plan.topology)),
-            ..Change::default()
-        };
-        let index = match &link.kind {
-            LinkKind::Loopback => {
-                change.alias = None;
-                index_of(kernel, draft.ns, name)?
-            }
-            LinkKind::Veth(_) if self.plan.operations[place].with.is_some() => {
-                index_of(kernel, draft.ns, name)?
-            }
-            LinkKind::Veth(Veth { peer: Some(peer) }) => {
-                self.pair(kernel, draft, place, name, link, peer)?
-            }
-            kind if kind.is_single() => {
-                change.mtu = link.mtu;
-                self.single(kernel, draft, place, name, link)?
-            }
-            _ => return Err(Error::Impossible("this kind of link can't be made")),
-        };
-        if let Some(master) = &link.master {
-            let master = index_of(kernel, draft.ns, master)?;
-            self.note_master(draft.ns, master);
-            change.master = Some(master);
-        }
-        if !change.is_empty() {
-            draft
-                .outbox
-                .put(place, |requests| encode::set_link(requests, index, &change));
-        }
-        if link.up {
-            draft.rising.push((place, index, name.clone()));
-        }
-        Ok(())
-    }
-
-    /// Makes a link with one end, and says its number.
-    fn single(
-        &mut self,
-        kernel: &mut Kernel,
-        draft: &mut Draft<'p>,
-        place: usize,
-        name: &LinkName,
-        link: &Link,
-    ) -> Result<u32, Error> {
-        let end = End {
-            index: self.number(),
-            name,
-            link: Some(link),
-        };
-        draft
-            .outbox
-            .put(place, |requests| encode::new_single(requests, &end, link));
-        let known = Known {
-            index: end.index,
-            owner: Some(self.plan.topology.clone()),
-            ..Known::default()
-        };
-        kernel.space(draft.ns)?.links.insert(name.clone(), known);
-        Ok(end.index)
-    }
-
-    /// Makes a veth pair, and says the number of the end that is here.
-    fn pair(
-        &mut self,
-        kernel: &mut Kernel,
-        draft: &mut Draft<'p>,
-        place: usize,
-        name: &LinkName,
-        link: &Link,
-        peer: &Peer,
-    ) -> Result<u32, Error> {
-        // Without an operation of its own the other end is only what the pair needs.
-        let other = Id::link(peer.ns.clone(), peer.name.clone());
-        let other = self.creations.get(&other).copied();
-        let here = End {
-            index: self.number(),
-            name,
-            link: Some(link),
-        };
-        let there = End {
-            index: self.number(),
-            name: &peer.name,
-            link: other,
-        };
-        let ns = if peer.ns == *draft.ns {
-            None
-        } else if peer.ns == Ns::Host {
-            Some(kernel.host.as_raw_fd())
-        } else {
-            let fd = kernel.descriptor(&peer.ns)?.ok_or_else(|| Error::Missing {
-                what: format!("namespace {}", peer.ns),
-            })?;
-            Some(draft.outbox.enclose(fd))
-        };
-        draft.outbox.put(place, |requests| {
-            encode::new_veth(requests, &here, &there, ns);
-        });
-        for (ns, end) in [(draft.ns, &here), (&peer.ns, &there)] {
-            let known = Known {
-                index: end.index,
-                owner: Some(self.plan.topology.clone()),
-                ..Known::default()
-            };
-            kernel.space(ns)?.links.insert(end.name.clone(), known);
-        }
-        Ok(here.index)
-    }
-
-    fn number(&mut self) -> u32 {
+    /// The number of the next link.
+    pub(super) fn number(&mut self) -> u32 {
         self.next += 1;
         self.next
     }
@@ -418,7 +296,7 @@ impl<'p> Writer<'p> {
     }
 
     /// Takes note that a link has a port that may bring it its carrier.
-    fn note_master(&mut self, ns: &Ns, index: u32) {
+    pub(super) fn note_master(&mut self, ns: &Ns, index: u32) {
         self.fresh = true;
         self.masters.entry(ns.clone()).or_default().insert(index);
     }
@@ -530,30 +408,6 @@ impl Draft<'_> {
     }
 }
 
-/// Why the kernel refuses an operation: where it lacks what a kind of link needs, that.
-fn refused(operation: &Operation, verdict: Verdict) -> Error {
-    if let (
-        libc::EOPNOTSUPP,
-        Action::Create(Resource::Link(link))
-        | Action::Update {
-            after: Resource::Link(link),
-            ..
-        },
-    ) = (verdict.errno, &operation.action)
-        && link.kind.is_single()
-    {
-        let settings = link.kind.settings();
-        let mut needed = settings.iter().filter(|setting| !setting.usual);
-        let kind = link.kind.name().to_owned();
-        let unknown = verdict.text.as_deref() == Some(UNKNOWN_KIND);
-        match needed.find_map(|setting| Some((setting.word, setting.needs?))) {
-            Some((word, option)) if !unknown => return Error::NoSetting { kind, word, option },
-            _ => return Error::NoKind { kind },
-        }
-    }
-    Error::refused(verdict.errno, verdict.text)
-}
-
 fn general(error: Error) -> Failed {
     Failed { place: None, error }
 }
@@ -569,6 +423,6 @@ fn known<'k>(kernel: &'k mut Kernel, ns: &Ns, name: &LinkName) -> Result<&'k Kno
     space.links.get(name).ok_or_else(|| missing(name))
 }
 
-fn index_of(kernel: &mut Kernel, ns: &Ns, name: &LinkName) -> Result<u32, Error> {
+pub(super) fn index_of(kernel: &mut Kernel, ns: &Ns, name: &LinkName) -> Result<u32, Error> {
     known(kernel, ns, name).map(|known| known.index)
 }

@@ -247,3 +247,40 @@ EOF"
         assert_same_world(&before, &world());
     });
 }
+
+#[test]
+fn what_is_no_file_is_in_the_way_of_one() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            "red: { hosts: { a.test: 10.0.0.1 } }",
+        );
+        for make in ["mkfifo", "mkdir", "ln -s /nowhere", "ln -s /dev/zero"] {
+            sh(&format!(
+                "rm -rf /etc/netns/red; mkdir -p /etc/netns/red; {make} /etc/netns/red/hosts"
+            ))
+            .ok();
+            let refused = netform(&["apply", "-f", "/run/one.yaml"]);
+            assert_eq!(refused.status, 1, "{make}: {refused:?}");
+            assert!(
+                refused.stderr.contains("netform didn't make it"),
+                "{refused:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_result_that_can_not_be_written_is_no_success() {
+    in_sandbox(|| {
+        namespaces("/run/one.yaml", "one", "red: {}");
+        let netform = env!("CARGO_BIN_EXE_netform");
+        for verb in ["plan -f /run/one.yaml", "schema", "show"] {
+            let full = sh(&format!("{netform} {verb} > /dev/full"));
+            assert_eq!(full.status, 1, "{verb}: {full:?}");
+            assert!(full.stderr.contains("standard output"), "{full:?}");
+            sh(&format!("{netform} {verb} | true")).ok();
+        }
+    });
+}

@@ -16,13 +16,19 @@ const DIRECTORY: &str = "/etc/netns";
 /// What is said below the owner.
 const NOTICE: &str = "# Written by netform: changes are lost when it runs again.\n";
 
-/// A file's content, without the comment that names its owner, and that owner.
+/// A file's content, without the comment that names its owner, and that owner. What is no file, or leads
+/// to none, has no content: it is only in the way.
 pub(super) fn read(
     ns: &NamespaceName,
     kind: FileKind,
 ) -> Result<Option<(String, Option<TopologyName>)>, Error> {
     let path = path(ns, kind);
     let mut bytes = Vec::new();
+    match (fs::symlink_metadata(&path), fs::metadata(&path)) {
+        (Ok(_), Ok(target)) if !target.is_file() => return Ok(Some((String::new(), None))),
+        (Ok(link), Err(_)) if link.is_symlink() => return Ok(Some((String::new(), None))),
+        _ => {}
+    }
     match fs::File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(split(&String::from_utf8_lossy(&bytes)))),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),

@@ -284,3 +284,28 @@ fn a_result_that_can_not_be_written_is_no_success() {
         }
     });
 }
+
+#[test]
+fn redirects_are_refused_again_after_the_switch_where_they_were() {
+    in_sandbox(|| {
+        let router = "host: { forwarding: true }";
+        namespaces("/run/one.yaml", "one", router);
+        namespaces("/run/two.yaml", "two", router);
+        // The switch of IPv4 writes it, on its way back as well.
+        for value in [0, 1] {
+            sh(&format!(
+                "sysctl -qw net.ipv4.conf.all.accept_redirects={value}"
+            ))
+            .ok();
+            let before = world();
+            netform(&["apply", "-f", "/run/one.yaml"]).ok();
+            netform(&["apply", "-f", "/run/two.yaml"]).ok();
+            for name in ["one", "two"] {
+                let file = format!("/run/{name}.yaml");
+                netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+                netform(&["destroy", name, "--yes"]).ok();
+            }
+            assert_same_world(&before, &world());
+        }
+    });
+}

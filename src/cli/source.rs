@@ -94,9 +94,9 @@ fn text(name: &str, from: impl Read) -> Result<Source, String> {
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
             return format!("{name} is UTF-16 and not UTF-8: save it as UTF-8");
         }
-        let before = &bytes[..at];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let lines = bytes[..at].split(|byte| *byte == b'\n');
+        let (line, last) = lines.enumerate().last().unwrap_or_default();
+        let (line, column) = (line + 1, last.len() + 1);
         format!(
             "{name} is not UTF-8: byte {column} of line {line} begins no character; save it as UTF-8"
         )

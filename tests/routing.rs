@@ -1,42 +1,10 @@
-//! The examples of `specs/`: applied, tried with packets, changed, and taken down again.
+//! Routes and rules on private hosts: applied, tried with packets, and taken down again.
 
 mod common;
 
 use std::fs;
 
 use common::{assert_same_world, in_sandbox, netform, sh, world};
-
-/// A change of an example: what stands in it, and what shall stand there.
-type Edit = (&'static str, &'static str);
-
-/// Applies an example, lets `inside` look at it, changes it, lets `changed` look, and destroys it. The host
-/// is then what it was.
-fn example(name: &str, inside: impl Fn(), edits: &[Edit], changed: impl Fn()) {
-    in_sandbox(|| {
-        sh("ip netns add first && ip netns del first").ok();
-        let before = world();
-        let path = format!("specs/{name}.yaml");
-        apply(&path);
-        inside();
-
-        let mut text = fs::read_to_string(&path).expect("an example");
-        for (old, new) in edits {
-            assert!(text.contains(old), "{path} has no {old}");
-            text = text.replace(old, new);
-        }
-        let edited = "/run/edited.yaml";
-        fs::write(edited, text).expect("write");
-        apply(edited);
-        changed();
-
-        // And back again.
-        apply(&path);
-        inside();
-        fs::remove_file(edited).expect("remove");
-        netform(&["destroy", "-f", &path, "--yes"]).ok();
-        assert_same_world(&before, &world());
-    });
-}
 
 /// Applies a spec, after which there is nothing more to do.
 fn apply(path: &str) {
@@ -58,124 +26,6 @@ fn answers(ns: &str, options: &str) -> bool {
 /// Whether an address doesn't answer within a second.
 fn is_silent(ns: &str, options: &str) -> bool {
     sh(&format!("ip netns exec {ns} ping -n -c1 -W1 {options}")).status != 0
-}
-
-#[test]
-fn a_router_joins_two_networks() {
-    example(
-        "router",
-        || {
-            assert!(answers("left", "10.2.0.2"));
-            assert!(answers("right", "10.1.0.2"));
-            assert!(answers("left", "-6 fd02::2"));
-            assert!(answers("right", "-6 fd01::2"));
-        },
-        &[(
-            "router: { forwarding: true }",
-            "router: { forwarding: ipv6 }",
-        )],
-        || {
-            assert!(is_silent("left", "10.2.0.2"));
-            assert!(answers("left", "-6 fd02::2"));
-        },
-    );
-}
-
-#[test]
-fn a_line_of_routers_reaches_from_end_to_end() {
-    example(
-        "line",
-        || {
-            assert!(answers("r1", "10.0.34.4"));
-            assert!(answers("r4", "10.0.12.1"));
-            // What nobody knows ends at the first, which says so.
-            let refused = sh("ip netns exec r1 ping -n -c1 -W10 10.0.99.9");
-            let text = refused.stdout + &refused.stderr;
-            assert!(
-                text.contains("No route to host") || text.contains("Unreachable"),
-                "{text}"
-            );
-        },
-        // The last link is unknown to the first router for a while.
-        &[
-            (
-                "      - { to: 10.0.34.0/24, via: 10.0.12.2 }\n",
-                "      - { to: 10.0.34.4, via: 10.0.12.2, mtu: 1280, metric: 7 }\n",
-            ),
-            ("type: unreachable", "type: prohibit"),
-        ],
-        || {
-            assert!(answers("r1", "10.0.34.4"));
-            assert!(is_silent("r1", "10.0.34.3"));
-            let route = sh("ip -n r1 route get 10.0.34.4").ok();
-            assert!(route.contains("via 10.0.12.2"), "{route}");
-            let long = sh("ip netns exec r1 ping -n -c1 -W10 -M do -s 1400 10.0.34.4");
-            assert_ne!(long.status, 0, "{}", long.stdout);
-        },
-    );
-}
-
-#[test]
-fn two_uplinks_are_used_by_source_and_by_destination() {
-    example(
-        "policy-routing",
-        || {
-            assert!(answers("site", "-I 203.0.113.2 192.0.2.11"));
-            assert!(is_silent("site", "-I 203.0.113.2 192.0.2.22"));
-            assert!(answers("site", "-I 198.18.0.2 192.0.2.22"));
-            assert!(is_silent("site", "-I 198.18.0.2 192.0.2.11"));
-            // Whatever the first hop would have been.
-            for _ in 0..4 {
-                assert!(answers("site", "10.99.0.1"));
-            }
-            let refused = sh("ip netns exec site ip route get 192.0.2.33 mark 1");
-            assert!(
-                refused.stderr.contains("Permission denied"),
-                "{}",
-                refused.stderr
-            );
-        },
-        // The tables change places, the spread becomes one way, and a rule goes.
-        &[
-            (
-                "via: 203.0.113.1, table: 100",
-                "via: 203.0.113.1, table: 4000000000",
-            ),
-            (
-                "from: 203.0.113.2, table: 100",
-                "from: 203.0.113.2, table: 4000000000",
-            ),
-            ("          - { via: 203.0.113.1, weight: 2 }\n", ""),
-            (
-                "      - { priority: 300, fwmark: 0x1/0xf, action: prohibit }\n",
-                "",
-            ),
-        ],
-        || {
-            assert!(answers("site", "-I 203.0.113.2 192.0.2.11"));
-            assert!(answers("site", "192.0.2.22"));
-            assert!(is_silent("site", "192.0.2.11"));
-            let left = sh("ip -n site route show table 100 2>/dev/null || true").ok();
-            assert_eq!(left, "", "the old table is empty");
-            sh("ip netns exec site ip route get 192.0.2.33 mark 1").ok();
-        },
-    );
-}
-
-#[test]
-fn ipv4_crosses_a_link_that_has_only_ipv6() {
-    example(
-        "via-ipv6",
-        || {
-            assert!(answers("left", "10.2.0.2"));
-            assert!(answers("right", "10.1.0.2"));
-        },
-        &[(
-            "      - { to: 10.2.0.0/24, via: \"fd12::2\" }\n",
-            "      - { to: 10.2.0.0/24, via: \"fd12::2\", metric: 50 }\n      - { to: 10.9.0.0/24, type: blackhole }\n",
-        )],
-        || assert!(answers("left", "10.2.0.2")),
-    );
 }
 
 #[test]

@@ -450,11 +450,13 @@ fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> 
 /// Has new links of the host use their link-local addresses as soon as they are up, without duplicate
 /// address detection. In a namespace of our own all links do (see `births`).
 fn hush(links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
+    let here = sysctl::Here::default();
     for (place, _, name) in links {
-        let path = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad").path();
-        // A link whose MTU is below 1280 has no IPv6.
-        if sysctl::exists(&path) {
-            sysctl::write(&path, "0").map_err(Failed::at(*place))?;
+        let key = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad");
+        match here.write(&key, "0") {
+            // A link whose MTU is below 1280 has no IPv6.
+            Ok(()) | Err(Error::NoSysctl { .. }) => {}
+            Err(error) => return Err(Failed::at(*place)(error)),
         }
     }
     Ok(())

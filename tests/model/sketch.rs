@@ -1,6 +1,6 @@
 //! What a topology wants, shaped like what a spec can say, and what that comes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netform::resource::address::{Address, AddressKey};
@@ -152,6 +152,7 @@ impl Sketch {
             }
         }
         self.host(&mut put);
+        unbar(&mut state);
         state
     }
 
@@ -483,6 +484,28 @@ impl Sketch {
             };
             let route = Route::through(ip4(0, 0, 1), link.clone());
             put(&Ns::Host, Key::Route(key), Resource::Route(route));
+        }
+    }
+}
+
+/// No rule may reject what the kernel looks next hops up by; on the host also those of the other topology.
+fn unbar(state: &mut State) {
+    let seeking: BTreeSet<Ns> = state
+        .entries
+        .iter()
+        .filter(|(_, entry)| match &entry.resource {
+            Resource::Route(route) => route.hops().iter().any(|hop| hop.via.is_some()),
+            _ => false,
+        })
+        .map(|(id, _)| id.ns.clone())
+        .collect();
+    for (id, entry) in &mut state.entries {
+        if let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &mut entry.resource)
+            && key.from.is_none()
+            && rule.action.table().is_none()
+            && (id.ns == Ns::Host || seeking.contains(&id.ns))
+        {
+            rule.action = netform::resource::rule::Action::Lookup(254);
         }
     }
 }

@@ -132,6 +132,51 @@ Plan: 0 to add, 1 to change, 0 to remove.
     ],
 };
 
+namespaces_behind_a_bridge_reach_each_other_and_the_world: Example {
+    spec: "bridge",
+    beside: &[],
+    works: &[
+        Answers("red", "192.168.60.3"),
+        Answers("green", "fd60::4"),
+        Answers("blue", "198.51.100.10"),
+        Answers("blue", "2001:db8:10::10"),
+    ],
+    // One leaves the bridge, which has a smaller MTU then, and no way out for IPv6.
+    edit: &[
+        ("bridge: {}", "bridge: {}, mtu: 1400"),
+        ("name: green, bridge: br0", "name: green"),
+        ("gateway: \"fd60::1\", egress: {}", "gateway: \"fd60::1\""),
+    ],
+    plan: "\
+namespace host
+  ~  link br0  mtu 1500 → 1400
+  ~  link green  in br0 → none
+  ~  sysctl net.ipv6.conf.br0.force_forwarding  1 → 0
+  ~  sysctl net.ipv6.conf.ens33.force_forwarding  1 → 0
+  ~  table inet netform-bridge
+       - set masquerade6 {
+       -   type ifname . ifname
+       -   comment \"from which link to which link sources are rewritten\"
+       -   element \"br0\" . \"ens33\"
+         set pass6 {
+       -   element \"br0\" . \"ens33\"
+         set sources4 {
+       -   element \"br0\" . 192.168.60.3
+         set sources6 {
+       -   element \"br0\" . fd60::3
+         chain outbound {
+       -   meta nfproto ipv6 iifname . oifname @masquerade6 masquerade
+
+Plan: 0 to add, 5 to change, 0 to remove.
+",
+    then: &[
+        Answers("red", "192.168.60.4"),
+        Silent("red", "192.168.60.3"),
+        Answers("blue", "198.51.100.10"),
+        Silent("blue", "2001:db8:10::10"),
+    ],
+};
+
 a_router_joins_two_networks: Example {
     spec: "router",
     beside: &[],

@@ -3,14 +3,15 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
 
-.PHONY: help demo build test lint bless install uninstall
+.PHONY: help demo build test lint bless editor-test install uninstall
 
 help:
-	@echo 'make demo       watch a namespace come up on a private host, reach the world, and go again'
-	@echo 'make test       run all tests'
-	@echo 'make lint       formatting, clippy, documentation, licences'
-	@echo 'make bless      take what the golden tests print now for right'
-	@echo 'make install    build for release, and install into PREFIX=$(PREFIX)'
+	@echo 'make demo          watch a namespace come up on a private host, reach the world, and go again'
+	@echo 'make test          run all tests'
+	@echo 'make lint          formatting, clippy, documentation, licences'
+	@echo 'make bless         take what the golden tests print now for right'
+	@echo 'make editor-test   try the schema in yaml-language-server, which npm fetches'
+	@echo 'make install       build for release, and install into PREFIX=$(PREFIX)'
 
 demo:
 	@scripts/install-deps.sh test
@@ -34,6 +35,10 @@ lint:
 
 bless:
 	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors
+
+# Not a part of `test`: it needs Node.js and the npm registry.
+editor-test:
+	@scripts/editor-test.py
 
 install: build
 	install -D -m 0755 target/release/netform $(DESTDIR)$(PREFIX)/bin/netform

@@ -54,6 +54,25 @@ fn a_spec_that_is_wrong_or_missing_is_1_and_says_where() {
 }
 
 #[test]
+fn a_file_that_is_given_twice_is_named() {
+    let twice = netform(&[
+        "validate",
+        "-f",
+        SPEC,
+        "-f",
+        "specs/../specs/breezyfrost.yaml",
+    ]);
+    assert_eq!(twice.status, 1);
+    assert!(
+        twice
+            .stderr
+            .contains("specs/../specs/breezyfrost.yaml is given twice"),
+        "{}",
+        twice.stderr
+    );
+}
+
+#[test]
 fn without_the_privilege_it_says_which_is_missing() {
     in_sandbox(|| {
         let binary = env!("CARGO_BIN_EXE_netform");

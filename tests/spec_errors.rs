@@ -94,31 +94,18 @@ fn the_schema_in_the_repository_is_fresh() {
 
 #[test]
 fn the_examples_are_valid() {
-    let mut names = Vec::new();
     for entry in fs::read_dir(at("specs")).expect("the examples are there") {
         let path = entry.expect("it can be listed").path();
-        let source = read(&path);
-        let modeline = "# yaml-language-server: $schema=../schema/netform.schema.json\n";
-        assert!(source.text.starts_with(modeline), "{}", source.name);
-        let sources = [source];
-        let spec = spec::parse(&sources).unwrap_or_else(|found| {
+        if path.extension().is_none_or(|ending| ending != "yaml") {
+            continue;
+        }
+        let sources = [read(&path)];
+        if let Err(found) = spec::parse(&sources) {
             let texts: Vec<String> = found
                 .iter()
                 .map(|found| found.render(&sources, Colour::Off))
                 .collect();
             panic!("{}", texts.join("\n"))
-        });
-        names.push(spec.name.value.to_string());
-    }
-    for name in [
-        "breezyfrost",
-        "bridge",
-        "breezyfrost-dual",
-        "line",
-        "policy-routing",
-        "router",
-        "via-ipv6",
-    ] {
-        assert!(names.iter().any(|known| known == name), "{names:?}");
+        }
     }
 }

@@ -1,511 +1,63 @@
-//! The examples of `specs/`: applied, tried with packets, changed, and taken down again.
+//! The examples of `specs/`: each is applied, tried with packets, planned again, edited, planned to the
+//! letter, applied, tried again, set back, and destroyed.
 
 mod common;
+#[path = "specs/examples.rs"]
+mod examples;
+#[path = "specs/trial.rs"]
+mod trial;
 
 use std::fs;
+use std::process::Command;
 
-use common::{assert_same_world, in_sandbox, netform, sh, world};
-
-/// A change of an example: what stands in it, and what shall stand there.
-type Edit = (&'static str, &'static str);
-
-/// Applies an example, lets `inside` look at it, changes it, lets `changed` look, and destroys it. The host
-/// is then what it was.
-fn example(name: &str, inside: impl Fn(), edits: &[Edit], changed: impl Fn()) {
-    in_sandbox(|| {
-        sh("ip netns add first && ip netns del first").ok();
-        let before = world();
-        let path = format!("specs/{name}.yaml");
-        apply(&path);
-        inside();
-
-        let mut text = fs::read_to_string(&path).expect("an example");
-        for (old, new) in edits {
-            assert!(text.contains(old), "{path} has no {old}");
-            text = text.replace(old, new);
-        }
-        let edited = "/run/edited.yaml";
-        fs::write(edited, text).expect("write");
-        apply(edited);
-        changed();
-
-        // And back again.
-        apply(&path);
-        inside();
-        fs::remove_file(edited).expect("remove");
-        netform(&["destroy", "-f", &path, "--yes"]).ok();
-        assert_same_world(&before, &world());
-    });
-}
-
-/// Applies a spec, after which there is nothing more to do.
-fn apply(path: &str) {
-    netform(&["apply", "-f", path, "--yes"]).ok();
-    let again = netform(&["plan", "-f", path, "--detailed-exitcode"]);
-    assert_eq!(again.status, 0, "{}{}", again.stdout, again.stderr);
-}
-
-/// Whether an address answers, from inside of a namespace. `options` are those of ping(8).
-fn answers(ns: &str, options: &str) -> bool {
-    let patience = 10;
-    sh(&format!(
-        "ip netns exec {ns} ping -n -c1 -W{patience} {options}"
-    ))
-    .status
-        == 0
-}
-
-/// Whether an address doesn't answer within a second.
-fn is_silent(ns: &str, options: &str) -> bool {
-    sh(&format!("ip netns exec {ns} ping -n -c1 -W1 {options}")).status != 0
+#[test]
+fn every_spec_is_tried() {
+    let files = fs::read_dir("specs").expect("a directory");
+    for path in files.map(|entry| entry.expect("an entry").path()) {
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        assert!(
+            path.extension().is_none_or(|ending| ending != "yaml")
+                || examples::NAMES.contains(&&*name),
+            "nothing in tests/specs/examples.rs tries {}",
+            path.display()
+        );
+    }
 }
 
 #[test]
-fn a_router_joins_two_networks() {
-    example(
-        "router",
-        || {
-            assert!(answers("left", "10.2.0.2"));
-            assert!(answers("right", "10.1.0.2"));
-            assert!(answers("left", "-6 fd02::2"));
-            assert!(answers("right", "-6 fd01::2"));
-        },
-        &[(
-            "router: { forwarding: true }",
-            "router: { forwarding: ipv6 }",
-        )],
-        || {
-            assert!(is_silent("left", "10.2.0.2"));
-            assert!(answers("left", "-6 fd02::2"));
-        },
+fn every_spec_begins_with_its_schema_and_says_what_it_is() {
+    for name in examples::NAMES {
+        let text = fs::read_to_string(format!("specs/{name}.yaml")).expect("a spec");
+        let mut lines = text.lines();
+        assert_eq!(
+            lines.next(),
+            Some("# yaml-language-server: $schema=../schema/netform.schema.json"),
+            "{name}"
+        );
+        let comment: Vec<&str> = lines.take_while(|line| line.starts_with('#')).collect();
+        assert!(comment.len() > 2, "{name} doesn't say what it is");
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(120), "{name} has a line of {widest:?}");
+    }
+}
+
+#[test]
+fn the_fan_out_is_what_its_generator_prints() {
+    let printed = common::run(&mut Command::new("specs/fan-out.py")).ok();
+    let file = fs::read_to_string("specs/fan-out.yaml").expect("a spec");
+    assert!(
+        printed == file,
+        "run specs/fan-out.py 50 > specs/fan-out.yaml"
     );
 }
 
 #[test]
-fn a_line_of_routers_reaches_from_end_to_end() {
-    example(
-        "line",
-        || {
-            assert!(answers("r1", "10.0.34.4"));
-            assert!(answers("r4", "10.0.12.1"));
-            // What nobody knows ends at the first, which says so.
-            let refused = sh("ip netns exec r1 ping -n -c1 -W10 10.0.99.9");
-            let text = refused.stdout + &refused.stderr;
-            assert!(
-                text.contains("No route to host") || text.contains("Unreachable"),
-                "{text}"
-            );
-        },
-        // The last link is unknown to the first router for a while.
-        &[
-            (
-                "      - { to: 10.0.34.0/24, via: 10.0.12.2 }\n",
-                "      - { to: 10.0.34.4, via: 10.0.12.2, mtu: 1280, metric: 7 }\n",
-            ),
-            ("type: unreachable", "type: prohibit"),
-        ],
-        || {
-            assert!(answers("r1", "10.0.34.4"));
-            assert!(is_silent("r1", "10.0.34.3"));
-            let route = sh("ip -n r1 route get 10.0.34.4").ok();
-            assert!(route.contains("via 10.0.12.2"), "{route}");
-            let long = sh("ip netns exec r1 ping -n -c1 -W10 -M do -s 1400 10.0.34.4");
-            assert_ne!(long.status, 0, "{}", long.stdout);
-        },
-    );
-}
-
-#[test]
-fn two_uplinks_are_used_by_source_and_by_destination() {
-    example(
-        "policy-routing",
-        || {
-            assert!(answers("site", "-I 203.0.113.2 192.0.2.11"));
-            assert!(is_silent("site", "-I 203.0.113.2 192.0.2.22"));
-            assert!(answers("site", "-I 198.18.0.2 192.0.2.22"));
-            assert!(is_silent("site", "-I 198.18.0.2 192.0.2.11"));
-            // Whatever the first hop would have been.
-            for _ in 0..4 {
-                assert!(answers("site", "10.99.0.1"));
-            }
-            let refused = sh("ip netns exec site ip route get 192.0.2.33 mark 1");
-            assert!(
-                refused.stderr.contains("Permission denied"),
-                "{}",
-                refused.stderr
-            );
-        },
-        // The tables change places, the spread becomes one way, and a rule goes.
-        &[
-            (
-                "via: 203.0.113.1, table: 100",
-                "via: 203.0.113.1, table: 4000000000",
-            ),
-            (
-                "from: 203.0.113.2, table: 100",
-                "from: 203.0.113.2, table: 4000000000",
-            ),
-            ("          - { via: 203.0.113.1, weight: 2 }\n", ""),
-            (
-                "      - { priority: 300, fwmark: 0x1/0xf, action: prohibit }\n",
-                "",
-            ),
-        ],
-        || {
-            assert!(answers("site", "-I 203.0.113.2 192.0.2.11"));
-            assert!(answers("site", "192.0.2.22"));
-            assert!(is_silent("site", "192.0.2.11"));
-            let left = sh("ip -n site route show table 100 2>/dev/null || true").ok();
-            assert_eq!(left, "", "the old table is empty");
-            sh("ip netns exec site ip route get 192.0.2.33 mark 1").ok();
-        },
-    );
-}
-
-#[test]
-fn namespaces_behind_a_bridge_reach_each_other_and_the_internet() {
-    example(
-        "bridge",
-        || {
-            assert!(answers("red", "192.168.60.3"));
-            assert!(answers("green", "-6 fd60::4"));
-            assert!(answers("blue", "198.51.100.10"));
-            assert!(answers("blue", "-6 2001:db8:10::10"));
-        },
-        // One leaves the bridge, which has a smaller MTU then, and no way out for IPv6.
-        &[
-            ("bridge: {}", "bridge: {}, mtu: 1400"),
-            ("name: green, bridge: br0", "name: green"),
-            ("gateway: \"fd60::1\", egress: {}", "gateway: \"fd60::1\""),
-        ],
-        || {
-            assert!(answers("red", "192.168.60.4"));
-            assert!(is_silent("red", "192.168.60.3"));
-            assert!(answers("blue", "198.51.100.10"));
-            assert!(is_silent("blue", "-6 2001:db8:10::10"));
-        },
-    );
-}
-
-#[test]
-fn ipv4_crosses_a_link_that_has_only_ipv6() {
-    example(
-        "via-ipv6",
-        || {
-            assert!(answers("left", "10.2.0.2"));
-            assert!(answers("right", "10.1.0.2"));
-        },
-        &[(
-            "      - { to: 10.2.0.0/24, via: \"fd12::2\" }\n",
-            "      - { to: 10.2.0.0/24, via: \"fd12::2\", metric: 50 }\n      - { to: 10.9.0.0/24, type: blackhole }\n",
-        )],
-        || assert!(answers("left", "10.2.0.2")),
-    );
-}
-
-#[test]
-fn what_is_behind_a_member_passes_its_gateway() {
-    let spec = "\
-version: 1
-name: behind
-namespaces:
-  site:
-    forwarding: true
-    routes:
-      - { to: default, via: 192.168.50.1, metric: 10 }
-      - { to: default, via: \"fd50::1\", metric: 10 }
-  inner:
-    routes:
-      - { to: default, via: 10.55.0.1 }
-      - { to: default, via: \"fd55::1\" }
-  host:
-    routes:
-      - { to: 10.55.0.0/24, via: 192.168.50.2 }
-      - { to: \"fd55::/64\", via: \"fd50::2\" }
-subnets:
-  lab:  { cidr: 192.168.50.0/24, gateway: 192.168.50.1, egress: {} }
-  lab6: { cidr: \"fd50::/64\", gateway: \"fd50::1\", egress: {} }
-veths:
-  - ends:
-      - { namespace: site, name: up, addresses: [192.168.50.2, \"fd50::2\"] }
-      - { namespace: host, name: down, addresses: [192.168.50.1, \"fd50::1\"] }
-  - ends:
-      - { namespace: inner, name: up, addresses: [10.55.0.2/24, 10.56.0.2/24, \"fd55::2/64\"] }
-      - { namespace: site, name: down, addresses: [10.55.0.1/24, 10.56.0.1/24, \"fd55::1/64\"] }
-";
-    in_sandbox(|| {
-        sh("ip netns add first && ip netns del first").ok();
-        let before = world();
-        let path = "/run/behind.yaml";
-        fs::write(path, spec).expect("write");
-        apply(path);
-        assert!(answers("inner", "-I 10.55.0.2 198.51.100.10"));
-        assert!(answers("inner", "-6 2001:db8:10::10"));
-        assert!(answers("site", "198.51.100.10"));
-        // Only what the spec routes there is a source, whatever the host would answer.
-        sh("ip route add 10.56.0.0/24 via 192.168.50.2").ok();
-        assert!(is_silent("inner", "-I 10.56.0.2 198.51.100.10"));
-        sh("ip route del 10.56.0.0/24").ok();
-        // Without the route it is none either.
-        fs::write(
-            path,
-            spec.replace("      - { to: 10.55.0.0/24, via: 192.168.50.2 }\n", ""),
-        )
-        .expect("write");
-        apply(path);
-        sh("ip route add 10.55.0.0/24 via 192.168.50.2").ok();
-        assert!(is_silent("inner", "-I 10.55.0.2 198.51.100.10"));
-        assert!(answers("inner", "-6 2001:db8:10::10"));
-        sh("ip route del 10.55.0.0/24").ok();
-        netform(&["destroy", "-f", path, "--yes"]).ok();
-        fs::remove_file(path).expect("remove");
-        assert_same_world(&before, &world());
-    });
-}
-
-#[test]
-fn routes_and_rules_on_links_of_the_host_come_and_go() {
-    let spec = "\
-version: 1
-name: host-routes
-namespaces:
-  host:
-    routes:
-      - { to: 10.70.0.0/16, via: 192.168.95.2, dev: ens33, table: 70 }
-      - { to: 10.71.0.0/16, via: 192.168.95.2 }
-      - { to: \"fd71::/48\", type: unreachable }
-      - { to: 10.72.0.0/16, type: blackhole, table: 70 }
-    rules:
-      - { priority: 700, iif: lo, to: 10.70.0.0/16, table: 70 }
-      - { priority: 701, oif: nowhere, table: 70 }
-";
-    in_sandbox(|| {
-        sh("ip rule add priority 900 lookup 9; ip route add 10.99.0.0/16 via 192.168.95.2 table 70").ok();
-        sh("ip netns add first && ip netns del first").ok();
-        let before = world();
-        let path = "/run/host-routes.yaml";
-        fs::write(path, spec).expect("write");
-        apply(path);
-        let way = sh("ip route get 10.70.1.1").ok();
-        assert!(way.contains("192.168.95.2"), "{way}");
-        // Both families have the rule that names no prefix.
-        assert!(sh("ip -6 rule").ok().contains("oif nowhere"));
-        // Somebody changes what it does.
-        sh("ip rule del priority 700; ip rule add priority 700 iif lo to 10.70.0.0/16 blackhole protocol 110; ip route del 10.71.0.0/16").ok();
-        let plan = netform(&["plan", "-f", path]).ok();
+fn the_readme_lists_every_spec() {
+    let readme = include_str!("../README.md");
+    for name in examples::NAMES {
         assert!(
-            plan.contains("~  rule 700 to 10.70.0.0/16 iif lo  blackhole → lookup 70"),
-            "{plan}"
+            readme.contains(&format!("[{name}](specs/{name}.yaml)")),
+            "{name}"
         );
-        assert!(
-            plan.contains("+  route 10.71.0.0/16 via 192.168.95.2 dev ens33"),
-            "{plan}"
-        );
-        apply(path);
-        let half = spec.split("    rules:").next().expect("the routes");
-        fs::write(path, half).expect("write");
-        apply(path);
-        assert!(!sh("ip rule").ok().contains("700:"));
-        netform(&["destroy", "-f", path, "--yes"]).ok();
-        fs::remove_file(path).expect("remove");
-        assert_same_world(&before, &world());
-    });
-}
-
-#[test]
-fn a_route_over_two_links_is_whole_again_after_either_is_lost() {
-    let spec = |length: u8| {
-        format!(
-            "\
-version: 1
-name: spread
-namespaces:
-  a:
-    routes:
-      - {{ to: 10.9.0.0/16, nexthops: [{{ via: 10.0.1.2 }}, {{ via: 10.0.2.2, weight: 5 }}] }}
-      - {{ to: \"fd09::/48\", nexthops: [{{ via: \"fd02::2\", weight: 5 }}, {{ via: \"fd01::2\" }}, {{ via: \"fd03::2\" }}] }}
-  b: {{}}
-veths:
-  - ends:
-      - {{ namespace: a, name: v1, addresses: [10.0.1.1/{length}, \"fd01::1/64\"] }}
-      - {{ namespace: b, name: v1, addresses: [10.0.1.2/24, \"fd01::2/64\"] }}
-  - ends:
-      - {{ namespace: a, name: v2, addresses: [10.0.2.1/{length}, \"fd02::1/64\"] }}
-      - {{ namespace: b, name: v2, addresses: [10.0.2.2/24, \"fd02::2/64\"] }}
-  - ends:
-      - {{ namespace: a, name: v3, addresses: [\"fd03::1/64\"] }}
-      - {{ namespace: b, name: v3, addresses: [\"fd03::2/64\"] }}
-"
-        )
-    };
-    in_sandbox(|| {
-        let path = "/run/spread.yaml";
-        fs::write(path, spec(24)).expect("write");
-        apply(path);
-        for drift in [
-            "ip -n a link del v1",
-            "ip -n a link del v2",
-            "ip -n a link set v2 down",
-            "ip -n a link set v1 down; ip -n a link set v2 down; ip -n a link set v3 down",
-            "ip -n a link set v2 mtu 1000",
-            "ip -n a addr flush dev v1",
-            "ip -n a addr flush dev v1; ip -n a addr flush dev v2",
-            "ip -n a link set v1 down; ip -n a link set v1 up",
-            "ip -n a -6 route del fd09::/48",
-            "ip netns del b",
-        ] {
-            sh(drift).ok();
-            apply(path);
-        }
-        // The last addresses of both links go and come again while the route is wanted.
-        fs::write(path, spec(25)).expect("write");
-        apply(path);
-        let routes = sh("ip -n a route show 10.9.0.0/16; ip -n a -6 route show fd09::/48").ok();
-        assert_eq!(routes.matches("nexthop").count(), 5, "{routes}");
-        assert!(!routes.contains("dead"), "{routes}");
-        netform(&["destroy", "-f", path, "--yes"]).ok();
-    });
-}
-
-#[test]
-fn a_router_outside_of_every_prefix_is_reached_by_a_route_to_it() {
-    let spec = "\
-version: 1
-name: outside
-namespaces:
-  guest:
-    routes:
-      - { to: default, via: 203.0.113.1 }
-      - { to: 203.0.113.1, dev: eth0 }
-      - { to: default6, via: \"fe80::1\", dev: eth0 }
-      - { to: 10.77.0.0/16, via: 198.18.7.7, dev: eth0, onlink: true, src: 192.0.2.7 }
-  provider: {}
-veths:
-  - ends:
-      - { namespace: guest, name: eth0, addresses: [192.0.2.7/32, \"2001:db8:7::7/64\"] }
-      - { namespace: provider, name: guest, addresses: [203.0.113.1/32, 10.9.9.9/32, \"2001:db8:9::9/128\"] }
-";
-    in_sandbox(|| {
-        let path = "/run/outside.yaml";
-        fs::write(path, spec).expect("write");
-        apply(path);
-        // The provider's way back.
-        sh("ip -n provider route add 192.0.2.7 dev guest").ok();
-        assert!(answers("guest", "10.9.9.9"));
-        // Again in the right order after all of it is lost.
-        sh("ip -n guest link set eth0 down").ok();
-        apply(path);
-        assert!(answers("guest", "10.9.9.9"));
-        let way = sh("ip -n guest route get 10.77.1.1").ok();
-        assert!(
-            way.contains("via 198.18.7.7") && way.contains("src 192.0.2.7"),
-            "{way}"
-        );
-        let way = sh("ip -n guest -6 route get 2001:db8:99::1").ok();
-        assert!(way.contains("via fe80::1 dev eth0"), "{way}");
-        netform(&["destroy", "-f", path, "--yes"]).ok();
-    });
-}
-
-#[test]
-fn a_default_route_that_is_written_is_a_way_out() {
-    let spec = "\
-version: 1
-name: written
-namespaces:
-  router:
-    routes:
-      - { to: default, via: 192.168.50.1 }
-  inner: {}
-subnets:
-  deep: { cidr: 192.168.51.0/24, gateway: 192.168.51.1, egress: {} }
-  host: { cidr: 192.168.50.0/24, gateway: 192.168.50.1, egress: { dev: ens33 } }
-veths:
-  - ends:
-      - { namespace: router, name: up, addresses: [192.168.50.2] }
-      - { namespace: host, name: down, addresses: [192.168.50.1] }
-  - ends:
-      - { namespace: inner, name: up, addresses: [192.168.51.2] }
-      - { namespace: router, name: down, addresses: [192.168.51.1] }
-";
-    in_sandbox(|| {
-        let path = "/run/written.yaml";
-        // The subnet brings the same route.
-        fs::write(path, spec).expect("write");
-        let twice = netform(&["plan", "-f", path]);
-        assert!(
-            twice.stderr.contains("say `gateway: none`"),
-            "{}",
-            twice.stderr
-        );
-        fs::write(
-            path,
-            spec.replace("  router:\n", "  router:\n    gateway: none\n"),
-        )
-        .expect("write");
-        apply(path);
-        assert!(answers("inner", "198.51.100.10"));
-        netform(&["destroy", "-f", path, "--yes"]).ok();
-    });
-}
-
-#[test]
-fn a_next_hop_that_the_host_does_not_reach_is_found_when_planning() {
-    let spec = |route: &str| {
-        let text =
-            format!("version: 1\nname: away\nnamespaces: {{ host: {{ routes: [{route}] }} }}\n");
-        fs::write("/run/away.yaml", text).expect("write");
-        netform(&["plan", "-f", "/run/away.yaml"])
-    };
-    in_sandbox(|| {
-        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9 }");
-        assert_ne!(plan.status, 0);
-        assert!(
-            plan.stderr.contains("no link of host reaches the next hop"),
-            "{}",
-            plan.stderr
-        );
-        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9, dev: ens34 }");
-        assert!(
-            plan.stderr.contains("the host has no link `ens34`"),
-            "{}",
-            plan.stderr
-        );
-        let plan = spec("{ to: 10.9.0.0/16, via: 192.168.95.2, src: 192.0.2.9 }");
-        assert!(
-            plan.stderr.contains("the host has no address 192.0.2.9"),
-            "{}",
-            plan.stderr
-        );
-        let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9, dev: ens33 }");
-        assert!(plan.ok().contains("say `onlink: true`"));
-    });
-}
-
-#[test]
-fn a_route_or_a_rule_of_somebody_else_stops_the_plan() {
-    let spec = "\
-version: 1
-name: taken
-namespaces:
-  host:
-    routes:
-      - { to: 10.80.0.0/16, type: blackhole }
-    rules:
-      - { priority: 800, from: 10.80.0.0/16, table: 80 }
-";
-    in_sandbox(|| {
-        sh("ip route add 10.80.0.0/16 via 192.168.95.2; ip rule add priority 800 from 10.80.0.0/16 lookup 81").ok();
-        let path = "/run/taken.yaml";
-        fs::write(path, spec).expect("write");
-        let before = world();
-        let refused = netform(&["apply", "-f", path, "--yes"]);
-        assert_ne!(refused.status, 0);
-        let text = refused.stderr + &refused.stdout;
-        assert!(
-            text.contains("rule 800") && text.contains("route 10.80.0.0/16"),
-            "{text}"
-        );
-        assert_same_world(&before, &world());
-    });
+    }
 }

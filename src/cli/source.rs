@@ -1,5 +1,6 @@
 //! Reading the files of `-f`.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,14 @@ impl Files {
 pub(super) fn read(files: &[PathBuf]) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
     let mut stdin_taken = false;
+    let mut seen = HashSet::new();
+    let mut read_once = |path: &Path| {
+        // A pipe has no path that it could be known by.
+        if path.is_file() && fs::canonicalize(path).is_ok_and(|path| !seen.insert(path)) {
+            return Err(format!("{} is given twice", path.display()));
+        }
+        file(path)
+    };
     for path in files {
         if path.as_os_str() == "-" {
             if std::mem::replace(&mut stdin_taken, true) {
@@ -43,10 +52,10 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Vec<Source>, String> {
                 ));
             }
             for path in inside {
-                sources.push(file(&path)?);
+                sources.push(read_once(&path)?);
             }
         } else {
-            sources.push(file(path)?);
+            sources.push(read_once(path)?);
         }
     }
     Ok(sources)

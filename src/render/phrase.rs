@@ -113,25 +113,32 @@ fn address(key: &AddressKey, value: &Address) -> String {
 
 /// A route as `ip route` takes it, but without what goes without saying.
 fn route(key: &RouteKey, value: &Route) -> String {
-    let mut text = match &value.target {
-        Target::Unicast(_) => format!("route {}", destination(key)),
-        Target::Blackhole => format!("route blackhole {}", destination(key)),
-        Target::Unreachable => format!("route unreachable {}", destination(key)),
-        Target::Prohibit => format!("route prohibit {}", destination(key)),
-        Target::Other(kind) => format!("route of type {kind} {}", destination(key)),
-    };
-    match value.hops() {
-        [] => {}
-        [hop] => {
-            text.push(' ');
-            text.push_str(&next_hop(hop));
-        }
-        hops => {
-            for hop in hops {
-                let _ = write!(text, " nexthop {} weight {}", next_hop(hop), hop.weight);
-            }
-        }
+    let to = destination(key);
+    if value.hops().is_empty() {
+        format!("route {} {to}{}", fate(&value.target), details(value))
+    } else {
+        format!("route {to} {}", way(value))
     }
+}
+
+/// What happens to packets that take a route, and where they go: `via 192.168.50.3 dev veth1`, `blackhole`.
+pub fn way(value: &Route) -> String {
+    let hops = match value.hops() {
+        [] => fate(&value.target),
+        [hop] => next_hop(hop),
+        hops => {
+            let ways = hops
+                .iter()
+                .map(|hop| format!("nexthop {} weight {}", next_hop(hop), hop.weight));
+            ways.collect::<Vec<_>>().join(" ")
+        }
+    };
+    hops + &details(value)
+}
+
+/// What else a route says, with a space before each.
+fn details(value: &Route) -> String {
+    let mut text = String::new();
     if let Some(src) = value.src {
         let _ = write!(text, " src {src}");
     }
@@ -139,6 +146,17 @@ fn route(key: &RouteKey, value: &Route) -> String {
         let _ = write!(text, " mtu {mtu}");
     }
     text
+}
+
+/// The type of a route, as `ip route` calls it.
+fn fate(target: &Target) -> String {
+    match target {
+        Target::Unicast(_) => "unicast".to_owned(),
+        Target::Blackhole => "blackhole".to_owned(),
+        Target::Unreachable => "unreachable".to_owned(),
+        Target::Prohibit => "prohibit".to_owned(),
+        Target::Other(kind) => format!("of type {kind}"),
+    }
 }
 
 /// A rule as `ip rule` takes it.

@@ -288,7 +288,11 @@ fn update(
             format!("{name}  {} → {}", before.value, after.value),
             Vec::new(),
         ),
-        (Resource::Route(_), Resource::Route(_)) | (Resource::Rule(_), Resource::Rule(_)) => {
+        (Resource::Route(before), Resource::Route(after)) => {
+            let change = format!("{} → {}", phrase::way(before), phrase::way(after));
+            (format!("{name}  {change}"), Vec::new())
+        }
+        (Resource::Rule(_), Resource::Rule(_)) => {
             let before = phrase::resource(id, before, topology);
             let after = phrase::resource(id, after, topology);
             let old = before.strip_prefix(&name).unwrap_or(&before).trim();

@@ -367,7 +367,7 @@ pub(super) const RULE_ACTIONS: &[&str] = &["lookup", "blackhole", "unreachable",
 
 /// `dns` of a namespace.
 pub(super) static DNS: Mapping = Mapping {
-    what: "a `dns` mapping",
+    what: "`dns`",
     about: "How a namespace resolves names, as resolv.conf(5) says it.",
     keys: &[
         key(
@@ -485,7 +485,7 @@ pub(super) static SUBNET_ENTRY: Mapping = Mapping {
 
 /// `egress` of a subnet.
 pub(super) static EGRESS: Mapping = Mapping {
-    what: "an `egress` mapping",
+    what: "`egress`",
     about: "The way out of a subnet, which begins in the namespace that holds its gateway.",
     keys: &[
         key(

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use super::findings::{Findings, nearest};
-use super::keys::{Mapping, Need};
+use super::keys::{Mapping, Need, Shape};
 use super::source::{Span, Spanned};
 use super::tree::{Entry, Node, Value};
 
@@ -53,7 +53,10 @@ impl Reader<'_> {
         for key in mapping.keys.iter().filter(|key| key.need == Need::Required) {
             if !entries.iter().any(|entry| entry.key.value == key.name) {
                 let message = format!("{} needs `{}`", mapping.what, key.name);
-                let help = format!("add `{}: …`", key.name);
+                let help = match key.shape {
+                    Shape::Version => "add `version: 1`".to_owned(),
+                    _ => format!("add `{}: …`", key.name),
+                };
                 self.found.error(message, at, help);
             }
         }

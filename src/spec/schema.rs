@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{Key, Mapping, Need, Shape, TOPOLOGY};
 
+mod hints;
+
 /// The schema as JSON text, with a newline at its end.
 ///
 /// It says what an editor can use. Which names and addresses fit to each other only
@@ -32,7 +34,7 @@ fn mapping(mapping: &Mapping) -> Map<String, Value> {
         .map(|key| key.name)
         .collect();
     let mut schema = Map::new();
-    schema.insert("description".into(), json!(mapping.about));
+    explain(&mut schema, mapping.about);
     schema.insert("type".into(), json!("object"));
     if !required.is_empty() {
         schema.insert("required".into(), json!(required));
@@ -45,17 +47,47 @@ fn mapping(mapping: &Mapping) -> Map<String, Value> {
 
 /// What `description` is in every mapping.
 fn description() -> Value {
-    json!({ "description": "A text for people.", "type": ["string", "null"] })
+    let mut schema = Map::new();
+    schema.insert("type".into(), json!(["string", "null"]));
+    explain(&mut schema, "A text for people, kept out of the kernel.");
+    Value::Object(schema)
 }
 
 /// The keys of every mapping that mean nothing.
 fn ignored() -> Value {
-    json!({ "^x-": { "description": "Ignored: a home for YAML anchors." } })
+    let mut schema = Map::new();
+    explain(&mut schema, "Ignored: a home for YAML anchors.");
+    json!({ "^x-": schema })
 }
 
 fn property(key: &Key) -> Value {
     let mut schema = shape(&key.shape);
-    schema.insert("description".into(), json!(key.about));
+    explain(&mut schema, key.about);
+    if let Some(examples) = hints::examples(&key.shape) {
+        schema.insert("examples".into(), examples);
+    }
+    Value::Object(schema)
+}
+
+/// Says what a value is, with its default: as the plain text of JSON Schema, and as the Markdown that
+/// editors prefer.
+fn explain(schema: &mut Map<String, Value>, about: &str) {
+    let default = match schema.get("default") {
+        Some(Value::String(word)) => format!(" Default: `{word}`."),
+        Some(other) => format!(" Default: `{other}`."),
+        None => String::new(),
+    };
+    for key in ["description", "markdownDescription"] {
+        schema.insert(key.into(), json!(format!("{about}{default}")));
+    }
+}
+
+/// A value with what it is.
+fn explained(value: Value, about: &str) -> Value {
+    let Value::Object(mut schema) = value else {
+        return value;
+    };
+    explain(&mut schema, about);
     Value::Object(schema)
 }
 
@@ -82,17 +114,21 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::Prefix => json!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]{1,3}$" }),
         Shape::Gateways => {
             let items = json!({ "type": "string", "not": { "const": "none" } });
-            json!({ "type": ["string", "array"], "items": items, "minItems": 1, "maxItems": 2 })
+            let several = json!({ "type": "array", "items": items, "minItems": 1, "maxItems": 2 });
+            json!({ "anyOf": [{ "type": "string" }, several] })
         }
-        Shape::Forwarding => json!({ "enum": [false, true, "ipv4", "ipv6"] }),
+        Shape::Forwarding => hints::one_of(
+            json!([false, true, "ipv4", "ipv6"]),
+            Some(&["No.", "IPv4 and IPv6.", "IPv4 alone.", "IPv6 alone."]),
+        ),
         Shape::Destination => {
-            let words = json!({ "enum": ["default", "default4", "default6"] });
+            let words = hints::words(&["default", "default4", "default6"]);
             let prefix = json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" });
             json!({ "type": "string", "anyOf": [prefix, words] })
         }
         Shape::Table => {
             let number = json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX });
-            json!({ "anyOf": [number, { "enum": ["main", "default"] }] })
+            json!({ "anyOf": [number, hints::words(&["main", "default"])] })
         }
         Shape::Mark => {
             let number = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
@@ -103,20 +139,29 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::Number(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
-        Shape::OneOf(words, usual) => match usual {
-            Some(usual) => json!({ "enum": words, "default": usual }),
-            None => json!({ "enum": words }),
-        },
+        Shape::OneOf(words, usual) => {
+            let mut schema = hints::words(words);
+            if let Some(usual) = usual {
+                schema["default"] = json!(usual);
+            }
+            schema
+        }
         Shape::Sysctls => {
             let name = json!({ "pattern": r"^(net[./]|description$|x-)" });
             let value = json!({ "type": ["integer", "boolean", "string"] });
-            open(&name, &value)
+            let about =
+                "A whole number, a bool or a text: what the kernel gives back when it is read.";
+            open(&name, &explained(value, about))
         }
         Shape::Hosts => {
             let name = json!({ "pattern": r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$" });
             let items = json!({ "type": "string", "anyOf": ip });
             let several = json!({ "type": "array", "items": items, "minItems": 1 });
-            open(&name, &json!({ "anyOf": [items, several] }))
+            let value = json!({ "anyOf": [items, several] });
+            open(
+                &name,
+                &explained(value, "The address of this name, or a list of them."),
+            )
         }
         Shape::Of(fixed) => return mapping(fixed),
         Shape::ListOf(item) => {

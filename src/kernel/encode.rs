@@ -21,7 +21,7 @@ use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::{IPV6_MIN_MTU, Link, MacAddress, Setting, veth};
 use crate::resource::name::LinkName;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
-use crate::resource::rule::{Action, Rule, RuleKey};
+use crate::resource::rule::{Action, RuleKey};
 
 /// One end of a pair that is to be made.
 pub(super) struct End<'a> {
@@ -264,7 +264,7 @@ fn address_request<'a>(
 /// What to do with a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// It is made, and must not be there.
+    /// It is made, also where there is one already.
     Create,
     /// It is made, in the place of what is there.
     Replace,
@@ -348,9 +348,10 @@ pub(super) fn route(
 }
 
 /// Adds or removes a rule.
-pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule: &Rule) {
+pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, action: Action) {
     let (kind, flags) = match kind {
-        RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL),
+        // Without `NLM_F_EXCL`, which takes one for narrower packets for the same.
+        RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE),
         RuleVerb::Delete => (RTM_DELRULE, 0),
     };
     let length = |net: Option<ipnet::IpNet>| net.map_or(0, |net| net.prefix_len());
@@ -359,11 +360,10 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
     header[0] = number(key.family);
     header[1] = length(key.to);
     header[2] = length(key.from);
-    header[4] = rule
-        .action
+    header[4] = action
         .table()
         .map_or(0, |table| u8::try_from(table).unwrap_or_default());
-    header[7] = match rule.action {
+    header[7] = match action {
         Action::Lookup(_) => fra::TO_TABLE,
         Action::Blackhole => fra::BLACKHOLE,
         Action::Unreachable => fra::UNREACHABLE,
@@ -374,7 +374,7 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
     request.fixed(&header);
     request.put_u32(fra::PRIORITY, key.priority);
     request.put(fra::PROTOCOL, &[PROTOCOL]);
-    if let Some(table) = rule.action.table() {
+    if let Some(table) = action.table() {
         request.put_u32(fra::TABLE, table);
     }
     if let Some(net) = key.to {
@@ -398,7 +398,7 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
 /// What to do with a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RuleVerb {
-    /// It is made, and must not be there.
+    /// It is made, also where there is one already.
     Create,
     /// It is removed.
     Delete,

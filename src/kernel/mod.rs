@@ -27,6 +27,7 @@ mod outbox;
 mod peers;
 mod read;
 mod record;
+mod rules;
 mod socket;
 mod space;
 mod sysctl;

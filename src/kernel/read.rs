@@ -475,7 +475,7 @@ fn rule(message: &Message<'_>) -> Option<Rule> {
     let mut key = RuleKey::new(family, 0);
     let mut table = u32::from(fixed[4]);
     let mut protocol = 0;
-    let (mut mark, mut mask) = (None, u32::MAX);
+    let (mut mark, mut mask) = (None, None);
     for (kind, value) in attributes(&message.payload[12..]) {
         match kind {
             fra::DST => key.to = IpNet::new(ip_of(value)?, to_length).ok(),
@@ -484,14 +484,18 @@ fn rule(message: &Message<'_>) -> Option<Rule> {
             fra::OIFNAME => key.oif = Some(LinkName::try_from(text_of(value).as_str()).ok()?),
             fra::PRIORITY => key.priority = u32_of(value),
             fra::FWMARK => mark = Some(u32_of(value)),
-            fra::FWMASK => mask = u32_of(value),
+            fra::FWMASK => mask = Some(u32_of(value)),
             fra::TABLE => table = u32_of(value),
             fra::PROTOCOL => protocol = value.first().copied().unwrap_or_default(),
             fra::SUPPRESS_IFGROUP | fra::SUPPRESS_PREFIXLEN if u32_of(value) == fra::NOTHING => {}
             _ => return None,
         }
     }
-    key.mark = mark.map(|value| Mark { value, mask });
+    // The kernel leaves out a mark of 0.
+    key.mark = mark.or(mask.map(|_| 0)).map(|value| Mark {
+        value,
+        mask: mask.unwrap_or(u32::MAX),
+    });
     let action = match fixed[7] {
         fra::TO_TABLE => Action::Lookup(table),
         fra::BLACKHOLE => Action::Blackhole,

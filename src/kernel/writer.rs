@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use super::codec::Verdict;
 use super::creation::refused;
-use super::encode::{self, Change, RuleVerb, Verb};
+use super::encode::{self, Change, Verb};
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
+use super::rules::Rules;
 use super::space::Known;
 use super::{Kernel, sysctl, tag};
-use crate::plan::{Action, Operation, Plan};
+use crate::plan::{Action, Operation, Plan, Reason};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
-use crate::resource::rule::RuleKey;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -32,6 +32,8 @@ pub(super) struct Writer<'p> {
     pub(super) plan: &'p Plan,
     /// The links that the plan makes.
     pub(super) creations: HashMap<&'p Id, &'p Link>,
+    /// The operations on IPv6 addresses that a link is to take along when it goes down.
+    falling: HashMap<&'p Id, Vec<usize>>,
     /// The number of the next link.
     next: u32,
     /// The links that went up, and that the kernel may not have seen the carrier of.
@@ -52,6 +54,8 @@ pub(super) struct Draft<'p> {
     leaving: Vec<(usize, u32)>,
     /// New links that go up once their addresses are there: the kernel then walks fewer routes.
     pub(super) rising: Vec<(usize, u32, LinkName)>,
+    /// The rules that are there, once one is written.
+    rules: Option<Rules>,
 }
 
 impl<'p> Writer<'p> {
@@ -60,9 +64,21 @@ impl<'p> Writer<'p> {
             Action::Create(Resource::Link(link)) => Some((&operation.id, link)),
             _ => None,
         };
+        let mut falling: HashMap<_, Vec<usize>> = HashMap::new();
+        for (place, operation) in plan.operations.iter().enumerate() {
+            let cause = match (&operation.action, &operation.with, &operation.reason) {
+                (Action::Remove(_), Some(with), _) => with,
+                (Action::Create(_), _, Some(Reason::Fell(cause))) => cause,
+                _ => continue,
+            };
+            if matches!(&operation.id.key, Key::Address(key) if key.ip.is_ipv6()) {
+                falling.entry(cause).or_default().push(place);
+            }
+        }
         Writer {
             plan,
             creations: plan.operations.iter().filter_map(creation).collect(),
+            falling,
             next: fastrand::u32(CHOSEN..1 << 30),
             risen: BTreeMap::new(),
             masters: BTreeMap::new(),
@@ -130,6 +146,7 @@ impl<'p> Writer<'p> {
             outbox: Outbox::default(),
             leaving: Vec::new(),
             rising: Vec::new(),
+            rules: None,
         };
         for place in places {
             self.operation(kernel, &mut draft, *place)
@@ -186,7 +203,13 @@ impl<'p> Writer<'p> {
                 Ok(())
             }
             (Key::Route(_), _) => self.route(kernel, draft, place),
-            (Key::Rule(key), action) => rule(draft, place, key, action),
+            (Key::Rule(key), action) => {
+                if draft.rules.is_none() {
+                    draft.rules = Some(Rules::read(kernel.socket(draft.ns)?)?);
+                }
+                let rules = draft.rules.as_mut().expect("they were read");
+                rules.write(&mut draft.outbox, place, key, action)
+            }
             _ => Err(Error::Impossible("a link is something else")),
         }
     }
@@ -226,6 +249,23 @@ impl<'p> Writer<'p> {
         };
         let settings = after.kind.changes_from(&before.kind);
         let index = known.index;
+        if change.up == Some(false) {
+            // They stay where `keep_addr_on_down` is set.
+            let id = &self.plan.operations[place].id;
+            for fallen in self.falling.get(id).into_iter().flatten() {
+                let operation = &self.plan.operations[*fallen];
+                if let (
+                    Key::Address(key),
+                    Action::Remove(Resource::Address(address))
+                    | Action::Create(Resource::Address(address)),
+                ) = (&operation.id.key, &operation.action)
+                {
+                    draft.outbox.put(place, |requests| {
+                        encode::delete_address(requests, index, key, address);
+                    });
+                }
+            }
+        }
         if !settings.is_empty() {
             draft.outbox.put(place, |requests| {
                 encode::set_kind(requests, index, after.kind.name(), &settings);
@@ -361,28 +401,6 @@ impl<'p> Writer<'p> {
             outbox = self.draft(kernel, ns, &places)?.outbox;
         }
     }
-}
-
-/// Writes a rule. One that changes is made as it shall be before it goes as it was, so that there is
-/// always one.
-fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> Result<(), Error> {
-    let (new, old) = match action {
-        Action::Create(Resource::Rule(new)) => (Some(new), None),
-        Action::Update {
-            before: Resource::Rule(old),
-            after: Resource::Rule(new),
-        } => (Some(new), Some(old)),
-        Action::Remove(Resource::Rule(old)) => (None, Some(old)),
-        _ => return Err(Error::Impossible("a rule is something else")),
-    };
-    for (verb, rule) in [(RuleVerb::Create, new), (RuleVerb::Delete, old)] {
-        if let Some(rule) = rule {
-            draft
-                .outbox
-                .put(place, |requests| encode::rule(requests, verb, key, rule));
-        }
-    }
-    Ok(())
 }
 
 /// Has new links of the host use their link-local addresses as soon as they are up, without duplicate

@@ -45,7 +45,8 @@ pub struct Lowered {
 /// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     let spec = &*links::known(spec, facts)?;
-    let mut lowering = Lowering::new(spec, facts);
+    let facts = apart(spec, facts);
+    let mut lowering = Lowering::new(spec, &facts);
     lowering.namespaces();
     lowering.links();
     lowering.static_routes();
@@ -62,6 +63,30 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     } else {
         Err(lowering.errors)
     }
+}
+
+/// The facts without what the topology itself has on the host from before: of that, what counts is what
+/// the spec says now. Links that stay are known to exist.
+fn apart(spec: &Spec, facts: &Facts) -> Facts {
+    let mut facts = facts.clone();
+    let topology = &spec.name.value;
+    let on_host = spec.ends().filter(|end| end.ns.value == Ns::Host);
+    let stays: BTreeSet<&LinkName> = on_host.map(|end| &end.name.value).collect();
+    let links = &facts.links;
+    let is_own = |name: &LinkName| {
+        let link = links.get(name);
+        link.is_some_and(|link| link.owner.as_ref() == Some(topology))
+    };
+    let own: Vec<LinkName> = links.keys().filter(|name| is_own(name)).cloned().collect();
+    facts.default.retain(|_, dev| !own.contains(dev));
+    for name in own {
+        if !stays.contains(&name) {
+            facts.links.remove(&name);
+        } else if let Some(link) = facts.links.get_mut(&name) {
+            link.addresses.clear();
+        }
+    }
+    facts
 }
 
 /// The default routes that the subnets bring, if the host has none of its own.

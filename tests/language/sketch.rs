@@ -87,6 +87,8 @@ impl Sketch {
                 "rule0",
                 "rule1",
                 "rule2",
+                "bridge",
+                "lo",
             ] {
                 names.push(format!("{place}.{what}"));
             }
@@ -94,7 +96,7 @@ impl Sketch {
         for pair in 0..PAIRS {
             for what in [
                 "there", "ends", "mtu", "up0", "up1", "mac", "more0", "more1", "small", "net4",
-                "net6",
+                "net6", "port",
             ] {
                 names.push(format!("{pair}.{what}"));
             }
@@ -219,12 +221,47 @@ impl Sketch {
                 "{ net.ipv4.conf.all.arp_notify: 1 }",
             ]);
         }
+        key("links", &self.links(place));
         let sysctls = self.one(&format!("{place}.sysctls"), &sysctls);
         key("sysctls", sysctls);
         let routes: Vec<String> = (0..4).filter_map(|n| self.route(place, n, &own)).collect();
         key("routes", &format!("[{}]", routes.join(", ")));
         let rules: Vec<String> = (0..3).filter_map(|n| self.rule(place, n, &own)).collect();
         key("rules", &format!("[{}]", rules.join(", ")));
+    }
+
+    /// The links with one end, and what `lo` has besides.
+    fn links(&self, place: &str) -> String {
+        let bridge = self.one(
+            &format!("{place}.bridge"),
+            &[
+                "",
+                "a7: { bridge: {} }",
+                "a7: { bridge: { stp: true }, mtu: 1400, addresses: [10.70.0.1/24, \"fd70::1/64\"] }",
+                "a7: { bridge: {}, addresses: [10.70.0.1/24, 10.71.0.1/24] }, y8: { bridge: {}, up: false }",
+                "y8: { bridge: {}, mtu: 1000, addresses: [10.71.0.1/24] }",
+            ],
+        );
+        let lo = self.one(
+            &format!("{place}.lo"),
+            &["", "", "lo: { addresses: [10.72.0.1/32, \"fd72::1/128\"] }"],
+        );
+        match (bridge, lo) {
+            ("", "") => String::new(),
+            ("", one) | (one, "") => format!("{{ {one} }}"),
+            (bridge, lo) => format!("{{ {bridge}, {lo} }}"),
+        }
+    }
+
+    /// Of which bridge an end is a port. One that may hold a gateway is none.
+    fn port(&self, end: &End) -> String {
+        let wanted = self.one(&format!("{}.port", end.pair), &["", "", "a7", "y8"]);
+        let links = self.links(end.place);
+        if end.side == 1 && !wanted.is_empty() && links.contains(wanted) {
+            format!(", bridge: {wanted}")
+        } else {
+            String::new()
+        }
     }
 
     /// How a subnet is written, if there is one.
@@ -375,6 +412,7 @@ impl Sketch {
                 _ => format!(", mac: \"02:00:00:00:0{number}:0{}\"", end.side),
             };
             let (place, link, up) = (end.place, end.link(), self.up(end));
+            let mac = mac + &self.port(end);
             writeln!(
                 text,
                 "      - {{ namespace: {place}, name: {link}, up: {up}{mac}, addresses: [{}] }}",
@@ -455,6 +493,11 @@ impl Sketch {
                 format!("nft flush table inet netform-{NAME}"),
                 format!("nft delete table inet netform-{NAME}"),
                 "sysctl -qw net.ipv4.ip_default_ttl=33".to_owned(),
+                format!("ip link set {link} nomaster"),
+                format!("ip link set {link} master a7"),
+                "ip link del a7".to_owned(),
+                "ip link set a7 mtu 1300".to_owned(),
+                "ip link set y8 type bridge stp_state 1".to_owned(),
             ];
             let command = &commands[random.usize(..commands.len())];
             // Nothing that others have on the host goes by the hand of this test.

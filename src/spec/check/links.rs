@@ -1,6 +1,6 @@
 //! Links beside each other: bridges and their ports, links that exist, and layer-2 networks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::resource::Ns;
@@ -12,31 +12,35 @@ use crate::spec::model::{End, Link, Spec, Veth};
 use crate::spec::segments::Segments;
 use crate::spec::source::{Span, Spanned};
 
+/// The links that a topology makes, by place: whether each joins its ports, and where it is named.
+type Made<'s> = HashMap<(&'s Ns, &'s LinkName), (bool, &'s End)>;
+
 /// Checks links with one end, ports, and the addresses of each layer-2 network.
 pub(super) fn check(veths: &[Veth], links: &[Link], found: &mut Findings) {
-    let made = links.iter().filter(|link| link.kind.is_some());
-    let joining: HashSet<(&Ns, &LinkName)> = made
-        .filter(|link| link.kind.as_ref().is_some_and(LinkKind::joins))
-        .map(|link| (&link.end.ns.value, &link.end.name.value))
-        .collect();
-    let ends: Vec<&End> = veths
+    let ends = veths.iter().flat_map(|veth| &veth.ends);
+    let single = links.iter().map(|link| {
+        let joins = link.kind.as_ref().is_some_and(LinkKind::joins);
+        (joins, &link.end)
+    });
+    let all: Vec<(bool, &End)> = ends.map(|end| (false, end)).chain(single).collect();
+    let made: Made<'_> = all
         .iter()
-        .flat_map(|veth| &veth.ends)
-        .chain(links.iter().map(|link| &link.end))
+        .filter(|(_, end)| end.is_made())
+        .map(|(joins, end)| ((&end.ns.value, &end.name.value), (*joins, *end)))
         .collect();
     for link in links {
-        existing(link, veths, found);
+        existing(link, &made, found);
     }
-    for end in &ends {
+    for (_, end) in &all {
         if let Some(bridge) = &end.bridge {
-            port(end, bridge, &joining, &ends, found);
+            port(end, bridge, &made, found);
         }
     }
     addresses(veths, links, found);
 }
 
 /// In a namespace that the topology makes only `lo` exists already.
-fn existing(link: &Link, veths: &[Veth], found: &mut Findings) {
+fn existing(link: &Link, made: &Made<'_>, found: &mut Findings) {
     let end = &link.end;
     let (Ns::Named(ns), name, false) = (&end.ns.value, &end.name.value, end.is_made()) else {
         return;
@@ -44,10 +48,7 @@ fn existing(link: &Link, veths: &[Veth], found: &mut Findings) {
     if name.as_str() == "lo" {
         return;
     }
-    let mut ends = veths.iter().flat_map(|veth| &veth.ends);
-    if let Some(other) =
-        ends.find(|other| other.ns.value == end.ns.value && other.name.value == *name)
-    {
+    if let Some((_, other)) = made.get(&(&end.ns.value, name)) {
         let message =
             format!("`{name}` of `{ns}` is an end of a veth, so it has no entry in `links`");
         let help = "say it there";
@@ -62,13 +63,7 @@ fn existing(link: &Link, veths: &[Veth], found: &mut Findings) {
 }
 
 /// What a link is a port of is a bridge beside it.
-fn port(
-    end: &End,
-    bridge: &Spanned<LinkName>,
-    joining: &HashSet<(&Ns, &LinkName)>,
-    ends: &[&End],
-    found: &mut Findings,
-) {
+fn port(end: &End, bridge: &Spanned<LinkName>, made: &Made<'_>, found: &mut Findings) {
     let (ns, name) = (&end.ns.value, &bridge.value);
     if *name == end.name.value {
         let message = format!("`{name}` can't be a port of itself");
@@ -88,29 +83,27 @@ fn port(
         found.error(message, bridge.span, help);
         return;
     }
-    if joining.contains(&(ns, name)) {
-        return;
-    }
-    let other = ends
-        .iter()
-        .find(|other| other.is_made() && other.ns.value == *ns && other.name.value == *name);
-    if let Some(other) = other {
-        let message = format!("`{name}` is no bridge, so nothing can be a port of it");
-        let diagnostic = Diagnostic::new(message, bridge.span, "name a bridge");
-        found.push(diagnostic.also(other.name.span, "the link"));
-        return;
+    match made.get(&(ns, name)) {
+        Some((true, _)) => return,
+        Some((false, other)) => {
+            let message = format!("`{name}` is no bridge, so nothing can be a port of it");
+            let diagnostic = Diagnostic::new(message, bridge.span, "name a bridge");
+            found.push(diagnostic.also(other.name.span, "the link"));
+            return;
+        }
+        None => {}
     }
     // The host has links that no topology speaks of.
     if *ns == Ns::Host {
         return;
     }
-    let here = joining.iter().filter(|(of, _)| *of == ns);
-    let mut here: Vec<&str> = here.map(|(_, bridge)| bridge.as_str()).collect();
-    here.sort_unstable();
     let near = if found.is_full() {
         None
     } else {
-        nearest(name.as_str(), here.iter().copied())
+        let here = made
+            .iter()
+            .filter(|((of, _), (joins, _))| *of == ns && *joins);
+        nearest(name.as_str(), here.map(|((_, bridge), _)| bridge.as_str()))
     };
     let help = match near {
         Some(near) => format!("did you mean `{near}`?"),
@@ -150,17 +143,15 @@ fn addresses(veths: &[Veth], links: &[Link], found: &mut Findings) {
 
 /// The holder of a gateway is what its members' packets come in by.
 pub(super) fn gateways(spec: &Spec, found: &mut Findings) {
-    let ends: Vec<&End> = spec.ends().collect();
-    for subnet in spec.subnets.values() {
-        let Some(gateway) = &subnet.gateway else {
-            continue;
-        };
-        let holds = |end: &&&End| {
-            let mut addresses = end.addresses.iter();
-            addresses.any(|address| address.value.addr() == gateway.value)
-        };
-        for end in ends.iter().filter(holds) {
-            let (name, ip) = (&end.name.value, gateway.value);
+    let gateways = spec.subnets.values().filter_map(|subnet| subnet.gateway);
+    let gateways: HashMap<IpAddr, Span> = gateways.map(|ip| (ip.value, ip.span)).collect();
+    for end in spec.ends() {
+        let name = &end.name.value;
+        for address in &end.addresses {
+            let ip = address.value.addr();
+            let Some(gateway) = gateways.get(&ip) else {
+                continue;
+            };
             let (message, help) = if let Some(bridge) = &end.bridge {
                 let bridge = &bridge.value;
                 (
@@ -178,7 +169,7 @@ pub(super) fn gateways(spec: &Spec, found: &mut Findings) {
                 continue;
             };
             let diagnostic = Diagnostic::new(message, end.name.span, help);
-            found.push(diagnostic.also(gateway.span, "the gateway"));
+            found.push(diagnostic.also(*gateway, "the gateway"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Links and what is on them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::{Lowering, listed, mac};
 use crate::resource::address::{Address, AddressKey};
@@ -92,12 +93,12 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
     let made = spec
         .ends()
         .filter(|end| end.ns.value == Ns::Host && end.is_made());
-    let made: Vec<&LinkName> = made.map(|end| &end.name.value).collect();
+    let made: BTreeSet<&LinkName> = made.map(|end| &end.name.value).collect();
     let of_pairs = resolved.veths.iter_mut().flat_map(|veth| &mut veth.ends);
     let ends = of_pairs.chain(resolved.links.iter_mut().map(|link| &mut link.end));
     for end in ends.filter(|end| end.ns.value == Ns::Host) {
         if let Some(bridge) = &mut end.bridge
-            && !made.contains(&&bridge.value)
+            && !made.contains(&bridge.value)
         {
             existing_bridge(bridge, facts, &mut errors);
         }

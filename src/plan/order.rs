@@ -4,8 +4,8 @@
 //! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
 //! All this is data: each operation names those that must be done before it. They can't wait for each
 //! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
-//! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
-//! the switch, and which nothing waits for.
+//! order of their identities; but for what nothing waits for: one sysctl, whether IPv4 redirects are
+//! accepted, and the loans that end with nothing written, both of which wait for the switch.
 
 mod routing;
 
@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 
-use super::{Action, Operation, Reason};
+use super::{Action, Operation, Reason, Stays};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
@@ -43,6 +43,12 @@ enum Step {
     Route,
     Rule,
     File,
+}
+
+/// Whether what is given back stays, because the host forwards. That may be the plan's own doing.
+fn relied(operation: &Operation) -> bool {
+    let stays = Some(Stays::Relied);
+    matches!(&operation.action, Action::GiveBack { stays: given, .. } if *given == stays)
 }
 
 fn step(operation: &Operation) -> Step {
@@ -279,7 +285,14 @@ impl<'o> Edges<'o> {
             }
             return;
         }
-        if matches!(operation.action, Action::GiveBack { .. }) {
+        if let Action::GiveBack { stays, .. } = &operation.action {
+            // Until the switch is thrown, the record says whose doing it is that the link forwards.
+            if let (Some(Stays::Relied), Key::Sysctl(key)) = (stays, &id.key)
+                && let Some(family) = key.forwarding_of_link()
+            {
+                let switch = Key::Sysctl(SysctlKey::forwarding(family));
+                self.add(place, self.make(&Id::new(id.ns.clone(), switch)));
+            }
             return;
         }
         // What has its place must be gone.
@@ -475,6 +488,7 @@ impl<'o> Edges<'o> {
         let mut last_given: BTreeMap<&Ns, usize> = BTreeMap::new();
         let mut by_step: Vec<usize> = (0..self.operations.len())
             .filter(|place| matches!(self.steps[*place], Step::GiveSwitchBack | Step::GiveBack))
+            .filter(|place| !relied(&self.operations[*place]))
             .collect();
         by_step.sort_by_key(|place| (self.steps[*place], *place));
         for place in by_step {

@@ -1,7 +1,9 @@
 //! Addresses.
 
+use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Change;
@@ -14,6 +16,73 @@ pub struct AddressKey {
     pub link: LinkName,
     /// The address.
     pub ip: IpAddr,
+}
+
+/// An address that a link has, and what is beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Held {
+    ip: IpAddr,
+    /// The address itself with its length, or that of the other end.
+    near: IpNet,
+}
+
+impl Held {
+    /// A point-to-point address, as `ip address add IP peer PEER` makes one (`man 8 ip-address`).
+    pub fn point_to_point(ip: IpAddr, peer: IpNet) -> Held {
+        Held { ip, near: peer }
+    }
+
+    /// The address.
+    pub fn addr(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The length of its prefix in bits.
+    pub fn prefix_len(&self) -> u8 {
+        self.near.prefix_len()
+    }
+
+    /// The address of the other end, of a point-to-point address.
+    pub fn peer(&self) -> Option<IpAddr> {
+        Some(self.near.addr()).filter(|near| *near != self.ip)
+    }
+
+    /// The prefixes that the kernel makes routes to with it. Those of an IPv4 address are the other end's
+    /// (`fib_add_ifaddr` of `net/ipv4/fib_frontend.c`); an IPv6 address keeps its own, and has the other
+    /// end alone besides (`__ipv6_ifa_notify` of `net/ipv6/addrconf.c`).
+    pub fn beside(&self) -> impl Iterator<Item = IpNet> + use<> {
+        let (own, other) = match (self.ip, self.peer()) {
+            (IpAddr::V6(_), Some(peer)) => {
+                let own = IpNet::new(self.ip, self.prefix_len());
+                (own.unwrap_or(self.near), Some(IpNet::from(peer)))
+            }
+            _ => (self.near, None),
+        };
+        [Some(own), other].into_iter().flatten()
+    }
+
+    /// Whether an address is beside it.
+    pub fn contains(&self, ip: &IpAddr) -> bool {
+        self.beside().any(|net| net.contains(ip))
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer() {
+            Some(_) => write!(f, "{} peer {}", self.ip, self.near),
+            None => self.near.fmt(f),
+        }
+    }
+}
+
+impl From<IpNet> for Held {
+    fn from(net: IpNet) -> Held {
+        Held {
+            ip: net.addr(),
+            near: net,
+        }
+    }
 }
 
 /// An address on a link.
@@ -40,9 +109,17 @@ impl Address {
         }
     }
 
+    /// An address as a link is to have it.
+    pub fn of(held: &Held) -> Address {
+        Address {
+            peer: held.peer(),
+            ..Address::new(held.prefix_len())
+        }
+    }
+
     /// What it takes to get from `found` to this: the kernel changes neither the length nor the peer.
     pub(super) fn change_from(&self, found: &Address) -> Change {
-        if self.prefix != found.prefix {
+        if self.peer == found.peer && self.prefix != found.prefix {
             Change::Replace(format!(
                 "its length is {}, not {}",
                 found.prefix, self.prefix

@@ -131,6 +131,14 @@ pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State
                 })
         );
         assert!(free || found.owner.is(topology), "{id:?} is {found:?}");
+        if let Key::Address(key) = &id.key
+            && world.link(&id.ns, &key.link).is_some_and(|link| link.up)
+        {
+            assert!(
+                !world.cut_off.contains(id),
+                "the peer of {id:?} has no route"
+            );
+        }
     }
     for (id, entry) in &world.entries {
         let wanted = desired.entries.contains_key(id);

@@ -1,7 +1,7 @@
 //! What others may do to a host at any time.
 
 use fastrand::Rng;
-use netform::resource::address::AddressKey;
+use netform::resource::address::{Address, AddressKey};
 use netform::resource::file::{File, FileKind};
 use netform::resource::link::{Link, LinkKind, MacAddress};
 use netform::resource::name::{LinkName, NamespaceName};
@@ -77,12 +77,14 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
         (Key::Address(key), Resource::Address(address)) => {
             world.remove_address(ns, key).unwrap();
             let full = if key.ip.is_ipv4() { 32 } else { 128 };
-            let prefix = match rng.u8(..3) {
+            let mut again = address.clone();
+            match rng.u8(..4) {
                 0 => return,
-                1 => address.prefix,
-                _ => full,
-            };
-            world.add_address(ns, key, prefix, entry.owner).unwrap();
+                1 => again.prefix = full,
+                2 => again.peer = None,
+                _ => {}
+            }
+            world.add_address(ns, key, &again, entry.owner).unwrap();
         }
         (Key::Route(_), Resource::Route(route)) => {
             if rng.bool() {
@@ -187,7 +189,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
                 ip: ip.parse().unwrap(),
             };
             // It may be there already.
-            drop(world.add_address(ns, &key, 24, Owner::Foreign));
+            drop(world.add_address(ns, &key, &Address::new(24), Owner::Foreign));
         }
         1 if link.up => {
             let key = RouteKey {

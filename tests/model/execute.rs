@@ -217,7 +217,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
         }),
         (Action::Remove(_), Key::Link(name)) => world.remove_link(ns, name),
         (Action::Create(Resource::Address(address)), Key::Address(key)) => {
-            world.add_address(ns, key, address.prefix, owner)
+            world.add_address(ns, key, address, owner)
         }
         (Action::Remove(_), Key::Address(key)) => world.remove_address(ns, key),
         (Action::Create(resource @ Resource::Route(route)), Key::Route(key)) => {

@@ -18,11 +18,19 @@ pub(super) fn check(veths: &[Veth], found: &mut Findings) {
         for end in &veth.ends {
             check_name(end, &mut names, found);
             for address in &end.addresses {
-                let (net, ip) = (address.value, address.value.addr());
+                let ip = address.value.addr();
+                let net = address.value.beside().next();
+                let peer = address.value.peer();
+                let net = net.filter(|_| peer.is_none());
                 if let Some(why) = unusable(ip) {
                     let message = format!("{ip} can't be an address of a link: {why}");
                     found.error(message, address.span, "choose a unicast address");
-                } else if let Some(why) = edge(net, ip) {
+                } else if let Some((peer, why)) =
+                    peer.and_then(|peer| Some((peer, unusable(peer)?)))
+                {
+                    let message = format!("{peer} can't be the peer of an address: {why}");
+                    found.error(message, address.span, "name the address of the other end");
+                } else if let Some(why) = net.and_then(|net| edge(net, ip)) {
                     let message = format!("{ip} can't be an address of a link: {why}");
                     found.error(message, address.span, "choose an address in between");
                 }

@@ -307,7 +307,7 @@ impl<'s> Lowering<'s> {
                 link: name.clone(),
                 ip: address.value.addr(),
             };
-            let resource = Address::new(address.value.prefix_len());
+            let resource = Address::of(&address.value);
             self.put(ns, Key::Address(key), Resource::Address(resource));
         }
     }

@@ -122,6 +122,14 @@ fn a_foreign_address_with_another_peer_stays() {
         apply();
         in_a("ip addr add 10.1.0.1 peer 10.9.0.9/32 dev va");
         apply();
+
+        // The route keeps its source, because the address stays on the link.
+        let wider = "{ address: 10.1.0.1, peer: 10.9.0.2/24 }";
+        write(routes, wider, "");
+        assert!(!plan().contains("route 10.8.0.0/16"));
+        apply();
+        write(routes, of_a, "");
+        apply();
         in_a("ip addr del 10.1.0.1 peer 10.9.0.2/32 dev va");
         let refused = netform(&["plan", "-f", SPEC]);
         assert!(
@@ -131,4 +139,160 @@ fn a_foreign_address_with_another_peer_stays() {
         in_a("ip addr del 10.1.0.1 peer 10.9.0.9/32 dev va");
         apply();
     });
+}
+
+/// The IPv4 addresses of `va` with their lengths, in the order in which the kernel has them.
+fn order() -> Vec<String> {
+    let shown = in_a("ip -4 -o addr show va");
+    let addresses = shown.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "inet");
+        words.nth(1).map(str::to_owned)
+    });
+    addresses.collect()
+}
+
+/// The source of what `a` sends to an address.
+fn source(to: &str) -> String {
+    let route = in_a(&format!("ip route get {to}"));
+    let mut words = route.split_whitespace().skip_while(|word| *word != "src");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn ipv4_addresses_stand_in_the_order_written() {
+    story(|| {
+        // By their numbers they would stand in another order.
+        write(
+            "",
+            "10.0.0.9/24, 10.0.0.1/24, 10.0.1.1/24, 10.0.0.5/24, 10.0.0.3/32",
+            "10.0.0.2/24",
+        );
+        apply();
+        let primary_first = [
+            "10.0.0.9/24",
+            "10.0.1.1/24",
+            "10.0.0.3/32",
+            "10.0.0.1/24",
+            "10.0.0.5/24",
+        ];
+        assert_eq!(order(), primary_first);
+        assert_eq!(source("10.0.0.2"), "10.0.0.9");
+
+        // The last two change places: only they are made again.
+        write(
+            "",
+            "10.0.0.9/24, 10.0.0.5/24, 10.0.1.1/24, 10.0.0.1/24, 10.0.0.3/32",
+            "10.0.0.2/24",
+        );
+        let said = plan();
+        assert!(said.contains("address 10.0.0.1/24 on va"), "{said}");
+        assert!(said.contains("it is to stand after 10.0.0.5"), "{said}");
+        for other in ["10.0.0.9/", "10.0.0.5/", "10.0.1.1/", "10.0.0.3/"] {
+            assert!(!said.contains(other), "{said}");
+        }
+        apply();
+        assert_eq!(order()[3..], ["10.0.0.5/24", "10.0.0.1/24"]);
+
+        // Another first address: the network's are made again, and what is behind it in the list.
+        write(
+            "",
+            "10.0.0.1/24, 10.0.0.9/24, 10.0.0.5/24, 10.0.1.1/24, 10.0.0.3/32",
+            "10.0.0.2/24",
+        );
+        apply();
+        let now = [
+            "10.0.0.1/24",
+            "10.0.1.1/24",
+            "10.0.0.3/32",
+            "10.0.0.9/24",
+            "10.0.0.5/24",
+        ];
+        assert_eq!(order(), now);
+        assert_eq!(source("10.0.0.2"), "10.0.0.1");
+    });
+}
+
+#[test]
+fn the_order_is_mended_with_what_stands_on_the_addresses() {
+    let routes = "routes: [{ to: 10.8.0.0/16, via: 10.0.0.2, src: 10.0.0.7 }, { to: 10.7.0.0/16, via: 10.0.0.2 }]";
+    for promotes in ["0", "1"] {
+        let all = || in_a("ip route") + &order().join(" ");
+        story(|| {
+            write(
+                routes,
+                "10.0.0.9/24, 10.0.0.7/24, 10.0.1.1/24",
+                "10.0.0.2/24",
+            );
+            apply();
+            let before = all();
+            in_a(&format!(
+                "sysctl -qw net.ipv4.conf.va.promote_secondaries={promotes}"
+            ));
+            for drift in [
+                "del 10.0.0.9/24",
+                "del 10.0.0.7/24",
+                "del 10.0.1.1/24",
+                "flush",
+            ] {
+                in_a(&format!("ip addr {drift} dev va"));
+                apply();
+                let after = all();
+                assert_eq!(after, before, "after {drift} with {promotes}");
+            }
+        });
+    }
+}
+
+#[test]
+fn an_heir_keeps_its_place_and_its_routes() {
+    let routes = "routes: [{ to: 10.8.0.0/16, via: 10.0.0.2, src: 10.0.0.7 }]";
+    for promotes in ["0", "1"] {
+        story(|| {
+            let sysctls =
+                format!("sysctls: {{ net.ipv4.conf.va.promote_secondaries: {promotes} }}, ");
+            write(
+                &format!("{sysctls}{routes}"),
+                "10.0.0.9/24, 10.0.0.7/24",
+                "10.0.0.2/24",
+            );
+            apply();
+            write(&format!("{sysctls}{routes}"), "10.0.0.7/24", "10.0.0.2/24");
+            let said = plan();
+            assert!(said.contains("-  address 10.0.0.9/24 on va"), "{said}");
+            assert_eq!(said.contains("10.0.0.7"), promotes == "0", "{said}");
+            apply();
+            assert_eq!(order(), ["10.0.0.7/24"]);
+            assert!(in_a("ip route list 10.8.0.0/16").contains("src 10.0.0.7"));
+        });
+    }
+}
+
+#[test]
+fn what_others_put_beside_ours_stays_where_it_is() {
+    for promotes in ["0", "1"] {
+        story(|| {
+            write("", "10.0.0.9/24, 10.0.1.1/24", "10.0.0.2/24");
+            apply();
+            in_a(&format!(
+                "sysctl -qw net.ipv4.conf.all.promote_secondaries={promotes}"
+            ));
+            in_a("ip addr add 10.0.1.7/24 dev va");
+            in_a("ip addr add 10.0.9.7/24 dev va");
+            apply();
+
+            // Ours comes to be the second of a network whose first is somebody else's.
+            write("", "10.0.0.9/24, 10.0.9.1/24, 10.0.1.1/24", "10.0.0.2/24");
+            apply();
+            let secondary = in_a("ip -4 -o addr show va secondary");
+            assert!(secondary.contains("10.0.9.1/24"), "{secondary}");
+
+            // To take the first of a network away takes theirs too, or has it become the first.
+            write("", "10.0.0.9/24", "10.0.0.2/24");
+            let said = plan();
+            assert_eq!(said.contains("10.0.1.7"), promotes == "0", "{said}");
+            apply();
+            assert_eq!(order().contains(&"10.0.1.7/24".to_owned()), promotes == "1");
+            assert!(order().contains(&"10.0.9.7/24".to_owned()));
+        });
+    }
 }

@@ -1,6 +1,8 @@
 //! What is to be done about addresses because of others: of what happens to their links, and of the order
 //! in which they stand.
 
+mod places;
+
 use std::collections::BTreeMap;
 
 use super::decide::Decision;
@@ -14,7 +16,8 @@ pub(super) fn consider<'s>(
     desired: &'s State,
     observed: &'s State,
 ) {
-    let again = of_risen(decisions, desired);
+    let mut again = of_risen(decisions, desired);
+    again.extend(places::out_of_place(decisions, desired, observed));
     for (id, why) in again {
         if let (Some(wanted), Some(found)) = (desired.get(id), observed.get(id)) {
             let (wanted, found) = (&wanted.resource, &found.resource);

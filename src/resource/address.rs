@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use super::name::LinkName;
 
+/// The setting by which a link makes a secondary IPv4 address primary when the primary one goes
+/// (`ip-sysctl.rst`).
+pub const PROMOTES: &str = "promote_secondaries";
+
 /// What the kernel tells the addresses of a namespace apart by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AddressKey {
@@ -93,10 +97,30 @@ pub struct Address {
     /// The other end's address, of a point-to-point address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
-    /// Whether the kernel counts it as secondary to another IPv4 address of its network on the link
-    /// (`IFA_F_SECONDARY` of `man 7 rtnetlink`): it goes when that one goes. Only ever read, never asked for.
+    /// Where it stands among the IPv4 addresses of its link: what is wanted among its like, what is there
+    /// among all. Always 0 for IPv6, whose addresses the kernel sorts by itself.
     #[serde(skip)]
-    pub secondary: bool,
+    pub place: u32,
+    /// How it stands to others of its network. Only ever read, never asked for.
+    #[serde(skip)]
+    pub standing: Standing,
+    /// Whether the link has it another time, by somebody else's doing: with another length, or peer. Only
+    /// ever read.
+    #[serde(skip)]
+    pub twice: bool,
+}
+
+/// How an IPv4 address stands to others of its network on its link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It was there first, or is the only one. The kernel takes it as the source toward its network.
+    #[default]
+    Primary,
+    /// It came later (`IFA_F_SECONDARY` of `man 7 rtnetlink`), and goes when the first one goes.
+    Secondary,
+    /// It came later, and takes the place of the first one when that goes: the link promotes secondaries
+    /// (`promote_secondaries` of `ip-sysctl.rst`).
+    Heir,
 }
 
 impl Address {
@@ -105,7 +129,9 @@ impl Address {
         Address {
             prefix,
             peer: None,
-            secondary: false,
+            place: 0,
+            standing: Standing::Primary,
+            twice: false,
         }
     }
 
@@ -115,6 +141,13 @@ impl Address {
             peer: held.peer(),
             ..Address::new(held.prefix_len())
         }
+    }
+
+    /// The network that an IPv4 address is of, by which the kernel tells primary ones and secondary ones:
+    /// with a peer, that of the peer.
+    pub fn network(&self, ip: IpAddr) -> Option<IpNet> {
+        let near = IpNet::new(self.peer.unwrap_or(ip), self.prefix);
+        near.ok().map(|near| near.trunc())
     }
 
     /// What it takes to get from `found` to this: the kernel changes neither the length nor the peer.

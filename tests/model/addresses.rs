@@ -9,7 +9,7 @@ use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
 use super::fray::Event;
-use super::kernel::{Refusal, World, has_ipv6, leads_over};
+use super::kernel::{Refusal, Stand, World, has_ipv6, leads_over};
 
 impl World {
     pub(crate) fn addresses(
@@ -45,16 +45,17 @@ impl World {
         if self.entries.contains_key(&id) {
             return Err(format!("EEXIST: {} on {ns}:{}", key.ip, key.link));
         }
-        let mut address = address.clone();
-        let net = network(key, &address);
-        address.secondary = key.ip.is_ipv4()
-            && self
-                .addresses(ns, Some(&key.link))
-                .any(|(_, key, other)| !other.secondary && network(key, other) == net);
+        let address = Address {
+            place: 0,
+            ..address.clone()
+        };
         if address.peer.is_some_and(|peer| peer.is_ipv6()) && !link.up {
             self.cut_off.insert(id.clone());
         } else {
             self.cut_off.remove(&id);
+        }
+        if key.ip.is_ipv4() {
+            self.enlist(ns, key, &address);
         }
         let resource = Resource::Address(address);
         self.entries.insert(id, Entry { resource, owner });
@@ -70,18 +71,15 @@ impl World {
         else {
             return Err(format!("EADDRNOTAVAIL: {} on {ns}:{}", key.ip, key.link));
         };
+        let link_of = key.link.clone();
         let mut gone = vec![key.ip];
-        if key.ip.is_ipv4() && !address.secondary {
-            let net = network(key, &address);
-            let of_it: Vec<Id> = self
-                .addresses(ns, Some(&key.link))
-                .filter(|(_, key, other)| other.secondary && network(key, other) == net)
-                .map(|(id, key, _)| {
-                    gone.push(key.ip);
-                    id.clone()
-                })
-                .collect();
-            self.entries.retain(|id, _| !of_it.contains(id));
+        if key.ip.is_ipv4() {
+            let more = self.strike(ns, key, &address);
+            self.entries.retain(|other, _| {
+                let on_it = |key: &AddressKey| key.link == link_of && more.contains(&key.ip);
+                other.ns != *ns || !matches!(&other.key, Key::Address(key) if on_it(key))
+            });
+            gone.extend(more);
         }
         let last = key.ip.is_ipv4()
             && !self
@@ -96,6 +94,66 @@ impl World {
             self.fray(ns, &key.link, Event::NoIpv4);
         }
         Ok(())
+    }
+
+    /// The network of an address in the list of a link.
+    fn network_of(&self, ns: &Ns, link: &LinkName, stand: &Stand) -> Option<IpNet> {
+        let link = link.clone();
+        let key = AddressKey { link, ip: stand.ip };
+        let id = Id::new(ns.clone(), Key::Address(key.clone()));
+        match &self.entries.get(&id)?.resource {
+            Resource::Address(address) => network(&key, address),
+            _ => None,
+        }
+    }
+
+    /// A new address: behind all others if one has its network, else behind those that are primary.
+    fn enlist(&mut self, ns: &Ns, key: &AddressKey, address: &Address) {
+        let place = (ns.clone(), key.link.clone());
+        let mut list = self.lists.remove(&place).unwrap_or_default();
+        let net = network(key, address);
+        let taken = list
+            .iter()
+            .any(|stand| self.network_of(ns, &key.link, stand) == net);
+        let at = match list.iter().rposition(|stand| stand.first || taken) {
+            Some(_) if taken => list.len(),
+            Some(last) => last + 1,
+            None => 0,
+        };
+        let (ip, first) = (key.ip, !taken);
+        list.insert(at, Stand { ip, first });
+        self.lists.insert(place, list);
+    }
+
+    /// An address goes: what goes with it because it was primary, unless the next is promoted.
+    fn strike(&mut self, ns: &Ns, key: &AddressKey, address: &Address) -> Vec<IpAddr> {
+        let place = (ns.clone(), key.link.clone());
+        let mut list = self.lists.remove(&place).unwrap_or_default();
+        let at = list.iter().position(|stand| stand.ip == key.ip);
+        let struck = list.remove(at.expect("it is in the list"));
+        let net = network(key, address);
+        let mut gone = Vec::new();
+        let like = |stand: &Stand| self.network_of(ns, &key.link, stand) == net;
+        if struck.first {
+            if !self.promote(ns, &key.link) {
+                let (with_it, stay) = list.into_iter().partition(like);
+                gone = with_it;
+                list = stay;
+            } else if let Some(heir) = list.iter().position(like) {
+                let ip = list.remove(heir).ip;
+                let at = list.iter().take_while(|stand| stand.first).count();
+                list.insert(at, Stand { ip, first: true });
+            }
+        }
+        self.lists.insert(place, list);
+        gone.into_iter().map(|stand| stand.ip).collect()
+    }
+
+    /// Whether a link promotes secondary addresses.
+    pub(crate) fn promote(&self, ns: &Ns, link: &LinkName) -> bool {
+        [None, Some(link.clone())]
+            .into_iter()
+            .any(|link| self.promotes.contains(&(ns.clone(), link)))
     }
 
     /// Whether a router is beside an address of a link, so that routes may lead through it.

@@ -43,6 +43,20 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
             }
         }
         1 => foreign(world, rng),
+        2 => {
+            let links = ours.iter().filter(|id| matches!(id.key, Key::Link(_)));
+            if let Some(Id {
+                ns,
+                key: Key::Link(link),
+            }) = rng.choice(links.collect::<Vec<_>>())
+            {
+                let of_all = rng.bool();
+                let promotes = (ns.clone(), (!of_all).then(|| link.clone()));
+                if !world.promotes.remove(&promotes) {
+                    world.promotes.insert(promotes);
+                }
+            }
+        }
         _ => {
             if let Some(id) = rng.choice(ours) {
                 spoil(world, &id, rng);

@@ -52,6 +52,9 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             takes_ra.push(link);
         }
     }
+    if rng.bool() {
+        world.promotes.insert((Ns::Host, None));
+    }
     foreign_route(
         &mut world,
         &link_name("ens33"),
@@ -173,9 +176,10 @@ impl Sketch {
                     ..end_of(rng, end.ns.clone(), end.name.clone())
                 };
                 // Sometimes only a part is another.
-                match rng.u8(..5) {
+                match rng.u8(..6) {
                     0 => *end = new,
                     1 => end.v4 = new.v4,
+                    5 => rng.shuffle(&mut end.v4),
                     2 => end.routes = new.routes,
                     3 => (end.up, end.mtu) = (new.up, new.mtu),
                     _ => (end.v6, end.forwarding) = (new.v6, new.forwarding),
@@ -208,6 +212,7 @@ impl Sketch {
             13 => {
                 self.table = variant(rng);
                 self.on_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
+                rng.shuffle(&mut self.on_ens33);
                 self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
                 self.rules = leads(rng);
             }

@@ -31,6 +31,18 @@ pub(crate) struct World {
     pub(crate) loans: BTreeMap<Id, Loan>,
     /// The IPv6 addresses with a peer that has no route, because they were added while their link was down.
     pub(crate) cut_off: BTreeSet<Id>,
+    /// The IPv4 addresses of each link in the order in which the kernel has them.
+    pub(crate) lists: BTreeMap<(Ns, LinkName), Vec<Stand>>,
+    /// The links that promote secondary addresses; without one, the namespaces in which all do.
+    pub(crate) promotes: BTreeSet<(Ns, Option<LinkName>)>,
+}
+
+/// An IPv4 address in the list of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) ip: IpAddr,
+    /// Whether it is primary.
+    pub(crate) first: bool,
 }
 
 /// Why the fake kernel refuses.
@@ -67,6 +79,8 @@ impl World {
             tables: BTreeMap::new(),
             loans: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            lists: BTreeMap::new(),
+            promotes: BTreeSet::new(),
         };
         world.furnish(&Ns::Host);
         world
@@ -165,6 +179,8 @@ impl World {
 
     pub(crate) fn add_link(&mut self, ns: &Ns, name: &LinkName, link: Link, owner: Owner) {
         let ipv6 = has_ipv6(&link);
+        self.lists.remove(&(ns.clone(), name.clone()));
+        self.promotes.remove(&(ns.clone(), Some(name.clone())));
         let resource = Resource::Link(link);
         let entry = Entry { resource, owner };
         self.entries

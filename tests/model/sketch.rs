@@ -255,7 +255,7 @@ impl Sketch {
             (ip6, if ipv6 { &end.v6 } else { &Vec::new() }),
         ];
         for (ip, owned) in families {
-            for own in owned {
+            for (place, own) in owned.iter().enumerate() {
                 let ip = |last| ip(self.number, pair.number, last);
                 let link = end.name.clone();
                 let key = AddressKey {
@@ -264,6 +264,11 @@ impl Sketch {
                 };
                 let address = Address {
                     peer: own.peer.map(ip),
+                    place: if key.ip.is_ipv4() {
+                        place.try_into().unwrap()
+                    } else {
+                        0
+                    },
                     ..Address::new(own.length)
                 };
                 put(ns, Key::Address(key), Resource::Address(address));
@@ -476,15 +481,15 @@ impl Sketch {
             put(&Ns::Host, Key::Table, Resource::Table(table));
         }
         let link = LinkName::try_from("ens33").unwrap();
-        for last in &self.on_ens33 {
+        for (place, last) in self.on_ens33.iter().enumerate() {
             let ip = ip4(0, 0, 10 * self.number + last);
             let link = link.clone();
             let key = AddressKey { link, ip };
-            put(
-                &Ns::Host,
-                Key::Address(key),
-                Resource::Address(Address::new(24)),
-            );
+            let address = Address {
+                place: place.try_into().unwrap(),
+                ..Address::new(24)
+            };
+            put(&Ns::Host, Key::Address(key), Resource::Address(address));
         }
         for lead in &self.rules {
             self.lead(&Ns::Host, lead, put);

@@ -19,8 +19,9 @@ use ipnet::IpNet;
 use super::diagnostic::Diagnostic;
 use super::model::{End, Spec, Subnet};
 use super::reach::Reach;
+use super::source::Spanned;
 use crate::plan::Warning;
-use crate::resource::address::{Address, AddressKey};
+use crate::resource::address::{Address, AddressKey, Held};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
@@ -302,13 +303,22 @@ impl<'s> Lowering<'s> {
             tagged: true,
         };
         self.put(ns, Key::Link(name.clone()), Resource::Link(link));
-        for address in &end.addresses {
-            let key = AddressKey {
-                link: name.clone(),
-                ip: address.value.addr(),
-            };
-            let resource = Address::of(&address.value);
-            self.put(ns, Key::Address(key), Resource::Address(resource));
+        self.addresses(ns, name, &end.addresses);
+    }
+
+    /// The addresses of a link. Those of IPv4 stand in the order written.
+    fn addresses(&mut self, ns: &Ns, link: &LinkName, addresses: &[Spanned<Held>]) {
+        let mut place = 0;
+        for address in addresses {
+            let ip = address.value.addr();
+            let mut resource = Address::of(&address.value);
+            if ip.is_ipv4() {
+                resource.place = place;
+                place += 1;
+            }
+            let link = link.clone();
+            let key = Key::Address(AddressKey { link, ip });
+            self.put(ns, key, Resource::Address(resource));
         }
     }
 

@@ -138,3 +138,191 @@ EOF
         assert_same_world(&before, &world());
     });
 }
+
+/// Writes a spec of one namespace beside the host, with what the two say of themselves.
+fn routed(file: &str, host: &str, red: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: routed
+namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
+veths:
+  - ends:
+      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
+      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
+EOF"
+    ))
+    .ok();
+}
+
+#[test]
+fn a_route_of_the_host_that_becomes_a_blackhole_is_still_known() {
+    in_sandbox(|| {
+        let to = "to: 10.8.0.0/16";
+        routed(
+            "/run/a.yaml",
+            &format!("routes: [{{ {to}, via: 10.9.1.2 }}]"),
+            "",
+        );
+        routed(
+            "/run/b.yaml",
+            &format!("routes: [{{ {to}, type: blackhole }}]"),
+            "",
+        );
+        let before = world();
+        for file in [
+            "/run/a.yaml",
+            "/run/b.yaml",
+            "/run/b.yaml",
+            "/run/a.yaml",
+            "/run/b.yaml",
+        ] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+        }
+        netform(&["destroy", "routed", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_rule_that_rejects_goes_before_the_routes_that_it_would_bar() {
+    in_sandbox(|| {
+        let route = "routes: [{ to: 10.8.0.0/16, via: 10.9.1.1 }]";
+        let reject = "rules: [{ priority: 10, to: 10.9.0.0/16, action: prohibit }]";
+        let lookup = "rules: [{ priority: 10, to: 10.9.0.0/16, table: main }]";
+        routed("/run/a.yaml", "", reject);
+        routed("/run/b.yaml", "", &format!("{route}, {lookup}"));
+        routed("/run/c.yaml", "", route);
+        for next in ["/run/b.yaml", "/run/c.yaml"] {
+            netform(&["apply", "-f", "/run/a.yaml", "--yes"]).ok();
+            netform(&["apply", "-f", next, "--yes"]).ok();
+        }
+    });
+}
+
+#[test]
+fn forwarding_of_the_uplink_is_given_back_after_a_kill_beside_the_switch() {
+    in_sandbox(|| {
+        spec("/run/plain.yaml", "one", 1, "");
+        routed("/run/switch.yaml", "forwarding: ipv4", "");
+        sh("sed -i 's/^name: one/name: routed/' /run/plain.yaml").ok();
+        let before = world();
+        netform(&["apply", "-f", "/run/plain.yaml"]).ok();
+        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/switch.yaml", "--detailed-exitcode"]).ok();
+        let record = sh("cat /run/netform/routed.json").ok();
+        // It stays on loan while the whole host forwards: nothing may come between the two.
+        assert!(record.contains("ens33"), "{record}");
+        netform(&["destroy", "routed", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+/// Writes a spec of namespaces alone.
+fn namespaces(file: &str, name: &str, namespaces: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: {name}
+namespaces: {{ {namespaces} }}
+EOF"
+    ))
+    .ok();
+}
+
+#[test]
+fn a_rule_is_not_taken_for_another_that_is_like_it() {
+    in_sandbox(|| {
+        let narrow = "{ priority: 10, from: 10.0.0.0/8, table: 100 }, \
+                      { priority: 10, fwmark: 3, table: 100 }";
+        let wide = "{ priority: 10, table: 100 }, { priority: 10, fwmark: 0/1, table: 100 }";
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            &format!("host: {{ rules: [{narrow}] }}"),
+        );
+        namespaces(
+            "/run/two.yaml",
+            "two",
+            &format!("host: {{ rules: [{wide}] }}"),
+        );
+        let before = world();
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        let one = world();
+        // The kernel would take the wide one for one of those that are there, and remove those for it.
+        netform(&["apply", "-f", "/run/two.yaml"]).ok();
+        netform(&["plan", "-f", "/run/two.yaml", "--detailed-exitcode"]).ok();
+        netform(&["destroy", "two", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/one.yaml", "--detailed-exitcode"]).ok();
+        assert_same_world(&one, &world());
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn what_was_done_beside_the_first_failure_is_undone() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/bad.yaml",
+            "one",
+            "host: { routes: [ { to: 10.1.0.0/16, dev: ens33 }, \
+             { to: 10.2.0.0/16, via: 10.3.0.1, dev: ens33 } ] }",
+        );
+        let before = world();
+        let failed = netform(&["apply", "-f", "/run/bad.yaml"]);
+        assert_eq!(failed.status, 3, "{}{}", failed.stdout, failed.stderr);
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn nothing_is_built_on_a_link_that_goes() {
+    in_sandbox(|| {
+        spec("/run/good.yaml", "one", 1, "");
+        netform(&["apply", "-f", "/run/good.yaml"]).ok();
+        let before = world();
+        for wish in [
+            "routes: [ { to: 10.77.0.0/16, dev: vone_p } ]",
+            "routes: [ { to: 10.77.0.0/16, dev: ens33, src: 10.9.1.1 } ]",
+            "sysctls: { net.ipv6.conf.vone_p.hop_limit: 32 }",
+        ] {
+            namespaces("/run/bad.yaml", "one", &format!("host: {{ {wish} }}"));
+            let failed = netform(&["apply", "-f", "/run/bad.yaml", "--yes"]);
+            assert_eq!(failed.status, 1, "{}{}", failed.stdout, failed.stderr);
+            assert!(failed.stderr.contains("the host has no"), "{failed:?}");
+        }
+        sh("rm /run/bad.yaml").ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_takes_its_addresses_along_even_where_the_host_keeps_them() {
+    in_sandbox(|| {
+        for (file, end) in [
+            ("up", "addresses: ['fd09::1/64', 'fd09::2/64']"),
+            ("down", "up: false, addresses: ['fd09::1/64']"),
+        ] {
+            sh(&format!(
+                "cat > /run/{file}.yaml <<'EOF'
+version: 1
+name: one
+veths:
+  - ends:
+      - {{ namespace: host, name: a, {end} }}
+      - {{ namespace: host, name: b }}
+EOF"
+            ))
+            .ok();
+        }
+        sh("sysctl -qw net.ipv6.conf.all.keep_addr_on_down=1").ok();
+        let before = world();
+        for file in ["/run/up.yaml", "/run/down.yaml", "/run/up.yaml"] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+            netform(&["plan", "-f", file, "--detailed-exitcode"]).ok();
+        }
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}

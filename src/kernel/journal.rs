@@ -46,9 +46,16 @@ impl Journal {
                 (Action::Create(_), Key::File(_), Ns::Named(name)) => {
                     record.directories.extend(file::missing_directories(name));
                 }
-                (Action::Create(resource), _, _)
-                    if !found_without_record(kernel, plan, &makes, id, resource) =>
-                {
+                // A route that leads over one of our links tells whose it is; a blackhole that it becomes doesn't.
+                (
+                    Action::Create(resource)
+                    | Action::Update {
+                        after: resource @ Resource::Route(_),
+                        ..
+                    },
+                    _,
+                    _,
+                ) if !found_without_record(kernel, plan, &makes, id, resource) => {
                     record.claims.insert(id.clone());
                 }
                 (

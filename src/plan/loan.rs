@@ -87,7 +87,8 @@ pub(super) fn rival<'s>(
     others.find(|other| lent(loan, other, key) != wanted.value)
 }
 
-/// What it takes to give a sysctl of the host back. None: the topology has it not on loan.
+/// What it takes to give a sysctl of the host back. None: the topology has it not on loan, or it stays on
+/// loan because the topology has the whole host forward: when it gives that back, it gives this back too.
 pub(super) fn give_back(
     topology: &TopologyName,
     id: &Id,
@@ -101,11 +102,14 @@ pub(super) fn give_back(
     let original = loan.by.get(topology)?;
     let other = loan.by.keys().find(|other| *other != topology);
     let current = value(observed, id);
+    if other.is_none() && current == Some(lent(loan, topology, key)) && forwards_all(key, desired) {
+        return None;
+    }
     let stays = match (other, current) {
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
         (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
-        (None, Some(_)) => relied(topology, key, observed, desired).then_some(Stays::Relied),
+        (None, Some(_)) => relied(topology, key, observed).then_some(Stays::Relied),
     };
     let before = Sysctl {
         value: current.unwrap_or(original).to_owned(),
@@ -149,18 +153,26 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     }
 }
 
-/// Whether a link's forwarding must stay on, because the whole host forwards or is to, and not for the
-/// sake of this topology's switch, which goes too.
-fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State, desired: &State) -> bool {
+/// Whether a topology has the whole host forward what a sysctl has one link forward.
+fn forwards_all(key: &SysctlKey, desired: &State) -> bool {
+    key.forwarding_of_link().is_some_and(|family| {
+        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        value(desired, &switch).is_some_and(|value| value != "0")
+    })
+}
+
+/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of this
+/// topology's switch, which goes too.
+fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
     };
     let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
-    let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
-        loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
-    });
-    let on = |state| value(state, &switch).is_some_and(|value| value != "0");
-    on(desired) || on(observed) && !ours_alone
+    let ours_alone = observed
+        .loans
+        .get(&switch)
+        .is_some_and(|loan| loan.by.len() == 1 && loan.by.contains_key(topology));
+    !ours_alone && value(observed, &switch).is_some_and(|value| value != "0")
 }
 
 /// Whether the switch over a link's forwarding is off.

@@ -9,6 +9,7 @@ mod fall;
 mod fray;
 mod loan;
 mod order;
+mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -128,6 +129,13 @@ pub enum Warning {
         /// With the operation on this one.
         with: Id,
     },
+    /// Something foreign stays, but is a port no longer of what goes.
+    Released {
+        /// The port.
+        id: Id,
+        /// What it is a port of.
+        from: Id,
+    },
     /// A remark of lowering or of the kernel's reading.
     Remark {
         /// The place it is about.
@@ -234,6 +242,7 @@ fn operations(
         fallen,
         frayed,
         stripped,
+        released,
         left_off,
         ..
     } = effects;
@@ -266,6 +275,11 @@ fn operations(
                     let before = without_source(&after);
                     let reason = Some(Reason::Fell((*cause).clone()));
                     push(Action::Update { before, after }, None, reason);
+                } else if let (Some(master), Some(entry)) = (released.get(id), desired.get(id)) {
+                    let after = entry.resource.clone();
+                    let before = release::released(&after);
+                    let reason = Some(Reason::Fell((*master).clone()));
+                    push(Action::Update { before, after }, None, reason);
                 }
             }
             Some(Decision::Create(wanted)) => {
@@ -284,8 +298,16 @@ fn operations(
                 );
             }
             Some(Decision::Update(before, after)) => {
-                let (before, after) = ((*before).clone(), (*after).clone());
-                push(Action::Update { before, after }, None, None);
+                let master = released
+                    .get(id)
+                    .filter(|_| release::is_again(before, after));
+                let before = match master {
+                    Some(_) => release::released(before),
+                    None => (*before).clone(),
+                };
+                let after = (*after).clone();
+                let reason = master.copied().cloned().map(Reason::Fell);
+                push(Action::Update { before, after }, None, reason);
             }
             Some(Decision::Replace(found, wanted, why)) => {
                 let reason = || Some(Reason::Replaced(why.clone()));
@@ -370,5 +392,6 @@ fn collateral(
             id: (*id).clone(),
             with: (*cause).clone(),
         })
+        .chain(release::of_others(decisions, effects))
         .collect()
 }

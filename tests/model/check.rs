@@ -54,6 +54,13 @@ pub(crate) fn planned(
             } if operation.reason.is_some() => {
                 assert!(before.src.is_none() && after.src.is_some(), "{operation:?}");
             }
+            Action::Update {
+                before: Resource::Link(before),
+                after: Resource::Link(after),
+            } if operation.reason.is_some() => {
+                let again = before.master.is_none() && after.master.is_some();
+                assert!(again, "{operation:?}");
+            }
             Action::Update { before, .. } | Action::Remove(before) => {
                 assert_eq!(Some(before), found, "what {id:?} is before");
             }
@@ -101,6 +108,7 @@ fn meets(wanted: &Resource, found: &Resource) -> bool {
                 && wanted.up == found.up
                 && wanted.mtu.is_none_or(|mtu| found.mtu == Some(mtu))
                 && wanted.mac.is_none_or(|mac| found.mac == Some(mac))
+                && wanted.master == found.master
         }
         (Resource::Address(wanted), Resource::Address(found)) => {
             wanted.prefix == found.prefix && wanted.peer == found.peer
@@ -188,8 +196,15 @@ pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State
     }
     for (id, loan) in &world.loans {
         let lent = loan.by.contains_key(topology);
+        // A link forwards for as long as its topology has the whole host forward.
+        let switch = match &id.key {
+            Key::Sysctl(key) => key.forwarding_of_link().map(SysctlKey::forwarding),
+            _ => None,
+        };
+        let switch = switch.map(|key| Id::new(id.ns.clone(), Key::Sysctl(key)));
+        let relied = switch.is_some_and(|switch| desired.entries.contains_key(&switch));
         assert!(
-            !lent || desired.entries.contains_key(id),
+            !lent || relied || desired.entries.contains_key(id),
             "{id:?} is still on loan"
         );
     }
@@ -201,7 +216,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         .warnings
         .iter()
         .filter_map(|warning| match warning {
-            Warning::Collateral { id, .. } => Some(id),
+            Warning::Collateral { id, .. } | Warning::Released { id, .. } => Some(id),
             Warning::Remark { .. } => None,
         })
         .collect();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::resource::address::Held;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::{Family, Id, Resource};
 
@@ -116,7 +117,7 @@ pub struct HostLink {
     /// Other names that it goes by (`IFLA_ALT_IFNAME`).
     pub altnames: BTreeSet<String>,
     /// Its addresses and their lengths.
-    pub addresses: Vec<ipnet::IpNet>,
+    pub addresses: Vec<Held>,
     /// The topology whose tag it carries.
     pub owner: Option<TopologyName>,
     /// IPv6 `accept_ra`: 0 no, 1 unless forwarding, 2 always (`ip-sysctl.rst`). None without IPv6.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::read::{self, Reading};
 use super::record::Record;
 use super::{older_than, peers, tag};
-use crate::resource::address::{Address, AddressKey};
+use crate::resource::address::{Address, AddressKey, PROMOTES, Standing};
 use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
@@ -74,9 +74,15 @@ impl Assembly<'_> {
             let id = Id::link(self.ns.clone(), name.clone());
             self.state.insert(id, Resource::Link(resource), owner);
         }
+        let mut places: BTreeMap<u32, u32> = BTreeMap::new();
         for address in &self.reading.addresses {
             if let Some(link) = names.get(&address.index) {
-                self.address(address, link, owners.get(&address.index), of_ns.as_ref());
+                let of_link = owners.get(&address.index);
+                // The kernel tells of them in the order in which they stand.
+                let next = places.entry(address.index).or_default();
+                let place = if address.ip.is_ipv4() { *next } else { 0 };
+                *next += u32::from(address.ip.is_ipv4());
+                self.address(address, place, link, of_link, of_ns.as_ref());
             }
         }
         for route in &self.reading.routes {
@@ -139,6 +145,7 @@ impl Assembly<'_> {
     fn address(
         &mut self,
         address: &read::Address,
+        place: u32,
         link: &LinkName,
         of_link: Option<&Owner>,
         of_ns: Option<&TopologyName>,
@@ -166,9 +173,28 @@ impl Assembly<'_> {
         let resource = Resource::Address(Address {
             prefix: address.prefix,
             peer: address.peer,
-            secondary: address.secondary,
+            place,
+            standing: match address.secondary {
+                false => Standing::Primary,
+                true if self.promotes(address.index) => Standing::Heir,
+                true => Standing::Secondary,
+            },
+            twice: false,
         });
-        self.put(id, resource, owner);
+        let again = self.state.get(&id).is_some();
+        self.put(id.clone(), resource, owner);
+        let entry = self.state.entries.get_mut(&id).filter(|_| again);
+        if let Some(Resource::Address(address)) = entry.map(|entry| &mut entry.resource) {
+            address.twice = true;
+        }
+    }
+
+    /// Whether a link promotes secondary addresses.
+    fn promotes(&self, index: u32) -> bool {
+        let mut links = self.reading.links.iter();
+        let link = links.find(|link| link.index == index);
+        let own = link.and_then(|link| link.conf(Family::Ipv4, PROMOTES));
+        self.reading.promotes || own.is_some_and(|own| own != 0)
     }
 
     fn route(

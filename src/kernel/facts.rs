@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::error::Error;
 use super::read::{self, Reading};
 use super::{Kernel, observe, record, sysctl, tag};
+use crate::resource::address::Held;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
@@ -55,7 +56,10 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
             .addresses
             .iter()
             .filter(|address| address.index == link.index)
-            .filter_map(|address| IpNet::new(address.ip, address.prefix).ok())
+            .filter_map(|address| {
+                let near = IpNet::new(address.peer.unwrap_or(address.ip), address.prefix);
+                Some(Held::point_to_point(address.ip, near.ok()?))
+            })
             .collect();
         let accept_ra = link
             .conf(Family::Ipv6, "accept_ra")

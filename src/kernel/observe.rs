@@ -10,6 +10,7 @@ use super::record::Record;
 use super::socket::Socket;
 use super::space::{Space, door, inode_of};
 use super::{Kernel, file, namespace, peers, record, sysctl, tables, tag};
+use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
 use crate::resource::link::veth::{self};
 use crate::resource::name::{NamespaceName, TopologyName};
@@ -189,6 +190,12 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
         addresses: read::addresses(&mut socket)?,
         ..Reading::default()
     };
+    if reading.addresses.iter().any(|address| address.secondary) {
+        namespace::enter(&door)?;
+        let all = SysctlKey::of_links(Family::Ipv4, "all", PROMOTES);
+        let value = sysctl::read(&all.path())?;
+        reading.promotes = value.is_some_and(|value| value != "0");
+    }
     for table in &tables {
         reading.routes.extend(read::routes(&mut socket, *table)?);
     }

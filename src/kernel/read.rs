@@ -16,6 +16,7 @@ use super::error::Error;
 use super::socket::{Requests, Socket};
 use super::tag::PROTOCOL;
 use crate::resource::Family;
+use crate::resource::address::PROMOTES;
 use crate::resource::link::{Attributes, MacAddress};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::Table;
@@ -112,9 +113,10 @@ const RTM_GETNETCONF: u16 = 82;
 
 /// Settings of a link that come with it: family, name, and the place in the kernel's array
 /// (`linux/ip.h` counted from 0, `linux/ipv6.h`). To read the file of one takes longer than all of this.
-const CONF: [(Family, &str, usize); 6] = [
+const CONF: [(Family, &str, usize); 7] = [
     (Family::Ipv4, "forwarding", 0),
     (Family::Ipv4, "rp_filter", 7),
+    (Family::Ipv4, PROMOTES, 19),
     (Family::Ipv4, "route_localnet", 25),
     (Family::Ipv6, "forwarding", 0),
     (Family::Ipv6, "accept_ra", 3),
@@ -197,6 +199,8 @@ pub(super) struct Rule {
 pub(super) struct Reading {
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<Address>,
+    /// Whether every link has [`PROMOTES`]. Only looked at where there are secondary addresses.
+    pub(super) promotes: bool,
     pub(super) routes: Vec<Route>,
     pub(super) rules: Vec<Rule>,
     /// The values that were asked for and don't come with the links.

@@ -15,6 +15,7 @@ use super::rules::Rules;
 use super::space::Known;
 use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan, Reason};
+use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
@@ -54,6 +55,9 @@ pub(super) struct Draft<'p> {
     leaving: Vec<(usize, u32)>,
     /// New links that go up once their addresses are there: the kernel then walks fewer routes.
     pub(super) rising: Vec<(usize, u32, LinkName)>,
+    /// IPv6 addresses with a peer, for which a link must be up: the kernel makes the route to the peer when
+    /// they are added, and not when the link goes up (`fixup_permanent_addr` of `net/ipv6/addrconf.c`).
+    late: Vec<(usize, u32, &'p AddressKey, &'p Address)>,
     /// The rules that are there, once one is written.
     rules: Option<Rules>,
 }
@@ -102,12 +106,16 @@ impl<'p> Writer<'p> {
         for (ns, places) in by_ns {
             let mut draft = self.draft(kernel, ns, &places)?;
             let rising = std::mem::take(&mut draft.rising);
+            let late = std::mem::take(&mut draft.late);
             self.send(kernel, ns, draft.outbox, places[0])?;
             if !rising.is_empty() {
                 if *ns == Ns::Host {
                     hush(&rising)?;
                 }
-                let outbox = self.rise(ns, rising);
+                let mut outbox = self.rise(ns, rising);
+                for (place, index, key, new) in late {
+                    outbox.put(place, |r| encode::new_address(r, index, key, new));
+                }
                 self.send(kernel, ns, outbox, places[0])?;
             }
             finished.extend(places);
@@ -146,6 +154,7 @@ impl<'p> Writer<'p> {
             outbox: Outbox::default(),
             leaving: Vec::new(),
             rising: Vec::new(),
+            late: Vec::new(),
             rules: None,
         };
         for place in places {
@@ -187,6 +196,12 @@ impl<'p> Writer<'p> {
                 let index = index_of(kernel, draft.ns, &key.link)?;
                 let outbox = &mut draft.outbox;
                 match action {
+                    Action::Create(Resource::Address(new))
+                        if new.peer.is_some_and(|peer| peer.is_ipv6())
+                            && draft.rising.iter().any(|(_, rising, _)| *rising == index) =>
+                    {
+                        draft.late.push((place, index, key, new));
+                    }
                     Action::Create(Resource::Address(new)) => {
                         outbox.put(place, |r| encode::new_address(r, index, key, new));
                     }

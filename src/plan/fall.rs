@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::decide::Decision;
 use super::{Action, Stays};
-use crate::resource::address::Address;
+use crate::resource::address::{Address, Standing};
 use crate::resource::link::{IPV6_MIN_MTU, Link};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::sysctl::SysctlKey;
@@ -263,8 +263,8 @@ pub(super) fn goes(decisions: &BTreeMap<&Id, Decision<'_>>, id: &Id) -> bool {
     matches!(decision, Some(Decision::Remove(_) | Decision::Replace(..)))
 }
 
-/// An IPv4 address takes those that are secondary to it; the last IPv4 address of a link takes the
-/// link's IPv4 routes.
+/// An IPv4 address takes those that are secondary to it, unless they are promoted; the last IPv4 address
+/// of a link takes the link's IPv4 routes.
 fn addresses<'s>(
     fallen: &mut Fallen<'s>,
     ground: &Ground<'s>,
@@ -276,32 +276,35 @@ fn addresses<'s>(
             .iter()
             .filter_map(|(id, entry)| match (&id.key, &entry.resource) {
                 (Key::Address(key), Resource::Address(address)) if key.ip.is_ipv4() => {
-                    let of = address.peer.unwrap_or(key.ip);
-                    Some((*id, IpNet::new(of, address.prefix).ok()?.trunc(), address))
+                    Some((*id, address.network(key.ip)?, address))
                 }
                 _ => None,
             })
             .collect();
         let mut causes: BTreeMap<IpNet, &'s Id> = BTreeMap::new();
         for (id, network, address) in &ipv4 {
-            if goes(id) && !address.secondary && !fallen.contains_key(id) {
+            if goes(id) && address.standing == Standing::Primary && !fallen.contains_key(id) {
                 causes.insert(*network, id);
             }
         }
-        let mut last = None;
+        // The one that goes last, as they are removed from the last to the first.
+        let mut last: Option<(u32, &'s Id)> = None;
         let mut left = false;
         for (id, network, address) in &ipv4 {
-            let cause = causes.get(network).filter(|_| address.secondary).copied();
+            let falls = address.standing == Standing::Secondary;
+            let cause = causes.get(network).filter(|_| falls).copied();
             if let Some(cause) = cause {
                 fallen.entry(id).or_insert(cause);
             }
             if goes(id) && !fallen.contains_key(id) {
-                last = Some(*id);
+                let place = (address.place, *id);
+                last = Some(last.map_or(place, |last| last.min(place)));
             } else if !fallen.contains_key(id) {
                 left = true;
             }
+            left |= address.twice;
         }
-        if let (Some(last), false) = (last, left) {
+        if let (Some((_, last)), false) = (last, left) {
             for id in ground.routes_of_only(ns, link) {
                 if matches!(&id.key, Key::Route(key) if key.family() == Family::Ipv4) {
                     fallen.entry(id).or_insert(last);
@@ -309,6 +312,12 @@ fn addresses<'s>(
             }
         }
     }
+}
+
+/// Whether a link has an address another time.
+fn is_twice(observed: &State, id: &Id) -> bool {
+    let entry = observed.get(id);
+    matches!(entry.map(|entry| &entry.resource), Some(Resource::Address(address)) if address.twice)
 }
 
 /// The last address of its kind in a namespace takes the IPv4 routes that have it as their source, and
@@ -325,12 +334,13 @@ fn sources<'s>(
         let all = holders
             .iter()
             .all(|id| fallen.contains_key(id) || goes(decisions, id));
+        let twice = holders.iter().any(|id| is_twice(ground.observed, id));
         let causes: Vec<&'s Id> = holders
             .iter()
             .filter(|id| ipv4 || !fallen.contains_key(*id))
             .map(|id| fallen.get(id).copied().unwrap_or(id))
             .collect();
-        let Some(cause) = causes.last().filter(|_| all) else {
+        let Some(cause) = causes.last().filter(|_| all && !twice) else {
             continue;
         };
         // One that is to go is removed before.

@@ -98,6 +98,9 @@ pub(super) fn fray<'s>(
     }
 }
 
+/// What takes an address, and where that stands.
+type Going<'s> = (u32, &'s Id);
+
 fn losses<'s>(
     effects: &Effects<'s>,
     decisions: &BTreeMap<&'s Id, Decision<'s>>,
@@ -105,8 +108,8 @@ fn losses<'s>(
 ) -> Losses<'s> {
     let mut losses = Losses::new();
     // Of each link: whether IPv4 addresses stay, and the last that goes.
-    let mut ipv4: BTreeMap<(&Ns, &LinkName), (bool, Option<&Id>)> = BTreeMap::new();
-    for id in observed.entries.keys() {
+    let mut ipv4: BTreeMap<(&Ns, &LinkName), (bool, Option<Going<'_>>)> = BTreeMap::new();
+    for (id, entry) in &observed.entries {
         let fallen = effects.fallen.get(id).copied();
         match &id.key {
             Key::Link(name) => {
@@ -124,18 +127,27 @@ fn losses<'s>(
                 }
             }
             Key::Address(key) if key.ip.is_ipv4() => {
+                let Resource::Address(address) = &entry.resource else {
+                    continue;
+                };
                 let (stays, last) = ipv4.entry((&id.ns, &key.link)).or_default();
-                match fallen {
-                    Some(cause) => *last = Some(cause),
-                    None if goes(decisions, id) => *last = Some(id),
-                    None => *stays = true,
-                }
+                // They are removed from the last to the first.
+                let goes = match fallen {
+                    Some(cause) => Some((u32::MAX, cause)),
+                    None if goes(decisions, id) => Some((address.place, id)),
+                    None => None,
+                };
+                *stays |= goes.is_none() || address.twice;
+                *last = match (*last, goes) {
+                    (Some(last), Some(goes)) => Some(last.min(goes)),
+                    (last, goes) => last.or(goes),
+                };
             }
             _ => {}
         }
     }
     for (link, (stays, last)) in ipv4 {
-        if let Some(last) = last.filter(|_| !stays) {
+        if let Some((_, last)) = last.filter(|_| !stays) {
             losses.entry(link).or_insert((Loss::LastIpv4, last));
         }
     }

@@ -3,6 +3,7 @@
 //! [`plan`] is a pure function: the same two States give the same plan, to the byte. It never asks the
 //! kernel anything.
 
+mod addresses;
 mod decide;
 mod fall;
 mod fray;
@@ -180,6 +181,7 @@ pub fn plan(
     observed: &State,
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
+    addresses::consider(&mut decisions, desired, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

@@ -4,17 +4,17 @@
 //! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
 //! All this is data: each operation names those that must be done before it. They can't wait for each
 //! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
-//! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
-//! the switch, and which nothing waits for; and for ports, which wait for what they are ports of, and
-//! that is no port itself.
+//! order of their identities; but for ports, which wait for what they are ports of, and that is no port
+//! itself; and for what nothing waits for: one sysctl, whether IPv4 redirects are accepted, and the loans
+//! that end with nothing written, both of which wait for the switch.
 
+mod addresses;
 mod routing;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::IpAddr;
 
-use super::{Action, Operation, Reason};
+use super::{Action, Operation, Reason, Stays};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
@@ -44,6 +44,12 @@ enum Step {
     Route,
     Rule,
     File,
+}
+
+/// Whether what is given back stays, because the host forwards. That may be the plan's own doing.
+fn relied(operation: &Operation) -> bool {
+    let stays = Some(Stays::Relied);
+    matches!(&operation.action, Action::GiveBack { stays: given, .. } if *given == stays)
 }
 
 fn step(operation: &Operation) -> Step {
@@ -280,7 +286,14 @@ impl<'o> Edges<'o> {
             }
             return;
         }
-        if matches!(operation.action, Action::GiveBack { .. }) {
+        if let Action::GiveBack { stays, .. } = &operation.action {
+            // Until the switch is thrown, the record says whose doing it is that the link forwards.
+            if let (Some(Stays::Relied), Key::Sysctl(key)) = (stays, &id.key)
+                && let Some(family) = key.forwarding_of_link()
+            {
+                let switch = Key::Sysctl(SysctlKey::forwarding(family));
+                self.add(place, self.make(&Id::new(id.ns.clone(), switch)));
+            }
             return;
         }
         // What has its place must be gone.
@@ -387,109 +400,12 @@ impl<'o> Edges<'o> {
         }
     }
 
-    /// Addresses of a link one after the other, removals first; routes after the addresses of their links.
-    fn on_links(&mut self) {
-        let mut last_removed: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
-        let mut first_removed: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
-        let mut last_made: BTreeMap<(&Ns, &LinkName), usize> = BTreeMap::new();
-        let mut holders: BTreeMap<(&Ns, IpAddr), usize> = BTreeMap::new();
-        let mut freed: BTreeMap<(&Ns, IpAddr), Vec<usize>> = BTreeMap::new();
-        for place in 0..self.operations.len() {
-            let operation = &self.operations[place];
-            let Key::Address(key) = &operation.id.key else {
-                continue;
-            };
-            let link = (&operation.id.ns, &key.link);
-            if self.steps[place] == Step::RemoveAddress {
-                let root = self.root(place);
-                freed.entry((link.0, key.ip)).or_default().push(root);
-            }
-            // One that falls and is made again takes the routes with it as their source all the same.
-            if let (Step::Address, Some(Reason::Fell(cause))) =
-                (self.steps[place], &operation.reason)
-            {
-                let old = self.removal(cause).map(|old| self.root(old));
-                let freed = freed.entry((link.0, key.ip)).or_default();
-                freed.extend(old.or(self.make(cause)));
-            }
-            if self.steps[place] != Step::RemoveAddress || operation.with.is_some() {
-                continue;
-            }
-            if key.ip.is_ipv6() && self.ipv6_switched {
-                for off in off_for_ipv6(&key.link) {
-                    let off = self.make(&Id::new(link.0.clone(), Key::Sysctl(off)));
-                    if let Some(off) = off {
-                        self.add(off, Some(place));
-                    }
-                }
-            }
-            first_removed.entry(link).or_insert(place);
-            let previous = last_removed.insert(link, place);
-            self.add(place, previous);
-        }
-        for place in 0..self.operations.len() {
-            let operation = &self.operations[place];
-            let Key::Address(key) = &operation.id.key else {
-                continue;
-            };
-            let link = (&operation.id.ns, &key.link);
-            if self.steps[place] == Step::Address {
-                holders.insert((link.0, key.ip), place);
-                let previous = last_made.insert(link, place);
-                self.add(place, previous.or(last_removed.get(&link).copied()));
-                // Else what stands on the old one would come to stand on the new one, and not fall.
-                for freed in freed.get(&(link.0, key.ip)).into_iter().flatten() {
-                    self.add(place, Some(*freed));
-                }
-            }
-        }
-        for place in 0..self.operations.len() {
-            let operation = &self.operations[place];
-            let (Action::Create(Resource::Route(route))
-            | Action::Remove(Resource::Route(route))
-            | Action::Update {
-                after: Resource::Route(route),
-                ..
-            }) = &operation.action
-            else {
-                continue;
-            };
-            let ns = &operation.id.ns;
-            let devs: Vec<&LinkName> = route
-                .hops()
-                .iter()
-                .filter_map(|hop| hop.dev.as_ref())
-                .collect();
-            for dev in devs {
-                if self.steps[place] == Step::Route {
-                    self.add(place, self.make_of_link(ns, dev));
-                    self.add(place, last_made.get(&(ns, dev)).copied());
-                    // The last address would take it.
-                    self.add(place, last_removed.get(&(ns, dev)).copied());
-                } else if operation.with.is_none() {
-                    // Else the last address would take it, and nothing be left to remove.
-                    let first = first_removed.get(&(ns, dev)).copied();
-                    if let Some(first) = first {
-                        self.add(first, Some(place));
-                    }
-                }
-            }
-            let Some(src) = route.src else { continue };
-            if self.steps[place] == Step::Route {
-                self.add(place, holders.get(&(ns, src)).copied());
-            } else if operation.with.is_none() {
-                for freed in freed.get(&(ns, src)).into_iter().flatten() {
-                    self.add(*freed, Some(place));
-                }
-            }
-        }
-    }
-
     /// On the way back from a gateway: forwarding off, then the links, then the rules that guarded them.
     fn gateways(&mut self) {
         let mut last_given: BTreeMap<&Ns, usize> = BTreeMap::new();
         let mut by_step: Vec<usize> = (0..self.operations.len())
             .filter(|place| matches!(self.steps[*place], Step::GiveSwitchBack | Step::GiveBack))
+            .filter(|place| !relied(&self.operations[*place]))
             .collect();
         by_step.sort_by_key(|place| (self.steps[*place], *place));
         for place in by_step {

@@ -50,6 +50,8 @@ pub(super) enum Shape {
     Ip,
     /// An address, with a length or without.
     Address,
+    /// An address of a link: one with a length or without, or with that of the other end.
+    Held,
     /// A prefix.
     Prefix,
     /// What a namespace's default routes lead through.
@@ -433,9 +435,9 @@ pub(super) static END: Mapping = Mapping {
         key(
             "addresses",
             Optional,
-            Shape::ListOf(&Shape::Address),
+            Shape::ListOf(&Shape::Held),
             "Its addresses, each with its length, or without if it lies in exactly one of \
-             `subnets`. The first of IPv4 is the primary one.",
+             `subnets`; or with the address of the other end. The first of IPv4 is the primary one.",
         ),
         key(
             "mac",
@@ -451,6 +453,28 @@ pub(super) static END: Mapping = Mapping {
         ),
         key("up", Optional, Shape::Bool(true), "Whether it is up."),
         links::BRIDGE_OF_END,
+    ],
+    later: &[],
+};
+
+/// An item of `addresses` with the address of the other end.
+pub(super) static POINT_TO_POINT: Mapping = Mapping {
+    what: "a point-to-point address",
+    about: "An address of a link that leads to one other, or to the prefix behind it.",
+    keys: &[
+        key(
+            "address",
+            Required,
+            Shape::Ip,
+            "The address, without a length.",
+        ),
+        key(
+            "peer",
+            Required,
+            Shape::Prefix,
+            "The address of the other end, with the length of the prefix that is reached by the link: \
+             32, or 128 with IPv6, for the other end alone.",
+        ),
     ],
     later: &[],
 };

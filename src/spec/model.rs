@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::source::{Span, Spanned};
+use crate::resource::address::Held;
 use crate::resource::link::{LinkKind, MacAddress};
 use crate::resource::name::{LinkName, NamespaceName, SubnetName, TopologyName};
 use crate::resource::rule::{Action, Mark};
@@ -261,7 +262,7 @@ pub struct End {
     /// Its name.
     pub name: Spanned<LinkName>,
     /// Its addresses, in the order written, each with its length.
-    pub addresses: Vec<Spanned<IpNet>>,
+    pub addresses: Vec<Spanned<Held>>,
     /// Its link-layer address, if the topology gives one.
     pub mac: Option<Spanned<MacAddress>>,
     /// Its largest packet, in bytes.

@@ -49,12 +49,12 @@ impl<'s> Reach<'s> {
             let nears = beside.entry(&end.ns.value).or_default();
             for address in &end.addresses {
                 let family = Family::of(address.value.addr());
-                let near = Near {
+                let near = |net: IpNet| Near {
                     link: &end.name.value,
                     usable: end.up && (family == Family::Ipv4 || end.mtu >= IPV6_MIN_MTU),
-                    length: address.value.prefix_len(),
+                    length: net.prefix_len(),
                 };
-                nears.push((address.value, near));
+                nears.extend(address.value.beside().map(|net| (net, near(net))));
             }
         }
         for (name, link) in facts.iter().flat_map(|facts| &facts.links) {
@@ -64,12 +64,12 @@ impl<'s> Reach<'s> {
             }
             let nears = beside.entry(&Ns::Host).or_default();
             for address in &link.addresses {
-                let near = Near {
+                let near = |net: IpNet| Near {
                     link: name,
                     usable: true,
-                    length: address.prefix_len(),
+                    length: net.prefix_len(),
                 };
-                nears.push((*address, near));
+                nears.extend(address.beside().map(|net| (net, near(net))));
             }
         }
         for (ns, namespace) in spec.all_namespaces() {

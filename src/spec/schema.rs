@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Mapping, Need, Shape, TOPOLOGY};
+use super::keys::{Key, Mapping, Need, POINT_TO_POINT, Shape, TOPOLOGY};
 
 mod hints;
 
@@ -111,6 +111,10 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::Mtu => json!({ "type": "integer", "minimum": 68, "maximum": 65535 }),
         Shape::Ip => json!({ "type": "string", "anyOf": ip }),
         Shape::Address => json!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" }),
+        Shape::Held => {
+            let pair = mapping(&POINT_TO_POINT);
+            json!({ "anyOf": [shape(&Shape::Address), pair] })
+        }
         Shape::Prefix => json!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]{1,3}$" }),
         Shape::Gateways => {
             let items = json!({ "type": "string", "not": { "const": "none" } });

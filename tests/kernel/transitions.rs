@@ -126,7 +126,8 @@ fn values(state: &State, which: impl Fn(&Entry) -> bool) -> Vec<(Id, Resource)> 
         .map(|(id, entry)| {
             let mut resource = entry.resource.clone();
             if let Resource::Address(address) = &mut resource {
-                address.secondary = false;
+                address.place = 0;
+                address.standing = netform::resource::address::Standing::Primary;
             }
             (id.clone(), resource)
         })

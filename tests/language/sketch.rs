@@ -398,8 +398,13 @@ impl Sketch {
                 format!("10.{number}.0.{host}/25"),
                 format!("10.{number}.1.{host}/24"),
                 format!("172.16.{number}.{host}/32"),
+                format!("{{ address: 172.17.{number}.{host}, peer: 172.18.{number}.1/24 }}"),
+                format!("{{ address: 172.19.{number}.{host}, peer: 10.{number}.0.99/24 }}"),
+                format!("{{ address: \"fd17:{number}::{host}\", peer: \"fd18:{number}::1/128\" }}"),
             ] {
-                if more.u8(..4) == 0
+                let possible = self.has_ipv6(number) || !address.contains("fd17");
+                if possible
+                    && more.u8(..4) == 0
                     && !addresses
                         .iter()
                         .any(|a| a.starts_with(&address[..address.len() - 2]))
@@ -407,6 +412,8 @@ impl Sketch {
                     addresses.push(address);
                 }
             }
+            // They stand in the order written.
+            more.shuffle(&mut addresses);
             let mac = match self.one(&format!("{number}.mac"), &["", "", "given"]) {
                 "" => String::new(),
                 _ => format!(", mac: \"02:00:00:00:0{number}:0{}\"", end.side),

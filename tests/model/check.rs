@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use netform::plan::{Action, Conflict, Plan, Warning, plan};
+use netform::resource::address::AddressKey;
 use netform::resource::link::{Link, LinkKind, veth::Veth};
 use netform::resource::name::TopologyName;
 use netform::resource::sysctl::SysctlKey;
@@ -115,8 +117,38 @@ fn meets(wanted: &Resource, found: &Resource) -> bool {
     }
 }
 
+/// The IPv4 addresses of each link stand as they are wanted: those that are primary, and those of each
+/// network.
+fn in_order(world: &World, desired: &State) {
+    for ((ns, link), list) in &world.lists {
+        let mut firsts = Vec::new();
+        let mut networks: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        for stand in list {
+            let (link, ip) = (link.clone(), stand.ip);
+            let id = Id::new(ns.clone(), Key::Address(AddressKey { link, ip }));
+            let Some(Resource::Address(address)) = desired.get(&id).map(|entry| &entry.resource)
+            else {
+                continue;
+            };
+            if stand.first {
+                firsts.push(address.place);
+            }
+            let of = IpNet::new(address.peer.unwrap_or(ip), address.prefix);
+            let network = networks.entry(of.unwrap().trunc()).or_default();
+            network.push(address.place);
+        }
+        for places in networks.values().chain([&firsts]) {
+            assert!(
+                places.is_sorted(),
+                "{link} in {ns} has {list:?}: {places:?}"
+            );
+        }
+    }
+}
+
 /// The topology has what it wants, and nothing else.
 pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
+    in_order(world, desired);
     for (id, entry) in &desired.entries {
         if id.key == Key::Table {
             let found = world.tables.get(&(id.ns.clone(), topology.clone()));
@@ -139,6 +171,14 @@ pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State
                 })
         );
         assert!(free || found.owner.is(topology), "{id:?} is {found:?}");
+        if let Key::Address(key) = &id.key
+            && world.link(&id.ns, &key.link).is_some_and(|link| link.up)
+        {
+            assert!(
+                !world.cut_off.contains(id),
+                "the peer of {id:?} has no route"
+            );
+        }
     }
     for (id, entry) in &world.entries {
         let wanted = desired.entries.contains_key(id);
@@ -313,6 +353,9 @@ pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
 pub(crate) fn same_world(found: &World, wanted: &World) {
     for id in found.entries.keys().chain(wanted.entries.keys()) {
         assert_eq!(found.entries.get(id), wanted.entries.get(id), "{id:?}");
+    }
+    for (place, list) in &wanted.lists {
+        assert_eq!(found.lists.get(place), Some(list), "{place:?}");
     }
     assert_eq!(found.tables, wanted.tables);
     assert_eq!(found.loans, wanted.loans);

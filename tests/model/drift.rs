@@ -1,7 +1,7 @@
 //! What others may do to a host at any time.
 
 use fastrand::Rng;
-use netform::resource::address::AddressKey;
+use netform::resource::address::{Address, AddressKey};
 use netform::resource::file::{File, FileKind};
 use netform::resource::link::{Link, LinkKind, MacAddress};
 use netform::resource::name::{LinkName, NamespaceName};
@@ -44,6 +44,20 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
         }
         1 => foreign(world, rng),
         2 => world.unplug(rng),
+        3 => {
+            let links = ours.iter().filter(|id| matches!(id.key, Key::Link(_)));
+            if let Some(Id {
+                ns,
+                key: Key::Link(link),
+            }) = rng.choice(links.collect::<Vec<_>>())
+            {
+                let of_all = rng.bool();
+                let promotes = (ns.clone(), (!of_all).then(|| link.clone()));
+                if !world.promotes.remove(&promotes) {
+                    world.promotes.insert(promotes);
+                }
+            }
+        }
         _ => {
             if let Some(id) = rng.choice(ours) {
                 spoil(world, &id, rng);
@@ -78,12 +92,14 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
         (Key::Address(key), Resource::Address(address)) => {
             world.remove_address(ns, key).unwrap();
             let full = if key.ip.is_ipv4() { 32 } else { 128 };
-            let prefix = match rng.u8(..3) {
+            let mut again = address.clone();
+            match rng.u8(..4) {
                 0 => return,
-                1 => address.prefix,
-                _ => full,
-            };
-            world.add_address(ns, key, prefix, entry.owner).unwrap();
+                1 => again.prefix = full,
+                2 => again.peer = None,
+                _ => {}
+            }
+            world.add_address(ns, key, &again, entry.owner).unwrap();
         }
         (Key::Route(_), Resource::Route(route)) => {
             if rng.bool() {
@@ -188,7 +204,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
                 ip: ip.parse().unwrap(),
             };
             // It may be there already.
-            drop(world.add_address(ns, &key, 24, Owner::Foreign));
+            drop(world.add_address(ns, &key, &Address::new(24), Owner::Foreign));
         }
         1 if link.up => {
             let key = RouteKey {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use netform::plan::{Action, Operation, Plan};
+use netform::resource::address::Standing;
 use netform::resource::link::veth::Veth;
 use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, TopologyName};
@@ -118,6 +119,18 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
             }
             entry.owner = owner_of_sysctl(world, &id.ns, key);
         }
+        if let (Key::Address(key), Resource::Address(address)) = (&id.key, &mut entry.resource) {
+            let list = world.lists.get(&(id.ns.clone(), key.link.clone()));
+            let mut list = list.into_iter().flatten().enumerate();
+            if let Some((place, stand)) = list.find(|(_, stand)| stand.ip == key.ip) {
+                address.place = place.try_into().unwrap();
+                address.standing = match stand.first {
+                    true => Standing::Primary,
+                    false if world.promote(&id.ns, &key.link) => Standing::Heir,
+                    false => Standing::Secondary,
+                };
+            }
+        }
         if let Resource::Link(Link {
             kind: LinkKind::Veth(Veth { peer }),
             ..
@@ -227,7 +240,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
         }
         (Action::Remove(_), Key::Link(name)) => world.remove_link(ns, name),
         (Action::Create(Resource::Address(address)), Key::Address(key)) => {
-            world.add_address(ns, key, address.prefix, owner)
+            world.add_address(ns, key, address, owner)
         }
         (Action::Remove(_), Key::Address(key)) => world.remove_address(ns, key),
         (Action::Create(resource @ Resource::Route(route)), Key::Route(key)) => {

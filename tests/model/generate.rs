@@ -1,7 +1,7 @@
 //! Random hosts and random topologies.
 
 use fastrand::Rng;
-use netform::resource::address::AddressKey;
+use netform::resource::address::{Address, AddressKey};
 use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, NamespaceName, TopologyName};
 use netform::resource::route::{Route, RouteKey};
@@ -11,7 +11,7 @@ use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
 use super::kernel::{RA, World};
-use super::sketch::{End, Lead, Pair, Sketch, Space, Spread, Way, ip4};
+use super::sketch::{End, Lead, Own, Pair, Sketch, Space, Spread, Way, ip4};
 
 /// Names that don't sort as things depend on one another.
 pub(crate) const LINKS: [&str; 7] = ["zeta", "b0", "eth0", "m", "aa", "q9", "veth1"];
@@ -45,12 +45,15 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             ip,
         };
         world
-            .add_address(&Ns::Host, &key, 24, Owner::Foreign)
+            .add_address(&Ns::Host, &key, &Address::new(24), Owner::Foreign)
             .unwrap();
         if rng.bool() {
             foreign_route(&mut world, &link, "::/0", "fe80::1", Some(RA));
             takes_ra.push(link);
         }
+    }
+    if rng.bool() {
+        world.promotes.insert((Ns::Host, None));
     }
     foreign_route(
         &mut world,
@@ -178,10 +181,11 @@ impl Sketch {
                     ..end_of(rng, end.ns.clone(), end.name.clone())
                 };
                 // Sometimes only a part is another.
-                match rng.u8(..6) {
-                    5 => end.port = new.port,
+                match rng.u8(..7) {
+                    6 => end.port = new.port,
                     0 => *end = new,
                     1 => end.v4 = new.v4,
+                    5 => rng.shuffle(&mut end.v4),
                     2 => end.routes = new.routes,
                     3 => (end.up, end.mtu) = (new.up, new.mtu),
                     _ => (end.v6, end.forwarding) = (new.v6, new.forwarding),
@@ -214,6 +218,7 @@ impl Sketch {
             13 => {
                 self.table = variant(rng);
                 self.on_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
+                rng.shuffle(&mut self.on_ens33);
                 self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
                 self.rules = leads(rng);
             }
@@ -258,9 +263,6 @@ fn space(rng: &mut Rng) -> Space {
 }
 
 pub(crate) fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
-    let length = |rng: &mut Rng, usual: u8, full: u8| if some(rng, 5) { full } else { usual };
-    let v4 = (1..6).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
-    let v6 = (1..4).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
     let routes = (0..4).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
     End {
         ns,
@@ -269,20 +271,25 @@ pub(crate) fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
         mtu: *rng.choice(&[1500, 1500, 1400, 1280, 1000]).unwrap(),
         mac: rng.u8(1..3),
         port: rng.bool().then(|| rng.u8(..3)),
-        v4: v4
-            .into_iter()
-            .map(|last| (last, length(rng, 24, 32)))
-            .collect(),
-        v6: v6
-            .into_iter()
-            .map(|last| (last, length(rng, 64, 128)))
-            .collect(),
+        v4: owned(rng, 1..6, [24, 32]),
+        v6: owned(rng, 1..4, [64, 128]),
         forwarding: [rng.bool(), rng.bool()],
         routes: routes
             .into_iter()
             .map(|third| (third, way(third, rng)))
             .collect(),
     }
+}
+
+fn owned(rng: &mut Rng, lasts: std::ops::Range<u8>, [usual, full]: [u8; 2]) -> Vec<Own> {
+    let mut lasts: Vec<u8> = lasts.filter(|_| some(rng, 3)).collect();
+    rng.shuffle(&mut lasts);
+    let own = |last| Own {
+        last,
+        length: if some(rng, 5) { full } else { usual },
+        peer: some(rng, 5).then(|| rng.u8(100..102)),
+    };
+    lasts.into_iter().map(own).collect()
 }
 
 fn way(third: u8, rng: &mut Rng) -> Way {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use netform::resource::address::{Address, AddressKey};
 use netform::resource::link::veth::{Peer, Veth};
 use netform::resource::link::{Link, LinkKind};
@@ -30,6 +29,20 @@ pub(crate) struct World {
     pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
     /// What the records of the topologies say.
     pub(crate) loans: BTreeMap<Id, Loan>,
+    /// The IPv6 addresses with a peer that has no route, because they were added while their link was down.
+    pub(crate) cut_off: BTreeSet<Id>,
+    /// The IPv4 addresses of each link in the order in which the kernel has them.
+    pub(crate) lists: BTreeMap<(Ns, LinkName), Vec<Stand>>,
+    /// The links that promote secondary addresses; without one, the namespaces in which all do.
+    pub(crate) promotes: BTreeSet<(Ns, Option<LinkName>)>,
+}
+
+/// An IPv4 address in the list of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) ip: IpAddr,
+    /// Whether it is primary.
+    pub(crate) first: bool,
 }
 
 /// Why the fake kernel refuses.
@@ -65,6 +78,9 @@ impl World {
             entries: BTreeMap::new(),
             tables: BTreeMap::new(),
             loans: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
+            lists: BTreeMap::new(),
+            promotes: BTreeSet::new(),
         };
         world.furnish(&Ns::Host);
         world
@@ -87,8 +103,13 @@ impl World {
         };
         self.add_link(ns, &lo, link, Owner::Kernel);
         let ip = "127.0.0.1".parse().unwrap();
-        self.add_address(ns, &AddressKey { link: lo, ip }, 8, Owner::Kernel)
-            .unwrap();
+        self.add_address(
+            ns,
+            &AddressKey { link: lo, ip },
+            &Address::new(8),
+            Owner::Kernel,
+        )
+        .unwrap();
     }
 
     pub(crate) fn set(&mut self, ns: &Ns, key: Key, value: &str) {
@@ -158,6 +179,8 @@ impl World {
 
     pub(crate) fn add_link(&mut self, ns: &Ns, name: &LinkName, link: Link, owner: Owner) {
         let ipv6 = has_ipv6(&link);
+        self.lists.remove(&(ns.clone(), name.clone()));
+        self.promotes.remove(&(ns.clone(), Some(name.clone())));
         let resource = Resource::Link(link);
         let entry = Entry { resource, owner };
         self.entries
@@ -296,95 +319,10 @@ impl World {
         }
         Ok(())
     }
-
-    pub(crate) fn addresses(
-        &self,
-        ns: &Ns,
-        link: Option<&LinkName>,
-    ) -> impl Iterator<Item = (&Id, &AddressKey, &Address)> {
-        self.entries
-            .iter()
-            .filter_map(move |(id, entry)| match (&id.key, &entry.resource) {
-                (Key::Address(key), Resource::Address(address))
-                    if id.ns == *ns && link.is_none_or(|link| key.link == *link) =>
-                {
-                    Some((id, key, address))
-                }
-                _ => None,
-            })
-    }
-
-    pub(crate) fn add_address(
-        &mut self,
-        ns: &Ns,
-        key: &AddressKey,
-        prefix: u8,
-        owner: Owner,
-    ) -> Result<(), Refusal> {
-        let link = self.link(ns, &key.link);
-        let link = link.ok_or_else(|| format!("ENODEV: {ns}:{} for {}", key.link, key.ip))?;
-        if key.ip.is_ipv6() && !has_ipv6(link) {
-            return Err(format!("EINVAL: {ns}:{} has no IPv6", key.link));
-        }
-        let id = Id::new(ns.clone(), Key::Address(key.clone()));
-        if self.entries.contains_key(&id) {
-            return Err(format!("EEXIST: {} on {ns}:{}", key.ip, key.link));
-        }
-        let mut address = Address::new(prefix);
-        let net = network(key, &address);
-        address.secondary = key.ip.is_ipv4()
-            && self
-                .addresses(ns, Some(&key.link))
-                .any(|(_, key, other)| !other.secondary && network(key, other) == net);
-        let resource = Resource::Address(address);
-        self.entries.insert(id, Entry { resource, owner });
-        Ok(())
-    }
-
-    pub(crate) fn remove_address(&mut self, ns: &Ns, key: &AddressKey) -> Result<(), Refusal> {
-        let id = Id::new(ns.clone(), Key::Address(key.clone()));
-        let Some(Entry {
-            resource: Resource::Address(address),
-            ..
-        }) = self.entries.remove(&id)
-        else {
-            return Err(format!("EADDRNOTAVAIL: {} on {ns}:{}", key.ip, key.link));
-        };
-        let mut gone = vec![key.ip];
-        if key.ip.is_ipv4() && !address.secondary {
-            let net = network(key, &address);
-            let of_it: Vec<Id> = self
-                .addresses(ns, Some(&key.link))
-                .filter(|(_, key, other)| other.secondary && network(key, other) == net)
-                .map(|(id, key, _)| {
-                    gone.push(key.ip);
-                    id.clone()
-                })
-                .collect();
-            self.entries.retain(|id, _| !of_it.contains(id));
-        }
-        let last = key.ip.is_ipv4()
-            && !self
-                .addresses(ns, Some(&key.link))
-                .any(|(_, key, _)| key.ip.is_ipv4());
-        self.lose_sources(ns, gone);
-        self.entries.retain(|id, entry| {
-            let ipv4 = matches!(&id.key, Key::Route(key) if key.to.addr().is_ipv4());
-            id.ns != *ns || !ipv4 || !last || !leads_over(entry, &key.link)
-        });
-        if last {
-            self.fray(ns, &key.link, Event::NoIpv4);
-        }
-        Ok(())
-    }
 }
 
 /// Marks a route that was learnt from a router advertisement: its path MTU.
 pub(crate) const RA: u32 = 1492;
-
-pub(crate) fn network(key: &AddressKey, address: &Address) -> Option<IpNet> {
-    Some(IpNet::new(key.ip, address.prefix).ok()?.trunc())
-}
 
 fn over(route: &Route, link: &LinkName) -> bool {
     let hops = route.hops_of();

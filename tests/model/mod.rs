@@ -1,5 +1,6 @@
 //! A model of the kernel and of what topologies may want, to try the planner against.
 
+mod addresses;
 pub(crate) mod carry;
 pub(crate) mod check;
 pub(crate) mod drift;

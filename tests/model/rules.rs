@@ -10,7 +10,7 @@ use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::Owner;
 
-use super::kernel::{Hops, RA, Refusal, World, conf, has_ipv6, leads_over, network, switch};
+use super::kernel::{Hops, RA, Refusal, World, conf, has_ipv6, leads_over, switch};
 
 impl World {
     /// IPv4 routes go with their source, if no link holds it any more. IPv6 ones stay without.
@@ -48,15 +48,10 @@ impl World {
             if to.addr().is_ipv6() && !has_ipv6(link) {
                 return Err(format!("EINVAL: {ns}:{dev} has no IPv6 for {to}"));
             }
-            let covered = |via: &IpAddr| {
-                hop.onlink
-                    || self.addresses(ns, Some(dev)).any(|(_, key, address)| {
-                        network(key, address).is_some_and(|net| net.contains(via))
-                    })
-            };
             if hop.via.is_some_and(|via| !hop.onlink && self.bars(ns, via)) {
                 return Err(format!("EACCES: {:?} in {ns} for {to}", hop.via));
             }
+            let covered = |via: &IpAddr| hop.onlink || self.is_beside(ns, dev, via);
             if !hop.via.as_ref().is_none_or(covered) {
                 return Err(format!("ENETUNREACH: {:?} on {ns}:{dev} for {to}", hop.via));
             }

@@ -92,12 +92,21 @@ pub(crate) struct End {
     pub(crate) mac: u8,
     /// Of which bridge of its namespace it is a port.
     pub(crate) port: Option<u8>,
-    /// Last part and length of each.
-    pub(crate) v4: BTreeMap<u8, u8>,
-    pub(crate) v6: BTreeMap<u8, u8>,
+    /// In the order wanted.
+    pub(crate) v4: Vec<Own>,
+    pub(crate) v6: Vec<Own>,
     pub(crate) forwarding: [bool; 2],
     /// The routes over it: the third part of the prefix, 0 for the default route; and how.
     pub(crate) routes: BTreeMap<u8, Way>,
+}
+
+/// An address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    pub(crate) last: u8,
+    pub(crate) length: u8,
+    /// The last part of the other end's, of a point-to-point address.
+    pub(crate) peer: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -253,18 +262,29 @@ impl Sketch {
             tagged: true,
         };
         put(ns, Key::Link(end.name.clone()), Resource::Link(link));
-        let addresses = end
-            .v4
-            .iter()
-            .map(|(last, len)| (ip4(self.number, number, *last), *len));
-        let more = end
-            .v6
-            .iter()
-            .map(|(last, len)| (ip6(self.number, number, *last), *len));
-        for (ip, len) in addresses.chain(more.filter(|_| ipv6)) {
-            let link = end.name.clone();
-            let key = AddressKey { link, ip };
-            put(ns, Key::Address(key), Resource::Address(Address::new(len)));
+        let families = [
+            (ip4 as fn(u8, u8, u8) -> IpAddr, &end.v4),
+            (ip6, if ipv6 { &end.v6 } else { &Vec::new() }),
+        ];
+        for (ip, owned) in families {
+            for (place, own) in owned.iter().enumerate() {
+                let ip = |last| ip(self.number, number, last);
+                let link = end.name.clone();
+                let key = AddressKey {
+                    link,
+                    ip: ip(own.last),
+                };
+                let address = Address {
+                    peer: own.peer.map(ip),
+                    place: if key.ip.is_ipv4() {
+                        place.try_into().unwrap()
+                    } else {
+                        0
+                    },
+                    ..Address::new(own.length)
+                };
+                put(ns, Key::Address(key), Resource::Address(address));
+            }
         }
         for (third, way) in end.routes.iter().filter(|_| end.up) {
             self.route(number, end, *third, way, put);
@@ -308,7 +328,7 @@ impl Sketch {
             Family::Ipv6 => ip6,
         };
         let covers = |len: u8| len <= if way.family == Family::Ipv4 { 24 } else { 64 };
-        if way.via.is_some() && !way.onlink && !held.values().any(|len| covers(*len)) {
+        if way.via.is_some() && !way.onlink && !held.iter().any(|own| covers(own.length)) {
             return;
         }
         let to = match (way.family, third) {
@@ -349,7 +369,7 @@ impl Sketch {
         for (number, end) in self.ends().filter(|(_, end)| end.ns == *ns && end.up) {
             let (held, most) = if ipv4 { (&end.v4, 24) } else { (&end.v6, 64) };
             let capable = ipv4 || end.mtu >= 1280;
-            if !capable || !held.values().any(|length| *length <= most) {
+            if !capable || !held.iter().any(|own| own.length <= most) {
                 continue;
             }
             let ip = if ipv4 { ip4 } else { ip6 };
@@ -414,9 +434,9 @@ impl Sketch {
         let mut sources = Vec::new();
         for (number, end) in self.ends().filter(|(_, end)| end.ns == *ns) {
             if family == Family::Ipv4 {
-                sources.extend(end.v4.keys().map(|last| ip4(self.number, number, *last)));
+                sources.extend(end.v4.iter().map(|own| ip4(self.number, number, own.last)));
             } else if end.up && end.mtu >= 1280 {
-                sources.extend(end.v6.keys().map(|last| ip6(self.number, number, *last)));
+                sources.extend(end.v6.iter().map(|own| ip6(self.number, number, own.last)));
             }
         }
         let space = ns.name().and_then(|name| self.spaces.get(name));
@@ -461,15 +481,15 @@ impl Sketch {
             put(&Ns::Host, Key::Table, Resource::Table(table));
         }
         let link = LinkName::try_from("ens33").unwrap();
-        for last in &self.on_ens33 {
+        for (place, last) in self.on_ens33.iter().enumerate() {
             let ip = ip4(0, 0, 10 * self.number + last);
             let link = link.clone();
             let key = AddressKey { link, ip };
-            put(
-                &Ns::Host,
-                Key::Address(key),
-                Resource::Address(Address::new(24)),
-            );
+            let address = Address {
+                place: place.try_into().unwrap(),
+                ..Address::new(24)
+            };
+            put(&Ns::Host, Key::Address(key), Resource::Address(address));
         }
         for lead in &self.rules {
             self.lead(&Ns::Host, lead, put);

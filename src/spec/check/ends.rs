@@ -42,7 +42,10 @@ pub(super) fn check(veths: &[Veth], links: &[Link], found: &mut Findings) {
 /// Each address is one that a link can have.
 fn check_addresses(end: &End, found: &mut Findings) {
     for address in &end.addresses {
-        let (net, ip) = (address.value, address.value.addr());
+        let (ip, peer) = (address.value.addr(), address.value.peer());
+        // Where a network begins and ends is said of the address itself only.
+        let net = address.value.beside().next().filter(|_| peer.is_none());
+        let bad_peer = peer.and_then(|peer| Some((peer, unusable(peer)?)));
         let unusable = unusable(ip).filter(|_| !(end.is_loopback() && ip.is_loopback()));
         if end.is_loopback() && (ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST) {
             let message = format!("every `lo` has {ip} already");
@@ -50,7 +53,10 @@ fn check_addresses(end: &End, found: &mut Findings) {
         } else if let Some(why) = unusable {
             let message = format!("{ip} can't be an address of a link: {why}");
             found.error(message, address.span, "choose a unicast address");
-        } else if let Some(why) = edge(net, ip) {
+        } else if let Some((peer, why)) = bad_peer {
+            let message = format!("{peer} can't be the peer of an address: {why}");
+            found.error(message, address.span, "name the address of the other end");
+        } else if let Some(why) = net.and_then(|net| edge(net, ip)) {
             let message = format!("{ip} can't be an address of a link: {why}");
             found.error(message, address.span, "choose an address in between");
         }

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
+use crate::resource::address::Held;
 use crate::resource::{Family, Ns};
 use crate::spec::Spec;
 use crate::spec::diagnostic::Diagnostic;
@@ -14,7 +13,7 @@ use crate::spec::prefixes::Index;
 use crate::spec::source::{Span, Spanned};
 
 /// The addresses of a namespace, each with its link.
-type Addresses<'s> = Vec<(&'s Spanned<IpNet>, &'s End)>;
+type Addresses<'s> = Vec<(&'s Spanned<Held>, &'s End)>;
 
 /// Checks the gateways of all namespaces.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
@@ -80,7 +79,7 @@ fn check_holder(
 /// A namespace and its addresses.
 struct Here<'s> {
     ns: &'s Ns,
-    addresses: &'s [(&'s Spanned<IpNet>, &'s End)],
+    addresses: &'s [(&'s Spanned<Held>, &'s End)],
 }
 
 impl Here<'_> {
@@ -180,8 +179,13 @@ impl Here<'_> {
                 [(subnet, gateway, at, _)] => {
                     let length = subnet.cidr.value.prefix_len();
                     let message = format!("this address doesn't reach the gateway {gateway}");
-                    let help =
-                        format!("give it the length {length}, or its namespace `gateway: none`");
+                    let here = self.addresses.iter().map(|(address, _)| *address);
+                    let mut here = here.filter(|address| address.span == *at);
+                    let help = if here.any(|address| address.value.peer().is_some()) {
+                        format!("give it the peer {gateway}, or its namespace `gateway: none`")
+                    } else {
+                        format!("give it the length {length}, or its namespace `gateway: none`")
+                    };
                     let diagnostic = Diagnostic::new(message, *at, help);
                     found.push(diagnostic.also(subnet.name.span, "the subnet"));
                 }

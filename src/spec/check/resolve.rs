@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::resource::address::Held;
 use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::{NamespaceName, SubnetName};
 use crate::resource::{Family, Ns};
@@ -154,15 +155,15 @@ fn end(
     subnets: &Declared,
     found: &mut Findings,
 ) -> Option<End> {
-    let addresses: Vec<Spanned<IpNet>> = entry
+    let addresses: Vec<Spanned<Held>> = entry
         .addresses
         .into_iter()
         .filter_map(|given| {
-            let net = match given.value {
-                Given::Whole(net) => net,
-                Given::Bare(ip) => subnets.complete(ip, given.span, found)?,
+            let held = match given.value {
+                Given::Whole(held) => held,
+                Given::Bare(ip) => subnets.complete(ip, given.span, found)?.into(),
             };
-            Some(Spanned::new(net, given.span))
+            Some(Spanned::new(held, given.span))
         })
         .collect();
     let mtu = entry.mtu.or(inherited);

@@ -146,8 +146,9 @@ impl<'s> Here<'s> {
         let addresses = self.links.values().filter(|end| end.up);
         addresses
             .flat_map(|end| &end.addresses)
-            .filter(|address| address.value.contains(&ip))
-            .find_map(|address| edge(address.value, ip))
+            .flat_map(|address| address.value.beside())
+            .filter(|net| net.contains(&ip))
+            .find_map(|net| edge(net, ip))
     }
 
     /// The kernel believes `onlink` only where it knows of no other way to an IPv6 router

@@ -1,5 +1,6 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
+mod address;
 mod links;
 mod routing;
 mod settings;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::resource::Ns;
+use crate::resource::address::Held;
 use crate::resource::link::MacAddress;
 use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, TopologyName};
 use crate::spec::diagnostic::Diagnostic;
@@ -77,8 +79,8 @@ pub(super) struct EndEntry {
 pub(super) enum Given {
     /// Without a length.
     Bare(IpAddr),
-    /// With one.
-    Whole(IpNet),
+    /// With one, its own or that of the other end.
+    Whole(Held),
 }
 
 /// An entry of `subnets`.

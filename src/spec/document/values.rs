@@ -4,35 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Given;
 use crate::resource::Family;
 use crate::resource::link::MacAddress;
 use crate::resource::name::{BadName, LinkName};
 use crate::spec::reader::{Reader, short};
 use crate::spec::source::{Span, Spanned, boundary};
-use crate::spec::tree::{Node, Value};
+use crate::spec::tree::Node;
 
 impl Reader<'_> {
-    pub(super) fn address(&mut self, node: &Node) -> Option<Spanned<Given>> {
-        if let Value::Map(entries) = &*node.value
-            && entries.iter().any(|entry| entry.key.value == "peer")
-        {
-            let message =
-                "an address with a `peer` is not supported by this version of netform yet";
-            self.found.error(message, node.span, "write `IP/LEN`");
-            return None;
-        }
-        let text = self.scalar(node, "addresses", "a list of `IP/LEN` or `IP`")?;
-        let given = match text.value.split_once('/') {
-            None => text.value.parse().map(Given::Bare).ok(),
-            Some(_) => text.value.parse().map(Given::Whole).ok(),
-        };
-        if given.is_none() {
-            self.bad_address(node.span, text.value, "`IP/LEN` or `IP`");
-        }
-        given.map(|given| Spanned::new(given, node.span))
-    }
-
     /// Says that a text is no address, and why if that is easy to tell.
     pub(super) fn bad_address(&mut self, at: Span, text: &str, form: &str) {
         let message = format!("`{}` is no address", short(text));

@@ -54,18 +54,19 @@ impl Lowering<'_> {
         self.addresses(end);
     }
 
+    /// The addresses of a link. Those of IPv4 stand in the order written.
     fn addresses(&mut self, end: &End) {
+        let mut place = 0;
         for address in &end.addresses {
-            let key = AddressKey {
-                link: end.name.value.clone(),
-                ip: address.value.addr(),
-            };
-            let resource = Address::new(address.value.prefix_len());
-            self.put(
-                &end.ns.value,
-                Key::Address(key),
-                Resource::Address(resource),
-            );
+            let link = end.name.value.clone();
+            let ip = address.value.addr();
+            let mut resource = Address::of(&address.value);
+            if ip.is_ipv4() {
+                resource.place = place;
+                place += 1;
+            }
+            let key = Key::Address(AddressKey { link, ip });
+            self.put(&end.ns.value, key, Resource::Address(resource));
         }
     }
 }

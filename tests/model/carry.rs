@@ -114,7 +114,8 @@ fn lead_somewhere(plan: &Plan, order: &[usize]) {
                 let late = table.is_some_and(|table| emptied.contains(&(ns, table)));
                 assert!(!late, "{operation:?} comes late");
             }
-            // One that rejects must go before, or routes couldn't be made.
+            // One that rejected must go before, or routes couldn't be made, and so must one that keeps
+            // them from being rejected.
             (
                 Key::Rule(key),
                 Action::Update {
@@ -122,6 +123,14 @@ fn lead_somewhere(plan: &Plan, order: &[usize]) {
                     ..
                 },
             ) if key.from.is_none() && rule.action.table().is_none() => {}
+            (
+                Key::Rule(key),
+                Action::Create(Resource::Rule(rule))
+                | Action::Update {
+                    after: Resource::Rule(rule),
+                    ..
+                },
+            ) if key.from.is_none() && rule.action.table() == Some(254) => {}
             (
                 Key::Rule(_),
                 Action::Create(Resource::Rule(rule))

@@ -518,12 +518,18 @@ fn unbar(state: &mut State) {
         })
         .map(|(id, _)| id.ns.clone())
         .collect();
+    // They come in the order in which the kernel asks them; the first that decides does.
+    let mut decided = BTreeSet::new();
     for (id, entry) in &mut state.entries {
-        if let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &mut entry.resource)
-            && key.from.is_none()
-            && rule.action.table().is_none()
-            && (id.ns == Ns::Host || seeking.contains(&id.ns))
-        {
+        let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &mut entry.resource) else {
+            continue;
+        };
+        let rejects = rule.action.table().is_none();
+        if key.from.is_some() || !rejects && rule.action.table() != Some(254) {
+            continue;
+        }
+        let first = decided.insert((id.ns.clone(), key.family));
+        if rejects && (id.ns == Ns::Host || first && seeking.contains(&id.ns)) {
             rule.action = netform::resource::rule::Action::Lookup(254);
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::{Edges, Step};
 use crate::plan::{Action, Operation};
 use crate::resource::name::LinkName;
+use crate::resource::route::MAIN;
+use crate::resource::rule::Action as Decided;
 use crate::resource::{Id, Key, Ns, Resource};
 
 /// The operations on the rules or on the routes of a table, one after the other: the last so far.
@@ -58,28 +60,35 @@ impl Edges<'_> {
             let previous = filled.insert((&id.ns, key.table), place);
             self.add(place, previous);
         }
-        let mut barred: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
-        for place in self.of_step(Step::RemoveRule) {
-            if bars(&operations[place]) {
-                let of_ns = barred.entry(&operations[place].id.ns).or_default();
-                of_ns.push(place);
+        let made = self.of_step(Step::Route);
+        let sought: Vec<usize> = made.into_iter().filter(is_indirect).collect();
+        for step in [Step::RemoveRule, Step::Rule] {
+            for place in self.of_step(step) {
+                self.rule(place, &filled, &sought);
             }
         }
-        for place in self.of_step(Step::Rule) {
-            let operation = &operations[place];
-            if bars(operation) {
-                barred.entry(&operation.id.ns).or_default().push(place);
-            } else if let Some(table) = table(&operation.action) {
-                self.add(place, filled.get(&(&operation.id.ns, table)).copied());
+    }
+
+    /// The kernel looks up next hops as it does destinations. What lets it find them comes before the
+    /// routes, and what keeps it from that after.
+    fn rule(&mut self, place: usize, filled: &Last<'_>, sought: &[usize]) {
+        let operations = self.operations;
+        let operation = &operations[place];
+        let ns = &operation.id.ns;
+        let sought = sought
+            .iter()
+            .filter(|route| operations[**route].id.ns == *ns);
+        match Search::changed_by(operation) {
+            Search::Opened => {
+                for route in sought {
+                    self.add(*route, Some(place));
+                }
             }
-        }
-        // The kernel looks up next hops as it does destinations, and a rule may keep it from that.
-        for place in self.of_step(Step::Route) {
-            let Some(rules) = barred.get(&operations[place].id.ns) else {
-                continue;
-            };
-            if is_indirect(&place) {
-                self.after[place].extend(rules);
+            Search::Closed => self.after[place].extend(sought),
+            Search::AsIs => {
+                if let (Step::Rule, Some(table)) = (self.steps[place], table(&operation.action)) {
+                    self.add(place, filled.get(&(ns, table)).copied());
+                }
             }
         }
     }
@@ -104,22 +113,46 @@ impl Edges<'_> {
     }
 }
 
-/// Whether an operation changes or removes a rule that rejects what the kernel looks next hops up by: what a namespace
-/// sends itself, to wherever.
-fn bars(operation: &Operation) -> bool {
-    let (
-        Key::Rule(key),
-        Action::Update {
-            before: Resource::Rule(before),
-            ..
+/// What an operation on a rule may do to the kernel's search for next hops, which is a search for where
+/// the namespace's own packets to them go.
+enum Search {
+    /// It finds what it didn't.
+    Opened,
+    /// It doesn't find any more what it did.
+    Closed,
+    /// Nothing.
+    AsIs,
+}
+
+impl Search {
+    fn changed_by(operation: &Operation) -> Search {
+        let Key::Rule(key) = &operation.id.key else {
+            return Search::AsIs;
+        };
+        let incoming = key.iif.as_ref().is_some_and(|iif| iif.as_str() != "lo");
+        if key.from.is_some() || key.mark.is_some() || incoming {
+            return Search::AsIs;
         }
-        | Action::Remove(Resource::Rule(before)),
-    ) = (&operation.id.key, &operation.action)
-    else {
-        return false;
-    };
-    let incoming = key.iif.as_ref().is_some_and(|iif| iif.as_str() != "lo");
-    before.action.table().is_none() && key.from.is_none() && key.mark.is_none() && !incoming
+        let action = |resource: &Resource| match resource {
+            Resource::Rule(rule) => Some(rule.action),
+            _ => None,
+        };
+        let (before, after) = match &operation.action {
+            Action::Create(after) => (None, action(after)),
+            Action::Update { before, after } => (action(before), action(after)),
+            Action::Remove(before) => (action(before), None),
+            _ => return Search::AsIs,
+        };
+        let rejects = |action: Option<Decided>| action.is_some_and(|a| a.table().is_none());
+        let finds = |action: Option<Decided>| action == Some(Decided::Lookup(MAIN));
+        if rejects(before) || finds(after) {
+            Search::Opened
+        } else if rejects(after) {
+            Search::Closed
+        } else {
+            Search::AsIs
+        }
+    }
 }
 
 /// What an operation makes or removes.

@@ -165,7 +165,7 @@ impl<'p> Writer<'p> {
         let operation = &self.plan.operations[place];
         if let (Key::Link(name), Action::Remove(_)) = (&operation.id.key, &operation.action) {
             let space = kernel.space(draft.ns)?;
-            // One that is gone since, with a namespace that somebody removed, is what was asked for.
+            // One that went by itself meanwhile, with its peer's namespace, is gone as was asked for.
             if let Some(known) = space.links.remove(name) {
                 draft.leaving.push((place, known.index));
             }

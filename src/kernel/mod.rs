@@ -10,6 +10,7 @@
 mod assemble;
 mod births;
 mod codec;
+mod creation;
 mod deaths;
 mod encode;
 pub mod enter;

@@ -2,6 +2,10 @@
 //!
 //! The reader takes from here which keys there are, and the JSON Schema is made of nothing else.
 
+mod links;
+
+pub(super) use links::{BRIDGE, DUMMY, LINK_ENTRY};
+
 /// A kind of mapping.
 #[derive(Debug)]
 pub(super) struct Mapping {
@@ -72,6 +76,8 @@ pub(super) enum Shape {
     ListOf(&'static Shape),
     /// A list of so many.
     Several(&'static Shape, usize, usize),
+    /// One of these.
+    Either(&'static [Shape]),
     /// A mapping from names, which an expression matches, to mappings.
     MapOf(&'static str, &'static Mapping),
 }
@@ -185,6 +191,13 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              them. The lines of localhost are added. Not for `host`.",
         ),
         key(
+            "links",
+            Optional,
+            Shape::MapOf(LINK, &LINK_ENTRY),
+            "Links with one end, by name: those that netform makes, such as bridges, and those that exist \
+             already, such as `lo`.",
+        ),
+        key(
             "sysctls",
             Optional,
             Shape::Sysctls,
@@ -192,7 +205,7 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              are borrowed, and given back.",
         ),
     ],
-    later: &["external", "links"],
+    later: &["external"],
 };
 
 /// An item of `routes` of a namespace.
@@ -437,8 +450,9 @@ pub(super) static END: Mapping = Mapping {
             "Its largest packet, in bytes. That of the veth without it.",
         ),
         key("up", Optional, Shape::Bool(true), "Whether it is up."),
+        links::BRIDGE_OF_END,
     ],
-    later: &["bridge"],
+    later: &[],
 };
 
 /// An entry of `subnets`.

@@ -31,7 +31,7 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
         })
         .map(|(id, _)| id.clone())
         .collect();
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0 => {
             if let Some((ns, of)) = rng.choice(world.tables.keys().cloned().collect::<Vec<_>>()) {
                 if rng.bool() {
@@ -43,6 +43,7 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
             }
         }
         1 => foreign(world, rng),
+        2 => world.unplug(rng),
         _ => {
             if let Some(id) = rng.choice(ours) {
                 spoil(world, &id, rng);

@@ -25,7 +25,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let reach = Reach::of(spec, None);
     let gateways = lower::gateway_routes(spec);
     let mut ends: HashMap<&Ns, Vec<&End>> = HashMap::new();
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         ends.entry(&end.ns.value).or_default().push(end);
     }
     for (ns, namespace) in spec.all_namespaces() {

@@ -14,7 +14,7 @@ use crate::spec::source::Span;
 /// Checks the sysctls of each namespace.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let mut ends: BTreeMap<&Ns, Vec<&End>> = BTreeMap::new();
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         ends.entry(&end.ns.value).or_default().push(end);
     }
     let named = spec.namespaces.iter();

@@ -5,6 +5,7 @@
 
 mod files;
 mod gateways;
+mod links;
 mod mac;
 mod routes;
 mod routing;
@@ -19,9 +20,8 @@ use ipnet::IpNet;
 use super::diagnostic::Diagnostic;
 use super::model::{End, Spec, Subnet};
 use super::reach::Reach;
+use super::segments::Segments;
 use crate::plan::Warning;
-use crate::resource::address::{Address, AddressKey};
-use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
@@ -44,10 +44,11 @@ pub struct Lowered {
 ///
 /// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
+    let spec = &*links::known(spec, facts)?;
     let facts = apart(spec, facts);
     let mut lowering = Lowering::new(spec, &facts);
     lowering.namespaces();
-    lowering.veths();
+    lowering.links();
     lowering.static_routes();
     lowering.rules();
     lowering.host_ends();
@@ -69,8 +70,8 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
 fn apart(spec: &Spec, facts: &Facts) -> Facts {
     let mut facts = facts.clone();
     let topology = &spec.name.value;
-    let on_host = ends(spec).filter(|(end, _)| end.ns.value == Ns::Host);
-    let stays: BTreeSet<&LinkName> = on_host.map(|(end, _)| &end.name.value).collect();
+    let on_host = spec.ends().filter(|end| end.ns.value == Ns::Host);
+    let stays: BTreeSet<&LinkName> = on_host.map(|end| &end.name.value).collect();
     let links = &facts.links;
     let is_own = |name: &LinkName| {
         let link = links.get(name);
@@ -94,8 +95,8 @@ pub(super) fn gateway_routes(spec: &Spec) -> Routes<'_> {
     Lowering::new(spec, &NOTHING).choose_routes()
 }
 
-/// The ends that hold each address, each with its other end.
-type Holders<'s> = BTreeMap<IpAddr, Vec<(&'s End, &'s End)>>;
+/// The links that hold each address.
+type Holders<'s> = BTreeMap<IpAddr, Vec<&'s End>>;
 
 /// The subnets by prefix, and the lengths that these have, so that not every subnet is looked at for every
 /// address.
@@ -129,23 +130,12 @@ impl<'s> Prefixes<'s> {
 
 fn holders(spec: &Spec) -> Holders<'_> {
     let mut holders = Holders::new();
-    for (end, other) in ends(spec) {
+    for end in spec.ends() {
         for address in &end.addresses {
-            holders
-                .entry(address.value.addr())
-                .or_default()
-                .push((end, other));
+            holders.entry(address.value.addr()).or_default().push(end);
         }
     }
     holders
-}
-
-/// All ends of all pairs, each with its other end.
-fn ends(spec: &Spec) -> impl Iterator<Item = (&End, &End)> {
-    spec.veths.iter().flat_map(|veth| {
-        let [first, second] = &veth.ends;
-        [(first, second), (second, first)]
-    })
 }
 
 /// A spec on its way to a State.
@@ -155,6 +145,7 @@ struct Lowering<'s> {
     holders: Holders<'s>,
     prefixes: Prefixes<'s>,
     reach: Reach<'s>,
+    segments: Segments<'s>,
     topology: &'s TopologyName,
     state: State,
     warnings: Vec<Warning>,
@@ -169,6 +160,7 @@ impl<'s> Lowering<'s> {
             holders: holders(spec),
             prefixes: Prefixes::of(spec),
             reach: Reach::of(spec, Some(facts)),
+            segments: Segments::of(&spec.veths, &spec.links),
             topology: &spec.name.value,
             state: State::new(),
             warnings: Vec::new(),
@@ -280,15 +272,6 @@ impl<'s> Lowering<'s> {
         self.set(&Ns::Host, SysctlKey::forwarding(family), Sysctl::on());
     }
 
-    fn veths(&mut self) {
-        let spec = self.spec;
-        for veth in &spec.veths {
-            let [first, second] = &veth.ends;
-            self.end(first, second);
-            self.end(second, first);
-        }
-    }
-
     /// What our own links of the host are as long as they are no gateways, and what they become again: they
     /// don't forward, unless the whole host does, and believe no router advertisements from a namespace.
     /// A new link doesn't forward by itself.
@@ -299,7 +282,7 @@ impl<'s> Lowering<'s> {
             .as_ref()
             .and_then(|host| host.forwarding.as_ref());
         let router = |family| host.is_some_and(|forwarding| forwarding.value.covers(family));
-        let ends: Vec<&End> = self.ends().map(|(end, _)| end).collect();
+        let ends: Vec<&End> = self.made().collect();
         for end in ends.into_iter().filter(|end| end.ns.value == Ns::Host) {
             let name = &end.name.value;
             let conf = |family, last: &str| SysctlKey::conf(family, name.clone(), last);
@@ -316,44 +299,13 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    fn end(&mut self, end: &End, other: &End) {
-        let ns = &end.ns.value;
-        let name = &end.name.value;
-        let mac = end.mac.as_ref().map_or_else(
-            || mac::derived(&self.facts.machine, self.topology, ns, name),
-            |mac| mac.value,
-        );
-        let link = Link {
-            kind: LinkKind::Veth(Veth {
-                peer: Some(Peer {
-                    ns: other.ns.value.clone(),
-                    name: other.name.value.clone(),
-                }),
-            }),
-            up: end.up,
-            mtu: Some(end.mtu),
-            mac: Some(mac),
-            master: None,
-            tagged: true,
-        };
-        self.put(ns, Key::Link(name.clone()), Resource::Link(link));
-        for address in &end.addresses {
-            let key = AddressKey {
-                link: name.clone(),
-                ip: address.value.addr(),
-            };
-            let resource = Address::new(address.value.prefix_len());
-            self.put(ns, Key::Address(key), Resource::Address(resource));
-        }
+    /// The links that the topology makes.
+    fn made(&self) -> impl Iterator<Item = &'s End> + use<'s> {
+        self.spec.ends().filter(|end| end.is_made())
     }
 
-    /// All ends of all pairs, each with its other end.
-    fn ends(&self) -> impl Iterator<Item = (&'s End, &'s End)> + use<'s> {
-        ends(self.spec)
-    }
-
-    /// The ends that hold an address, each with its other end.
-    fn holders(&self, ip: IpAddr) -> &[(&'s End, &'s End)] {
+    /// The links that hold an address.
+    fn holders(&self, ip: IpAddr) -> &[&'s End] {
         self.holders.get(&ip).map_or(&[], Vec::as_slice)
     }
 }

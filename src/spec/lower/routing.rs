@@ -127,9 +127,7 @@ impl<'s> Lowering<'s> {
     /// Says so when a source is no address of the host.
     fn check_source(&mut self, src: &Spanned<IpAddr>) {
         let of_spec = self.holders(src.value).iter();
-        let of_spec = of_spec
-            .map(|(end, _)| &end.ns.value)
-            .any(|ns| *ns == Ns::Host);
+        let of_spec = of_spec.map(|end| &end.ns.value).any(|ns| *ns == Ns::Host);
         let mut of_host = self.facts.links.values().flat_map(|link| &link.addresses);
         if !of_spec && !of_host.any(|net| net.addr() == src.value) {
             let message = format!(

@@ -388,3 +388,29 @@ fn forwarding_of_the_uplink_is_given_back_after_a_kill_beside_the_switch() {
         assert_same_world(&before, &world());
     });
 }
+
+#[test]
+fn a_value_that_is_not_given_back_as_it_was_written_is_told_of() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            "host: { sysctls: { net.ipv4.ip_local_reserved_ports: \"9000-9005,8080\" } }",
+        );
+        let before = world();
+        let failed = netform(&["apply", "-f", "/run/one.yaml"]);
+        assert_eq!(failed.status, 3, "{failed:?}");
+        assert!(
+            failed.stderr.contains("write them as it does"),
+            "{failed:?}"
+        );
+        assert!(failed.stderr.contains("8080,9000-9005"), "{failed:?}");
+        assert_same_world(&before, &world());
+        // What was empty is empty again.
+        sh("sed -i 's/9000-9005,8080/8080,9000-9005/' /run/one.yaml").ok();
+        let before = world();
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}

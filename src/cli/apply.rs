@@ -103,11 +103,16 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                 Status::Done
             }
             Ok(rest) => {
+                let mut left = rest.operations.iter();
+                let why = if left.all(|operation| matches!(operation.id.key, Key::Sysctl(_))) {
+                    "the kernel took every value, but gives others back: write them as it does, or somebody \
+                     else is changing them"
+                } else {
+                    "the kernel took every operation, but the host is not as the spec says: either somebody \
+                     else is changing it, or this is an error of netform"
+                };
                 let rest = render::plan::plan(&rest, output::colour_of_stderr());
-                output::error(&format!(
-                    "the kernel took every operation, but the host is not as the spec says: either \
-                     somebody else is changing it, or this is an error of netform. What differs:\n{rest}"
-                ));
+                output::error(&format!("{why}. What differs:\n{rest}"));
                 undo(session, &before, options, plan.operations.len())
             }
             Err(conflicts) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Record};
-use super::{Error, Kernel, file, namespace};
+use super::{Error, Kernel, file, namespace, sysctl};
 use crate::plan::{Action, Plan};
 use crate::resource::name::{LinkName, NamespaceName};
 use crate::resource::sysctl::SysctlKey;
@@ -127,6 +127,14 @@ impl Journal {
                     }
                 }
                 _ if !done => {}
+                // The kernel may give a value back in other words, and it must be known for what we wrote.
+                (Action::Borrow { .. } | Action::Update { .. }, Key::Sysctl(key), Ns::Host) => {
+                    if let Some(loan) = record.loan_mut(id)
+                        && let Some(value) = sysctl::read(&key.path())?
+                    {
+                        loan.lent = lent(key, &value);
+                    }
+                }
                 // One that is made anew is there.
                 (Action::Remove(_), ..) if makes.contains(id) => {}
                 (Action::Remove(_), Key::Namespace, Ns::Named(name)) => {

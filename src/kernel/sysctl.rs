@@ -53,8 +53,10 @@ fn write_to(path: &str, opened: rustix::io::Result<OwnedFd>, value: &str) -> Res
         }
         Err(e) => return Err(Error::io("write", file(path), io::Error::from(e))),
     };
+    // Nothing at all would never come to the kernel: an empty line empties a list.
+    let text = if value.is_empty() { "\n" } else { value };
     opened
-        .write_all(value.as_bytes())
+        .write_all(text.as_bytes())
         .map_err(|source| match source.raw_os_error() {
             Some(libc::EINVAL | libc::ERANGE) => Error::SysctlValue {
                 path: path.to_owned(),

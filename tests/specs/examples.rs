@@ -57,26 +57,22 @@ the_same_service_has_both_families: Example {
         Answers("breezyfrost", "-6 www.example.test"),
         SeenAs("breezyfrost", "http://[2001:db8:10::10]", "fd95::191"),
     ],
-    edit: &[("    gateway: fd50::3\n    egress: { dev: ens33 }\n", "    gateway: fd50::3\n")],
+    // The world has no way back to addresses that aren't masqueraded.
+    edit: &[(
+        "    gateway: fd50::3\n    egress: { dev: ens33 }\n",
+        "    gateway: fd50::3\n    egress: { dev: ens33, masquerade: false }\n",
+    )],
     plan: "\
 namespace host
-  ~  sysctl net.ipv6.conf.ens33.force_forwarding  1 → 0
-  ~  sysctl net.ipv6.conf.veth1_p.force_forwarding  1 → 0
   ~  table inet netform-breezyfrost-dual
        - set masquerade6 {
        -   type ifname . ifname
        -   comment \"from which link to which link sources are rewritten\"
        -   element \"veth1_p\" . \"ens33\"
-       - set pass6 {
-       -   type ifname . ifname
-       -   comment \"from which link to which link a connection may be opened\"
-       -   element \"veth1_p\" . \"ens33\"
-         chain judge {
-       -   meta nfproto ipv6 iifname . oifname @pass6 accept
          chain outbound {
        -   meta nfproto ipv6 iifname . oifname @masquerade6 masquerade
 
-Plan: 0 to add, 3 to change, 0 to remove.
+Plan: 0 to add, 1 to change, 0 to remove.
 ",
     then: &[
         Answers("breezyfrost", "-4 www.example.test"),
@@ -140,24 +136,20 @@ namespaces_behind_a_bridge_reach_each_other_and_the_world: Example {
         Answers("blue", "198.51.100.10"),
         Answers("blue", "2001:db8:10::10"),
     ],
-    // One leaves the bridge, which has a smaller MTU then, and no way out for IPv6.
+    // One leaves the bridge, which has a smaller MTU then, and IPv6 isn't masqueraded.
     edit: &[
         ("bridge: {}", "bridge: {}, mtu: 1400"),
         ("name: green, bridge: br0", "name: green"),
-        ("gateway: \"fd60::1\", egress: {}", "gateway: \"fd60::1\""),
+        ("gateway: \"fd60::1\", egress: {}", "gateway: \"fd60::1\", egress: { masquerade: false }"),
     ],
     plan: "\
 namespace host
   ~  link br0  mtu 1500 → 1400
   ~  link green  in br0 → none
-  ~  sysctl net.ipv6.conf.br0.force_forwarding  1 → 0
-  ~  sysctl net.ipv6.conf.ens33.force_forwarding  1 → 0
   ~  table inet netform-bridge
        - set masquerade6 {
        -   type ifname . ifname
        -   comment \"from which link to which link sources are rewritten\"
-       -   element \"br0\" . \"ens33\"
-         set pass6 {
        -   element \"br0\" . \"ens33\"
          set sources4 {
        -   element \"br0\" . 192.168.60.3
@@ -166,7 +158,7 @@ namespace host
          chain outbound {
        -   meta nfproto ipv6 iifname . oifname @masquerade6 masquerade
 
-Plan: 0 to add, 5 to change, 0 to remove.
+Plan: 0 to add, 3 to change, 0 to remove.
 ",
     then: &[
         Answers("red", "192.168.60.4"),

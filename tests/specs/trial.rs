@@ -8,6 +8,8 @@ use crate::common::{assert_same_world, in_sandbox, netform, sh, world};
 pub(crate) struct Example {
     /// The name of its file in `specs/`.
     pub(crate) spec: &'static str,
+    /// A script that makes what is there before: the directories, at least, that come with a first namespace.
+    pub(crate) given: &'static str,
     /// Specs that are applied before it, and destroyed after it.
     pub(crate) beside: &'static [&'static str],
     /// What is so once it is applied.
@@ -19,6 +21,17 @@ pub(crate) struct Example {
     /// What is so then.
     pub(crate) then: &'static [Check],
 }
+
+/// An example that is empty, on an empty host.
+pub(crate) const PLAIN: Example = Example {
+    spec: "",
+    given: "ip netns add first; ip netns del first",
+    beside: &[],
+    works: &[],
+    edit: &[],
+    plan: "",
+    then: &[],
+};
 
 /// Something that is tried with packets, from inside of a namespace or from `host`.
 #[derive(Debug)]
@@ -55,7 +68,7 @@ impl Check {
                 let script = format!(
                     "import urllib.request; print(urllib.request.urlopen('{url}').read().decode())"
                 );
-                let said = within(ns, &format!("python3 -c \"{script}\"")).ok();
+                let said = within(ns, &format!("no_proxy='*' python3 -c \"{script}\"")).ok();
                 assert_eq!(said.trim(), address, "{self:?}");
             }
         }
@@ -81,8 +94,7 @@ pub(crate) fn run(example: &Example) {
         edited = edited.replace(old, new);
     }
     in_sandbox(|| {
-        // Directories that are there from the first namespace on.
-        sh("ip netns add first && ip netns del first").ok();
+        sh(example.given).ok();
         let before = world();
         for other in example.beside {
             apply(&format!("specs/{other}.yaml"));

@@ -99,6 +99,8 @@ pub struct Facts {
     pub force_forwarding: bool,
     /// Whether a new link of the host forwards IPv4 by itself, because the whole host does.
     pub ipv4_forwarding: bool,
+    /// Whether IPv4 forwarding was on for the whole host before netform came.
+    pub ipv4_router: bool,
     /// Whether IPv6 forwarding was on for the whole host before netform came.
     pub ipv6_forwarding: bool,
     /// Whether the host has IPv6 at all (`/proc/sys/net/ipv6` exists).

@@ -139,85 +139,6 @@ EOF
     });
 }
 
-/// Writes a spec of one namespace beside the host, with what the two say of themselves.
-fn routed(file: &str, host: &str, red: &str) {
-    sh(&format!(
-        "cat > {file} <<'EOF'
-version: 1
-name: routed
-namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
-veths:
-  - ends:
-      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
-      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
-EOF"
-    ))
-    .ok();
-}
-
-#[test]
-fn a_route_of_the_host_that_becomes_a_blackhole_is_still_known() {
-    in_sandbox(|| {
-        let to = "to: 10.8.0.0/16";
-        routed(
-            "/run/a.yaml",
-            &format!("routes: [{{ {to}, via: 10.9.1.2 }}]"),
-            "",
-        );
-        routed(
-            "/run/b.yaml",
-            &format!("routes: [{{ {to}, type: blackhole }}]"),
-            "",
-        );
-        let before = world();
-        for file in [
-            "/run/a.yaml",
-            "/run/b.yaml",
-            "/run/b.yaml",
-            "/run/a.yaml",
-            "/run/b.yaml",
-        ] {
-            netform(&["apply", "-f", file, "--yes"]).ok();
-        }
-        netform(&["destroy", "routed", "--yes"]).ok();
-        assert_same_world(&before, &world());
-    });
-}
-
-#[test]
-fn a_rule_that_rejects_goes_before_the_routes_that_it_would_bar() {
-    in_sandbox(|| {
-        let route = "routes: [{ to: 10.8.0.0/16, via: 10.9.1.1 }]";
-        let reject = "rules: [{ priority: 10, to: 10.9.0.0/16, action: prohibit }]";
-        let lookup = "rules: [{ priority: 10, to: 10.9.0.0/16, table: main }]";
-        routed("/run/a.yaml", "", reject);
-        routed("/run/b.yaml", "", &format!("{route}, {lookup}"));
-        routed("/run/c.yaml", "", route);
-        for next in ["/run/b.yaml", "/run/c.yaml"] {
-            netform(&["apply", "-f", "/run/a.yaml", "--yes"]).ok();
-            netform(&["apply", "-f", next, "--yes"]).ok();
-        }
-    });
-}
-
-#[test]
-fn forwarding_of_the_uplink_is_given_back_after_a_kill_beside_the_switch() {
-    in_sandbox(|| {
-        spec("/run/plain.yaml", "one", 1, "");
-        routed("/run/switch.yaml", "forwarding: ipv4", "");
-        sh("sed -i 's/^name: one/name: routed/' /run/plain.yaml").ok();
-        let before = world();
-        netform(&["apply", "-f", "/run/plain.yaml"]).ok();
-        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
-        netform(&["plan", "-f", "/run/switch.yaml", "--detailed-exitcode"]).ok();
-        let record = sh("cat /run/netform/routed.json").ok();
-        // It stays on loan while the whole host forwards: nothing may come between the two.
-        assert!(record.contains("ens33"), "{record}");
-        netform(&["destroy", "routed", "--yes"]).ok();
-        assert_same_world(&before, &world());
-    });
-}
-
 /// Writes a spec of namespaces alone.
 fn namespaces(file: &str, name: &str, namespaces: &str) {
     sh(&format!(
@@ -323,6 +244,147 @@ EOF"
             netform(&["plan", "-f", file, "--detailed-exitcode"]).ok();
         }
         netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn what_is_no_file_is_in_the_way_of_one() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            "red: { hosts: { a.test: 10.0.0.1 } }",
+        );
+        for make in ["mkfifo", "mkdir", "ln -s /nowhere", "ln -s /dev/zero"] {
+            sh(&format!(
+                "rm -rf /etc/netns/red; mkdir -p /etc/netns/red; {make} /etc/netns/red/hosts"
+            ))
+            .ok();
+            let refused = netform(&["apply", "-f", "/run/one.yaml"]);
+            assert_eq!(refused.status, 1, "{make}: {refused:?}");
+            assert!(
+                refused.stderr.contains("netform didn't make it"),
+                "{refused:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_result_that_can_not_be_written_is_no_success() {
+    in_sandbox(|| {
+        namespaces("/run/one.yaml", "one", "red: {}");
+        let netform = env!("CARGO_BIN_EXE_netform");
+        for verb in ["plan -f /run/one.yaml", "schema", "show"] {
+            let full = sh(&format!("{netform} {verb} > /dev/full"));
+            assert_eq!(full.status, 1, "{verb}: {full:?}");
+            assert!(full.stderr.contains("standard output"), "{full:?}");
+            sh(&format!("{netform} {verb} | true")).ok();
+        }
+    });
+}
+
+#[test]
+fn redirects_are_refused_again_after_the_switch_where_they_were() {
+    in_sandbox(|| {
+        let router = "host: { forwarding: true }";
+        namespaces("/run/one.yaml", "one", router);
+        namespaces("/run/two.yaml", "two", router);
+        // The switch of IPv4 writes it, on its way back as well.
+        for value in [0, 1] {
+            sh(&format!(
+                "sysctl -qw net.ipv4.conf.all.accept_redirects={value}"
+            ))
+            .ok();
+            let before = world();
+            netform(&["apply", "-f", "/run/one.yaml"]).ok();
+            netform(&["apply", "-f", "/run/two.yaml"]).ok();
+            for name in ["one", "two"] {
+                let file = format!("/run/{name}.yaml");
+                netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+                netform(&["destroy", name, "--yes"]).ok();
+            }
+            assert_same_world(&before, &world());
+        }
+    });
+}
+
+/// Writes a spec of one namespace beside the host, with what the two say of themselves.
+fn routed(file: &str, host: &str, red: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: routed
+namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
+veths:
+  - ends:
+      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
+      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
+EOF"
+    ))
+    .ok();
+}
+
+#[test]
+fn a_route_of_the_host_that_becomes_a_blackhole_is_still_known() {
+    in_sandbox(|| {
+        let to = "to: 10.8.0.0/16";
+        routed(
+            "/run/a.yaml",
+            &format!("routes: [{{ {to}, via: 10.9.1.2 }}]"),
+            "",
+        );
+        routed(
+            "/run/b.yaml",
+            &format!("routes: [{{ {to}, type: blackhole }}]"),
+            "",
+        );
+        let before = world();
+        for file in [
+            "/run/a.yaml",
+            "/run/b.yaml",
+            "/run/b.yaml",
+            "/run/a.yaml",
+            "/run/b.yaml",
+        ] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+        }
+        netform(&["destroy", "routed", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_rule_that_rejects_goes_before_the_routes_that_it_would_bar() {
+    in_sandbox(|| {
+        let route = "routes: [{ to: 10.8.0.0/16, via: 10.9.1.1 }]";
+        let reject = "rules: [{ priority: 10, to: 10.9.0.0/16, action: prohibit }]";
+        let lookup = "rules: [{ priority: 10, to: 10.9.0.0/16, table: main }]";
+        routed("/run/a.yaml", "", reject);
+        routed("/run/b.yaml", "", &format!("{route}, {lookup}"));
+        routed("/run/c.yaml", "", route);
+        for next in ["/run/b.yaml", "/run/c.yaml"] {
+            netform(&["apply", "-f", "/run/a.yaml", "--yes"]).ok();
+            netform(&["apply", "-f", next, "--yes"]).ok();
+        }
+    });
+}
+
+#[test]
+fn forwarding_of_the_uplink_is_given_back_after_a_kill_beside_the_switch() {
+    in_sandbox(|| {
+        spec("/run/plain.yaml", "one", 1, "");
+        routed("/run/switch.yaml", "forwarding: ipv4", "");
+        sh("sed -i 's/^name: one/name: routed/' /run/plain.yaml").ok();
+        let before = world();
+        netform(&["apply", "-f", "/run/plain.yaml"]).ok();
+        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/switch.yaml", "--detailed-exitcode"]).ok();
+        let record = sh("cat /run/netform/routed.json").ok();
+        // It stays on loan while the whole host forwards: nothing may come between the two.
+        assert!(record.contains("ens33"), "{record}");
+        netform(&["destroy", "routed", "--yes"]).ok();
         assert_same_world(&before, &world());
     });
 }

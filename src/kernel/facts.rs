@@ -19,10 +19,14 @@ const ADVERTISED: u8 = 9;
 pub(super) fn facts(kernel: &mut Kernel) -> Result<Facts, Error> {
     let reading = observe::see_host(kernel)?;
     let loans = observe::on_loan(&record::all()?);
-    let switch = SysctlKey::forwarding(Family::Ipv6);
-    let forwarding = match loans.get(&Id::new(Ns::Host, Key::Sysctl(switch.clone()))) {
-        Some(loan) => loan.by.values().next().cloned(),
-        None => sysctl::read(&switch.path())?,
+    let before = |family| {
+        let switch = SysctlKey::forwarding(family);
+        let loan = loans.get(&Id::new(Ns::Host, Key::Sysctl(switch.clone())));
+        let value = match loan {
+            Some(loan) => loan.by.values().next().cloned(),
+            None => sysctl::read(&switch.path())?,
+        };
+        Ok::<bool, Error>(value.is_some_and(|value| value != "0"))
     };
     Ok(Facts {
         machine: machine(),
@@ -31,7 +35,8 @@ pub(super) fn facts(kernel: &mut Kernel) -> Result<Facts, Error> {
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
         ipv4_forwarding: sysctl::read(&SysctlKey::forwarding(Family::Ipv4).path())?
             .is_some_and(|value| value != "0"),
-        ipv6_forwarding: forwarding.is_some_and(|value| value != "0"),
+        ipv4_router: before(Family::Ipv4)?,
+        ipv6_forwarding: before(Family::Ipv6)?,
         ipv6: sysctl::exists("net/ipv6"),
     })
 }

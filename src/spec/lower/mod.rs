@@ -261,6 +261,16 @@ impl<'s> Lowering<'s> {
                 self.set(&Ns::Host, key, value);
             }
         }
+        // The switch has redirects refused, and accepted once it is off, whatever was said before. So it is
+        // borrowed like the switch.
+        let redirects = SysctlKey::redirects();
+        let said = self.spec.host.as_ref().is_some_and(|host| {
+            let mut settings = host.sysctls.iter();
+            settings.any(|setting| setting.key.value == redirects)
+        });
+        if family == Family::Ipv4 && !self.facts.ipv4_router && !said {
+            self.set(&Ns::Host, redirects, Sysctl::off());
+        }
         self.set(&Ns::Host, SysctlKey::forwarding(family), Sysctl::on());
     }
 

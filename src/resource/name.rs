@@ -145,20 +145,45 @@ name!(
     /// A link's name, as the kernel takes it (`dev_valid_name` of `net/core/dev.c`), and safe in the
     /// paths of sysctls and in nftables.
     LinkName,
-    |text| {
-        let kind = "link's name";
-        length(kind, text, 15)?;
-        let rule = "no `/`, `:`, `%`, `\"`, white space or control characters";
-        characters(kind, text, rule, |_, c| {
-            !matches!(c, '/' | ':' | '%' | '"') && !c.is_whitespace() && !c.is_control()
-        })?;
-        match text {
-            "." | ".." => Err(reserved(kind, text, "it is a directory")),
-            "all" | "default" => Err(reserved(kind, text, "sysctls use it for every link")),
-            _ => Ok(()),
-        }
-    }
+    |text| link(text, LINK_BYTES)
 );
+
+/// The most bytes of a link's name: `IFNAMSIZ` of `linux/if.h`, without the NUL.
+const LINK_BYTES: usize = 15;
+
+/// The most bytes of another name that a link goes by: `ALTIFNAMSIZ` of `linux/if.h`, without the NUL.
+const ALTNAME_BYTES: usize = 127;
+
+impl LinkName {
+    /// A link as a topology refers to it: by its name, or by another that it goes by, which may be longer.
+    /// Lowering puts the link's own name in its place.
+    ///
+    /// # Errors
+    ///
+    /// Why it is neither.
+    pub fn reference(text: &str) -> Result<LinkName, BadName> {
+        link(text, ALTNAME_BYTES).map(|()| LinkName(text.to_owned()))
+    }
+
+    /// Whether it is too long for a link's own name.
+    pub fn is_altname(&self) -> bool {
+        self.0.len() > LINK_BYTES
+    }
+}
+
+fn link(text: &str, limit: usize) -> Result<(), BadName> {
+    let kind = "link's name";
+    length(kind, text, limit)?;
+    let rule = "no `/`, `:`, `%`, `\"`, white space or control characters";
+    characters(kind, text, rule, |_, c| {
+        !matches!(c, '/' | ':' | '%' | '"') && !c.is_whitespace() && !c.is_control()
+    })?;
+    match text {
+        "." | ".." => Err(reserved(kind, text, "it is a directory")),
+        "all" | "default" => Err(reserved(kind, text, "sysctls use it for every link")),
+        _ => Ok(()),
+    }
+}
 
 name!(
     /// A subnet's name: `[A-Za-z][A-Za-z0-9_-]{0,31}`.
@@ -239,6 +264,20 @@ mod tests {
                 limit: 15,
                 length: 17
             })
+        );
+    }
+
+    #[test]
+    fn a_reference_may_be_longer_than_a_name() {
+        let reference = LinkName::reference(&"x".repeat(127)).expect("an altname");
+        assert!(reference.is_altname());
+        assert!(LinkName::try_from(reference.as_str()).is_err());
+        assert!(LinkName::reference(&"x".repeat(128)).is_err());
+        assert!(LinkName::reference("a:b").is_err());
+        assert!(
+            !LinkName::reference("fifteen-bytes-x")
+                .expect("a name")
+                .is_altname()
         );
     }
 

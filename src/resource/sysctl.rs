@@ -101,7 +101,7 @@ impl SysctlKey {
                 Ok(SysctlKey::Global(path))
             }
             [family @ ("ipv4" | "ipv6"), "conf", link, name] => {
-                let link = LinkName::try_from(link).map_err(|bad| BadSysctl::Link(own(), bad))?;
+                let link = LinkName::reference(link).map_err(|bad| BadSysctl::Link(own(), bad))?;
                 let family = if family == "ipv4" {
                     Family::Ipv4
                 } else {

@@ -96,6 +96,8 @@ const fn key(name: &'static str, need: Need, shape: Shape, about: &'static str) 
 }
 
 const LINK: &str = r#"^(?!(\.{1,2}|all|default)$)[^/:%"\s\u0000-\u001f\u007f]{1,15}$"#;
+/// A link's name, or another that it goes by.
+const REFERENCE: &str = r#"^(?!(\.{1,2}|all|default)$)[^/:%"\s\u0000-\u001f\u007f]{1,127}$"#;
 const NAMESPACE: &str = r"^(?!\.{1,2}$)[^/\s\u0000-\u001f\u007f]{1,255}$";
 const SUBNET: &str = r"^(?!none$)[A-Za-z][A-Za-z0-9_-]{0,31}$";
 
@@ -195,7 +197,7 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
         key(
             "links",
             Optional,
-            Shape::MapOf(LINK, &LINK_ENTRY),
+            Shape::MapOf(REFERENCE, &LINK_ENTRY),
             "Links with one end, by name: those that netform makes, such as bridges, and those that exist \
              already, such as `lo`.",
         ),
@@ -232,7 +234,7 @@ pub(super) static ROUTE: Mapping = Mapping {
         key(
             "dev",
             Optional,
-            Shape::Pattern(LINK),
+            Shape::Pattern(REFERENCE),
             "The link it leads over. Without it, the one with an address beside `via`.",
         ),
         key(
@@ -293,7 +295,7 @@ pub(super) static NEXTHOP: Mapping = Mapping {
         key(
             "dev",
             Optional,
-            Shape::Pattern(LINK),
+            Shape::Pattern(REFERENCE),
             "The link it leads over. Without it, the one with an address beside `via`.",
         ),
         key(
@@ -332,13 +334,13 @@ pub(super) static RULE: Mapping = Mapping {
         key(
             "iif",
             Optional,
-            Shape::Pattern(LINK),
+            Shape::Pattern(REFERENCE),
             "The link that the packet came in by; `lo` for what the namespace itself sends.",
         ),
         key(
             "oif",
             Optional,
-            Shape::Pattern(LINK),
+            Shape::Pattern(REFERENCE),
             "The link that the sender is bound to.",
         ),
         key(
@@ -515,7 +517,7 @@ pub(super) static EGRESS: Mapping = Mapping {
         key(
             "dev",
             Optional,
-            Shape::Pattern(LINK),
+            Shape::Pattern(REFERENCE),
             "The link to leave by. That of the default route without it.",
         ),
         key(

@@ -49,7 +49,7 @@ impl Reader<'_> {
     /// An entry of `links` of a namespace.
     pub(super) fn link_entry(&mut self, ns: &Ns, entry: &Entry) -> Option<LinkEntry> {
         let at = entry.key.span;
-        let name = self.link_name(at, &entry.key.value, "the link's name")?;
+        let name = Spanned::new(self.valid(at, &entry.key.value, LinkName::reference)?, at);
         let ns = Spanned::new(ns.clone(), at);
         // `lo:` with nothing after it is a link that nothing is said of.
         if matches!(*entry.value.value, Value::Null) {
@@ -75,6 +75,9 @@ impl Reader<'_> {
         }
         let kind = self.kind(&fields)?;
         let made = kind.is_some();
+        if made {
+            self.link_name(at, &entry.key.value, "the link's name")?;
+        }
         let mut end = self.end_of(&fields, Some(ns), Some(name.clone()));
         if !made {
             if fields.get("bridge").is_some() && end.bridge.is_none() {

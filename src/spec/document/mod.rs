@@ -446,7 +446,7 @@ impl Reader<'_> {
                 .get("up")
                 .and_then(|node| self.bool(node, "up"))
                 .unwrap_or(true),
-            bridge: bridge.and_then(|node| self.link(node, "bridge", "the bridge's name")),
+            bridge: bridge.and_then(|node| self.reference(node, "bridge")),
             origin: Origin::Made,
         }
     }
@@ -487,7 +487,7 @@ impl Reader<'_> {
             span: node.span,
             dev: fields
                 .get("dev")
-                .and_then(|node| self.link(node, "dev", "link name")),
+                .and_then(|node| self.reference(node, "dev")),
             masquerade: masquerade.flatten().unwrap_or(true),
         })
     }

@@ -135,7 +135,7 @@ impl Reader<'_> {
             via: fields.get("via").and_then(|node| self.ip(node, "via")),
             dev: fields
                 .get("dev")
-                .and_then(|node| self.link(node, "dev", "link name")),
+                .and_then(|node| self.reference(node, "dev")),
             onlink,
             weight,
         }
@@ -340,7 +340,7 @@ impl Reader<'_> {
         }
         let mut link = |key| {
             let node = fields.get(key)?;
-            self.link(node, key, "link name")
+            self.reference(node, key)
         };
         Some(Rule {
             span: node.span,

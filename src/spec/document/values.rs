@@ -128,6 +128,11 @@ impl Reader<'_> {
         self.link_name(node.span, text.value, what)
     }
 
+    /// A link that exists, by its name or by another that it goes by.
+    pub(super) fn reference(&mut self, node: &Node, key: &str) -> Option<Spanned<LinkName>> {
+        self.name(node, key, "a link's name", LinkName::reference)
+    }
+
     /// A link's name, if it is one.
     pub(super) fn link_name(
         &mut self,

@@ -258,19 +258,13 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    /// A link of the host by its name, or by another name that it goes by.
+    /// A link of the host, also one that is yet to come.
     fn link_of_host(&mut self, dev: &Spanned<LinkName>, subnet: &Subnet) -> LinkName {
         let made = Id::link(Ns::Host, dev.value.clone());
         if self.facts.links.contains_key(&dev.value) || self.state.get(&made).is_some() {
             return dev.value.clone();
         }
         let links = &self.facts.links;
-        let known = links
-            .iter()
-            .find(|(_, link)| link.altnames.contains(dev.value.as_str()));
-        if let Some((name, _)) = known {
-            return name.clone();
-        }
         let foreign = links
             .iter()
             .filter(|(_, link)| link.owner.is_none())

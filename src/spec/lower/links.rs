@@ -1,8 +1,9 @@
 //! Links and what is on them.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::altnames::find;
 use super::{Lowering, listed, mac};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{Peer, Veth};
@@ -11,7 +12,7 @@ use crate::resource::name::LinkName;
 use crate::resource::{Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::model::{End, Spec};
-use crate::spec::source::Spanned;
+use crate::spec::source::{Span, Spanned};
 use crate::state::{Facts, HostLink};
 
 impl Lowering<'_> {
@@ -91,6 +92,7 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
     {
         existing(&mut link.end, facts, &mut errors);
     }
+    errors.extend(twice(&resolved));
     let made = spec
         .ends()
         .filter(|end| end.ns.value == Ns::Host && end.is_made());
@@ -109,6 +111,21 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
     } else {
         Err(errors)
     }
+}
+
+/// The links of the host that are written once by one name, and once by another.
+fn twice(resolved: &Spec) -> Vec<Diagnostic> {
+    let mut seen: BTreeMap<&LinkName, Span> = BTreeMap::new();
+    let mut errors = Vec::new();
+    let on_host = resolved.links.iter().map(|link| &link.end);
+    for end in on_host.filter(|end| end.ns.value == Ns::Host) {
+        if let Some(first) = seen.insert(&end.name.value, end.name.span) {
+            let message = format!("two entries are of the link `{}`", end.name.value);
+            let diagnostic = Diagnostic::new(message, end.name.span, "make one entry of them");
+            errors.push(diagnostic.also(first, "the other"));
+        }
+    }
+    errors
 }
 
 /// Has a link that exists on the host be called by its own name.
@@ -160,12 +177,4 @@ fn existing_bridge(bridge: &mut Spanned<LinkName>, facts: &Facts, errors: &mut V
         None => format!("the host has no bridge `{}`", bridge.value),
     };
     errors.push(Diagnostic::new(message, bridge.span, help));
-}
-
-/// A link of the host by its name, or by another name that it goes by.
-fn find<'f>(name: &LinkName, facts: &'f Facts) -> Option<(&'f LinkName, &'f HostLink)> {
-    facts.links.get_key_value(name).or_else(|| {
-        let mut links = facts.links.iter();
-        links.find(|(_, link)| link.altnames.contains(name.as_str()))
-    })
 }

@@ -3,6 +3,7 @@
 //! Lowering knows what the words of a spec mean: that a subnet with an egress is a table of nftables, a
 //! few sysctls and a default route in each member. Below it there are only resources.
 
+mod altnames;
 mod files;
 mod gateways;
 mod links;
@@ -44,6 +45,7 @@ pub struct Lowered {
 ///
 /// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
+    let spec = &*altnames::resolved(spec, facts)?;
     let spec = &*links::known(spec, facts)?;
     let facts = apart(spec, facts);
     let mut lowering = Lowering::new(spec, &facts);

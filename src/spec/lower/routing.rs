@@ -84,7 +84,7 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    /// A link of the host by its name, or by another name that it goes by.
+    /// A link of the host.
     fn dev_of_host(
         &mut self,
         dev: &Spanned<LinkName>,
@@ -96,12 +96,7 @@ impl<'s> Lowering<'s> {
             return Some(dev.value.clone());
         }
         let links = &self.facts.links;
-        let known = links.get_key_value(&dev.value).or_else(|| {
-            links
-                .iter()
-                .find(|(_, link)| link.altnames.contains(dev.value.as_str()))
-        });
-        let Some((name, link)) = known else {
+        let Some((name, link)) = links.get_key_value(&dev.value) else {
             let foreign = links.iter().filter(|(_, link)| link.owner.is_none());
             let help = format!("its links are: {}", listed(foreign.map(|(name, _)| name)));
             let message = format!("the host has no link `{}`", dev.value);

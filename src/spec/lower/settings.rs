@@ -24,12 +24,11 @@ impl Lowering<'_> {
     }
 
     fn setting(&mut self, ns: &Ns, setting: &Setting) {
-        let mut key = setting.key.value.clone();
-        if let (Ns::Host, SysctlKey::Conf { link, .. }) = (ns, &mut key) {
-            match self.known_link(link, setting.key.span) {
-                Some(known) => *link = known,
-                None => return,
-            }
+        let key = setting.key.value.clone();
+        if let (Ns::Host, SysctlKey::Conf { link, .. }) = (ns, &key)
+            && !self.is_known(link, setting.key.span)
+        {
+            return;
         }
         let value = &setting.value.value;
         let of_default = key.of_default().filter(|(_, name)| *name == "forwarding");
@@ -68,17 +67,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// A link of the host, there or to be made, by its name or another that it goes by.
-    fn known_link(&mut self, link: &LinkName, at: Span) -> Option<LinkName> {
+    /// Whether the host has a link, or is to have it. Says so where not.
+    fn is_known(&mut self, link: &LinkName, at: Span) -> bool {
         let made = Id::link(Ns::Host, link.clone());
         let links = &self.facts.links;
         if links.contains_key(link) || self.state.get(&made).is_some() {
-            return Some(link.clone());
-        }
-        let mut entries = links.iter();
-        let known = entries.find(|(_, known)| known.altnames.contains(link.as_str()));
-        if let Some((name, _)) = known {
-            return Some(name.clone());
+            return true;
         }
         let made = self.state.entries.keys().filter(|id| id.ns == Ns::Host);
         let made = made.filter_map(|id| match &id.key {
@@ -92,6 +86,6 @@ impl Lowering<'_> {
         };
         let message = format!("the host has no link `{link}`");
         self.errors.push(Diagnostic::new(message, at, help));
-        None
+        false
     }
 }

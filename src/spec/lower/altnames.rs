@@ -10,7 +10,7 @@ use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::nearest;
-use crate::spec::model::{NextHop, Rule, Setting, Spec, Subnet, Target};
+use crate::spec::model::{NextHop, Route, Rule, Setting, Spec, Subnet, Target};
 use crate::spec::source::Span;
 use crate::state::{Facts, HostLink};
 
@@ -80,12 +80,10 @@ fn taken(spec: &Spec, facts: &Facts) -> Vec<Diagnostic> {
 fn unknown(name: &LinkName, at: Span, facts: &Facts) -> Diagnostic {
     let links = facts.links.values();
     let altnames = links.flat_map(|link| link.altnames.iter().map(String::as_str));
+    let foreign = facts.links.iter().filter(|(_, link)| link.owner.is_none());
     let help = match nearest(name.as_str(), altnames) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => {
-            let foreign = facts.links.iter().filter(|(_, link)| link.owner.is_none());
-            format!("its links are: {}", listed(foreign.map(|(name, _)| name)))
-        }
+        None => format!("its links are: {}", listed(foreign.map(|(name, _)| name))),
     };
     let message = format!("no link of the host goes by the name `{name}`");
     Diagnostic::new(message, at, help)
@@ -95,7 +93,7 @@ fn unknown(name: &LinkName, at: Span, facts: &Facts) -> Diagnostic {
 fn references(spec: &Spec) -> Vec<(&LinkName, Span)> {
     let mut all = Vec::new();
     if let Some(host) = &spec.host {
-        let hops = host.routes.iter().flat_map(|route| route.hops());
+        let hops = host.routes.iter().flat_map(Route::hops);
         let rules = host.rules.iter();
         let named = hops
             .filter_map(|hop| hop.dev.as_ref())
@@ -126,8 +124,11 @@ fn rename(spec: &mut Spec, renames: &BTreeMap<LinkName, LinkName>) {
     if let Some(host) = &mut spec.host {
         for route in &mut host.routes {
             if let Target::Unicast(hops) = &mut route.target {
-                for NextHop { dev, .. } in hops {
-                    dev.iter_mut().for_each(|dev| own(&mut dev.value));
+                for dev in hops
+                    .iter_mut()
+                    .filter_map(|NextHop { dev, .. }| dev.as_mut())
+                {
+                    own(&mut dev.value);
                 }
             }
         }

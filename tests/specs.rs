@@ -12,8 +12,14 @@ type Edit = (&'static str, &'static str);
 /// Applies an example, lets `inside` look at it, changes it, lets `changed` look, and destroys it. The host
 /// is then what it was.
 fn example(name: &str, inside: impl Fn(), edits: &[Edit], changed: impl Fn()) {
+    let nothing = "ip netns add first && ip netns del first";
+    example_beside(nothing, name, inside, edits, changed);
+}
+
+/// The same, beside what a script makes first.
+fn example_beside(others: &str, name: &str, inside: impl Fn(), edits: &[Edit], changed: impl Fn()) {
     in_sandbox(|| {
-        sh("ip netns add first && ip netns del first").ok();
+        sh(others).ok();
         let before = world();
         let path = format!("specs/{name}.yaml");
         apply(&path);
@@ -77,6 +83,35 @@ fn a_router_joins_two_networks() {
         || {
             assert!(is_silent("left", "10.2.0.2"));
             assert!(answers("left", "-6 fd02::2"));
+        },
+    );
+}
+
+#[test]
+fn a_container_reaches_the_world_and_its_database() {
+    example_beside(
+        "ip netns add app; ip -n app link set lo up",
+        "external",
+        || {
+            assert!(answers("app", "198.51.100.10"));
+            assert!(answers("app", "10.9.0.2"));
+            assert!(is_silent("db", "198.51.100.10"));
+        },
+        &[
+            (
+                "  app: { external: true }\n",
+                "  app: { external: true, gateway: none }\n",
+            ),
+            (
+                "  db: {}\n",
+                "  db: { routes: [{ to: default, via: 10.9.0.1 }] }\n",
+            ),
+        ],
+        || {
+            assert!(is_silent("app", "198.51.100.10"));
+            // It is no router, whatever its neighbour thinks.
+            assert!(is_silent("db", "192.168.50.1"));
+            assert!(answers("db", "10.9.0.1"));
         },
     );
 }

@@ -44,8 +44,8 @@ pub(super) struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    /// Puts it in. `switches` are those of the host that are concerned.
-    pub(super) fn assemble(mut self, switches: &BTreeSet<Family>) {
+    /// Puts it in. `switches` are those that are concerned, if it is a namespace of others.
+    pub(super) fn assemble(mut self, switches: Option<&BTreeSet<Family>>) {
         let names: BTreeMap<u32, LinkName> = self
             .reading
             .links
@@ -150,13 +150,13 @@ impl Assembly<'_> {
         let ours = address.protocol == tag::PROTOCOL
             || address.protocol == 0 && *UNMARKED_ADDRESSES && address.permanent;
         let owner = if ours {
-            match (of_link, of_ns) {
-                (Some(Owner::Topology(owner)), _) => Owner::Topology(owner.clone()),
-                (Some(Owner::Kernel), Some(owner)) if address.protocol == tag::PROTOCOL => {
-                    Owner::Topology(owner.clone())
-                }
-                _ => self.claimed(&id),
-            }
+            let of_ns = of_ns.filter(|_| address.protocol == tag::PROTOCOL);
+            let implied = match (of_link, of_ns) {
+                (Some(Owner::Topology(owner)), _) => Some(owner),
+                (Some(Owner::Kernel), owner) => owner,
+                _ => None,
+            };
+            self.claimed(&id, implied)
         } else if KERNEL_ADDRESSES.contains(&address.protocol) || is_kernels(address) {
             Owner::Kernel
         } else {
@@ -195,10 +195,7 @@ impl Assembly<'_> {
                     _ => None,
                 }
             });
-            match of_hops.or(of_ns) {
-                Some(owner) => Owner::Topology(owner.clone()),
-                None => self.claimed(&id),
-            }
+            self.claimed(&id, of_hops.or(of_ns))
         } else {
             Owner::Foreign
         };
@@ -229,10 +226,7 @@ impl Assembly<'_> {
     fn rule(&mut self, rule: &read::Rule, of_ns: Option<&TopologyName>) {
         let id = Id::new(self.ns.clone(), Key::Rule(Box::new(rule.key.clone())));
         let owner = match rule.protocol {
-            tag::PROTOCOL => match of_ns {
-                Some(owner) => Owner::Topology(owner.clone()),
-                None => self.claimed(&id),
-            },
+            tag::PROTOCOL => self.claimed(&id, of_ns),
             KERNEL_RULES => return,
             _ => Owner::Foreign,
         };
@@ -245,7 +239,7 @@ impl Assembly<'_> {
         names: &BTreeMap<u32, LinkName>,
         owners: &BTreeMap<u32, Owner>,
         of_ns: Option<&TopologyName>,
-        switches: &BTreeSet<Family>,
+        switches: Option<&BTreeSet<Family>>,
     ) {
         let by_name: BTreeMap<&LinkName, &Owner> = names
             .iter()
@@ -259,8 +253,8 @@ impl Assembly<'_> {
             SysctlKey::Global(_) => of_ns.cloned().map_or(Owner::Foreign, Owner::Topology),
         };
         let mut all = self.reading.sysctls.clone();
-        // Throwing a switch of the host writes every link's value: the planner must know them.
-        for family in switches.iter().filter(|_| *self.ns == Ns::Host) {
+        // Throwing a switch writes every link's value, also of others' links: the planner must know them.
+        for family in switches.into_iter().flatten() {
             let written: &[&str] = match family {
                 Family::Ipv4 => &["forwarding"],
                 Family::Ipv6 => &["forwarding", FORCED],
@@ -285,15 +279,14 @@ impl Assembly<'_> {
         }
     }
 
-    /// Whose something with our protocol number is that stands on a link that isn't ours. What no
-    /// record claims is shown, and never pruned.
-    fn claimed(&self, id: &Id) -> Owner {
-        self.records
-            .iter()
-            .find(|record| record.claims.contains(id))
-            .map_or(Owner::Foreign, |record| {
-                Owner::Topology(record.topology.clone())
-            })
+    /// Whose something with our protocol number is: of the topology whose record claims it, because it stands
+    /// on a link or in a namespace that isn't its own; otherwise of the one that this implies. What
+    /// nothing says that of is shown, and never pruned.
+    fn claimed(&self, id: &Id, implied: Option<&TopologyName>) -> Owner {
+        let mut records = self.records.iter();
+        let claim = records.find(|record| record.claims.contains(id));
+        let owner = claim.map(|record| &record.topology).or(implied);
+        owner.cloned().map_or(Owner::Foreign, Owner::Topology)
     }
 
     /// Puts a resource in, unless one of ours has its place: the kernel tells more apart than a State

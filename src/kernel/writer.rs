@@ -1,7 +1,7 @@
 //! Links, addresses and routes: from operations to requests, and out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
 use super::space::Known;
-use super::{Kernel, sysctl, tag};
+use super::{Kernel, namespace, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
@@ -94,9 +94,7 @@ impl<'p> Writer<'p> {
             let rising = std::mem::take(&mut draft.rising);
             self.send(kernel, ns, draft.outbox, places[0])?;
             if !rising.is_empty() {
-                if *ns == Ns::Host {
-                    hush(&rising)?;
-                }
+                hush(kernel, ns, &rising)?;
                 let outbox = self.rise(ns, rising);
                 self.send(kernel, ns, outbox, places[0])?;
             }
@@ -259,7 +257,7 @@ impl<'p> Writer<'p> {
         let ns = if peer.ns == *draft.ns {
             None
         } else if peer.ns == Ns::Host {
-            Some(kernel.host.as_raw_fd())
+            Some(kernel.doors.host.as_raw_fd())
         } else {
             let fd = kernel.descriptor(&peer.ns)?.ok_or_else(|| Error::Missing {
                 what: format!("namespace {}", peer.ns),
@@ -447,17 +445,26 @@ fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> 
     Ok(())
 }
 
-/// Has new links of the host use their link-local addresses as soon as they are up, without duplicate
-/// address detection. In a namespace of our own all links do (see `births`).
-fn hush(links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
-    for (place, _, name) in links {
-        let path = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad").path();
-        // A link whose MTU is below 1280 has no IPv6.
-        if sysctl::exists(&path) {
-            sysctl::write(&path, "0").map_err(Failed::at(*place))?;
+/// Has new links of the host, or of an external namespace, use their link-local addresses as soon as they
+/// are up, without duplicate address detection. In a namespace of our own all links do (see `births`).
+fn hush(kernel: &Kernel, ns: &Ns, links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
+    let inside = || {
+        for (_, _, name) in links {
+            let path = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad").path();
+            // A link whose MTU is below 1280 has no IPv6.
+            if sysctl::exists(&path) {
+                sysctl::write(&path, "0")?;
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let external = ns.name().and_then(|name| kernel.doors.external.get(name));
+    let hushed = match external {
+        Some(one) => namespace::inside(one.fd.as_fd(), inside),
+        None if *ns == Ns::Host => inside(),
+        None => Ok(()),
+    };
+    hushed.map_err(Failed::at(links[0].0))
 }
 
 impl Draft<'_> {

@@ -53,7 +53,12 @@ pub(super) fn decide<'s>(
     for (id, entry) in &observed.entries {
         // A sysctl is not a thing that is there or not.
         let removable = !matches!(id.key, Key::Sysctl(_));
-        if removable && entry.owner.is(topology) && !decisions.contains_key(id) {
+        if id.key == Key::Namespace && desired.is_found(&id.ns) {
+            // One that the topology made is to be somebody else's: it can't be both.
+            if entry.owner.is(topology) {
+                decisions.insert(id, Decision::Conflict(entry, &entry.resource));
+            }
+        } else if removable && entry.owner.is(topology) && !decisions.contains_key(id) {
             decisions.insert(id, Decision::Remove(&entry.resource));
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Mapping, Need, Shape, TOPOLOGY};
+use super::keys::{EXTERNAL, Key, Mapping, Need, Shape, TOPOLOGY};
 
 /// The schema as JSON text, with a newline at its end.
 ///
@@ -85,6 +85,10 @@ fn shape(of: &Shape) -> Map<String, Value> {
             json!({ "type": ["string", "array"], "items": items, "minItems": 1, "maxItems": 2 })
         }
         Shape::Forwarding => json!({ "enum": [false, true, "ipv4", "ipv6"] }),
+        Shape::External => {
+            let bool = json!({ "type": "boolean", "default": false });
+            json!({ "anyOf": [bool, mapping(&EXTERNAL)] })
+        }
         Shape::Destination => {
             let words = json!({ "enum": ["default", "default4", "default6"] });
             let prefix = json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" });

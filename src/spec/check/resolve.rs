@@ -76,6 +76,7 @@ fn namespace(ns: Ns, entry: NamespaceEntry) -> Namespace {
     Namespace {
         ns,
         span: entry.key.span,
+        external: entry.external,
         gateway: entry.gateway,
         forwarding: entry.forwarding,
         routes: entry.routes,

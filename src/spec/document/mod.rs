@@ -1,5 +1,6 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
+mod external;
 mod routing;
 mod settings;
 mod values;
@@ -15,7 +16,9 @@ use crate::resource::name::{BadName, LinkName, NamespaceName, SubnetName, Topolo
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
-use crate::spec::model::{Dns, Egress, Forwarding, Gateway, Gateways, Host, Route, Rule, Setting};
+use crate::spec::model::{
+    Dns, Egress, External, Forwarding, Gateway, Gateways, Host, Route, Rule, Setting,
+};
 use crate::spec::reader::{Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::{self, Entry, Node, Value};
@@ -36,6 +39,7 @@ pub(super) struct Document {
 pub(super) struct NamespaceEntry {
     pub(super) key: Spanned<String>,
     pub(super) ns: Option<Ns>,
+    pub(super) external: Option<External>,
     /// Where its gateway stands, also when that can't be read.
     pub(super) gateway_span: Option<Span>,
     pub(super) gateway: Option<Gateways>,
@@ -189,6 +193,7 @@ impl Reader<'_> {
         let mut read = NamespaceEntry {
             key,
             ns,
+            external: None,
             gateway_span: None,
             gateway: None,
             forwarding: None,
@@ -206,6 +211,9 @@ impl Reader<'_> {
         let Some(fields) = self.fields(&entry.value, &keys::NAMESPACE_ENTRY, span) else {
             return read;
         };
+        if let Some(node) = fields.get("external") {
+            read.external = self.external(node, read.ns.as_ref());
+        }
         if let Some(node) = fields.get("gateway") {
             read.gateway_span = Some(node.span);
             read.gateway = self.gateways(node);
@@ -228,7 +236,7 @@ impl Reader<'_> {
                 let message = "`dns` isn't for the host: its resolv.conf is not netform's";
                 self.found
                     .error(message, node.span, "remove it, or say it of a namespace");
-            } else {
+            } else if self.mounted("dns", node, read.external.as_ref()) {
                 read.dns = self.dns(node);
             }
         }
@@ -237,7 +245,7 @@ impl Reader<'_> {
                 let message = "`hosts` isn't for the host: its /etc/hosts is not netform's";
                 self.found
                     .error(message, node.span, "remove it, or say it of a namespace");
-            } else {
+            } else if self.mounted("hosts", node, read.external.as_ref()) {
                 read.hosts = self.hosts(node);
             }
         }

@@ -1,6 +1,6 @@
 //! Sysctls as the spec names them, beside those that its other words bring.
 
-use super::{Lowering, listed};
+use super::{Lowering, called, listed};
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Id, Key, Ns, Resource};
@@ -25,8 +25,10 @@ impl Lowering<'_> {
 
     fn setting(&mut self, ns: &Ns, setting: &Setting) {
         let mut key = setting.key.value.clone();
-        if let (Ns::Host, SysctlKey::Conf { link, .. }) = (ns, &mut key) {
-            match self.known_link(link, setting.key.span) {
+        if let SysctlKey::Conf { link, .. } = &mut key
+            && self.spec.is_found(ns)
+        {
+            match self.known_link(ns, link, setting.key.span) {
                 Some(known) => *link = known,
                 None => return,
             }
@@ -68,29 +70,30 @@ impl Lowering<'_> {
         }
     }
 
-    /// A link of the host, there or to be made, by its name or another that it goes by.
-    fn known_link(&mut self, link: &LinkName, at: Span) -> Option<LinkName> {
-        let made = Id::link(Ns::Host, link.clone());
-        let links = &self.facts.links;
-        if links.contains_key(link) || self.state.get(&made).is_some() {
+    /// A link of a namespace of others, there or to be made, by its name or another that it goes by.
+    fn known_link(&mut self, ns: &Ns, link: &LinkName, at: Span) -> Option<LinkName> {
+        if self
+            .state
+            .get(&Id::link(ns.clone(), link.clone()))
+            .is_some()
+        {
             return Some(link.clone());
         }
-        let mut entries = links.iter();
-        let known = entries.find(|(_, known)| known.altnames.contains(link.as_str()));
-        if let Some((name, _)) = known {
+        let place = self.place(ns);
+        if let Some((name, _)) = place.link(link) {
             return Some(name.clone());
         }
-        let made = self.state.entries.keys().filter(|id| id.ns == Ns::Host);
+        let made = self.state.entries.keys().filter(|id| id.ns == *ns);
         let made = made.filter_map(|id| match &id.key {
             Key::Link(name) => Some(name),
             _ => None,
         });
-        let names = links.keys().chain(made);
+        let names = place.links.keys().chain(made);
         let help = match nearest(link.as_str(), names.clone().map(LinkName::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("its links are: {}", listed(names)),
         };
-        let message = format!("the host has no link `{link}`");
+        let message = format!("{} has no link `{link}`", called(ns));
         self.errors.push(Diagnostic::new(message, at, help));
         None
     }

@@ -33,7 +33,7 @@ pub(super) fn births(
         namespace::prepare().map_err(Failed::at(*first))?;
     }
     let inheritance = Inheritance::default();
-    let room = kernel.room.saturating_sub(kernel.spaces.len());
+    let room = kernel.room().saturating_sub(kernel.spaces.len());
     let jobs = jobs.into_iter().enumerate().collect();
     let results = namespace::spread(
         jobs,
@@ -88,15 +88,18 @@ fn birth(
             return Err(Error::refused(verdict.errno, verdict.text));
         }
         inheritance.undo()?;
-        if sysctl::exists(QUIET) {
-            sysctl::write(QUIET, "0")?;
+        match sysctl::write(QUIET, "0") {
+            // Without IPv6 there is nothing to detect.
+            Ok(()) | Err(Error::NoSysctl { .. }) => {}
+            Err(error) => return Err(error),
         }
+        let here = sysctl::Here::default();
         let switches = read::switches(&socket)?;
         for at in settings {
             failed_at = *at;
             let operation = &plan.operations[*at];
             if !is_so(operation, switches) {
-                setting(operation)?;
+                setting(operation, &here)?;
             }
         }
         failed_at = place;

@@ -206,7 +206,7 @@ impl<'p> Run<'p> {
                 births::births(kernel, plan, jobs, &mut finished)
             }
             Sort::File => one_by_one(round, &mut finished, |place| self.file(place)),
-            Sort::Table => self.inside(kernel, round, &mut finished, |operation| {
+            Sort::Table => self.inside(kernel, round, &mut finished, |operation, _| {
                 tables::change(&operation.action)
             }),
             Sort::Netlink => writer.write(kernel, round, &mut finished),
@@ -258,7 +258,7 @@ impl<'p> Run<'p> {
         kernel: &Kernel,
         round: &[usize],
         finished: &mut Vec<usize>,
-        work: impl Fn(&Operation) -> Result<(), Error> + Sync,
+        work: impl Fn(&Operation, &sysctl::Here) -> Result<(), Error> + Sync,
     ) -> Result<(), Failed> {
         let mut by_ns: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
         for place in round {
@@ -271,9 +271,10 @@ impl<'p> Run<'p> {
             if let Err(error) = entered {
                 return vec![(places[0], Err(error))];
             }
+            let here = sysctl::Here::default();
             let mut results = Vec::with_capacity(places.len());
             for place in places {
-                let result = work(&self.plan.operations[place]);
+                let result = work(&self.plan.operations[place], &here);
                 let failed = result.is_err();
                 results.push((place, result));
                 if failed {
@@ -295,7 +296,7 @@ impl<'p> Run<'p> {
 }
 
 /// Writes one setting, from a thread in its namespace.
-pub(super) fn setting(operation: &Operation) -> Result<(), Error> {
+pub(super) fn setting(operation: &Operation, here: &sysctl::Here) -> Result<(), Error> {
     let Key::Sysctl(key) = &operation.id.key else {
         return Err(Error::Impossible("a sysctl is something else"));
     };
@@ -317,7 +318,7 @@ pub(super) fn setting(operation: &Operation) -> Result<(), Error> {
         Action::Remove(_) => return Ok(()),
         _ => return Err(Error::Impossible("a sysctl is something else")),
     };
-    sysctl::write(&key.path(), value)
+    here.write(key, value)
 }
 
 /// Does operations one after the other until one fails.

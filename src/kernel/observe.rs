@@ -200,6 +200,7 @@ fn still_made(mine: Option<&Record>, desired: &State) -> Result<(), Error> {
 
 /// Reads namespaces, on several threads, and takes in what must be known to change them.
 fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, Error> {
+    let room = kernel.room();
     let spaces = &mut kernel.spaces;
     let tasks = wanted
         .into_iter()
@@ -209,7 +210,7 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
             let space = spaces.remove(&ns);
             Task {
                 socket: space.and_then(|space| space.socket.map(|socket| (socket, space.inode))),
-                keep: place < kernel.room,
+                keep: place < room,
                 ns,
                 wanted,
             }

@@ -110,10 +110,15 @@ impl Space {
 }
 
 impl Kernel {
+    /// How many sockets may be kept open beside the external namespaces.
+    pub(super) fn room(&self) -> usize {
+        self.room.saturating_sub(self.doors.external.len())
+    }
+
     /// The space of a namespace, with a socket and the numbers of its links.
     pub(super) fn space(&mut self, ns: &Ns) -> Result<&mut Space, Error> {
-        if self.spaces.len() >= self.room && self.spaces.get(ns).is_none_or(|s| s.socket.is_none())
-        {
+        let closed = self.spaces.get(ns).is_none_or(|s| s.socket.is_none());
+        if closed && self.spaces.len() >= self.room() {
             self.close_one();
         }
         let doors = &self.doors;

@@ -1,11 +1,17 @@
 //! Sysctls, as files below `/proc/sys`. Those below `net` are of the namespace of the thread that opens
 //! them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
 use super::error::Error;
+use crate::resource::Family;
+use crate::resource::sysctl::SysctlKey;
 
 fn file(path: &str) -> PathBuf {
     Path::new("/proc/sys").join(path)
@@ -32,14 +38,20 @@ pub(super) fn exists(path: &str) -> bool {
 
 /// Writes a value.
 pub(super) fn write(path: &str, value: &str) -> Result<(), Error> {
-    let mut opened = match OpenOptions::new().write(true).open(file(path)) {
-        Ok(opened) => opened,
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+    write_to(path, openat(CWD, file(path), WRITING, Mode::empty()), value)
+}
+
+const WRITING: OFlags = OFlags::WRONLY.union(OFlags::CLOEXEC);
+
+fn write_to(path: &str, opened: rustix::io::Result<OwnedFd>, value: &str) -> Result<(), Error> {
+    let mut opened = match opened {
+        Ok(opened) => File::from(opened),
+        Err(rustix::io::Errno::NOENT) => {
             return Err(Error::NoSysctl {
                 path: path.to_owned(),
             });
         }
-        Err(e) => return Err(Error::io("write", file(path), e)),
+        Err(e) => return Err(Error::io("write", file(path), io::Error::from(e))),
     };
     opened
         .write_all(value.as_bytes())
@@ -51,4 +63,39 @@ pub(super) fn write(path: &str, value: &str) -> Result<(), Error> {
             },
             _ => Error::io("write", file(path), source),
         })
+}
+
+/// The sysctls of the namespace that a thread is in, and stays in.
+///
+/// The kernel looks for the name `ipv4` among those of all namespaces, one after the other
+/// (`proc_sys_compare` of `fs/proc/proc_sysctl.c`), so it is looked for once, and not for each link.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    conf: [OnceCell<Option<OwnedFd>>; 2],
+}
+
+impl Here {
+    /// Writes a value.
+    pub(super) fn write(&self, key: &SysctlKey, value: &str) -> Result<(), Error> {
+        let path = key.path();
+        if let SysctlKey::Conf { family, link, name } = key
+            && let Some(conf) = self.conf(*family)
+        {
+            let opened = openat(conf, format!("{link}/{name}"), WRITING, Mode::empty());
+            return write_to(&path, opened, value);
+        }
+        write(&path, value)
+    }
+
+    fn conf(&self, family: Family) -> Option<&OwnedFd> {
+        let open = || {
+            let path = match family {
+                Family::Ipv4 => "net/ipv4/conf",
+                Family::Ipv6 => "net/ipv6/conf",
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            openat(CWD, file(path), flags, Mode::empty()).ok()
+        };
+        self.conf[family as usize].get_or_init(open).as_ref()
+    }
 }

@@ -172,6 +172,17 @@ pub fn plan(
     observed: &State,
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
+    if decisions
+        .values()
+        .all(|decision| *decision == Decision::Keep)
+    {
+        // Nothing falls where nothing is done.
+        return Ok(Plan {
+            topology: topology.clone(),
+            operations: Vec::new(),
+            warnings: Vec::new(),
+        });
+    }
     let effects = fall::fall(topology, &decisions, observed);
     let fallen = &effects.fallen;
     for (id, decision) in &mut decisions {

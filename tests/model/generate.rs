@@ -10,6 +10,7 @@ use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
+use super::external::{self, CONTAINERS};
 use super::kernel::{RA, World};
 use super::sketch::{End, Lead, Pair, Sketch, Space, Spread, Way, ip4};
 
@@ -48,12 +49,13 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             .add_address(&Ns::Host, &key, 24, Owner::Foreign)
             .unwrap();
         if rng.bool() {
-            foreign_route(&mut world, &link, "::/0", "fe80::1", Some(RA));
+            foreign_route(&mut world, &Ns::Host, &link, "::/0", "fe80::1", Some(RA));
             takes_ra.push(link);
         }
     }
     foreign_route(
         &mut world,
+        &Ns::Host,
         &link_name("ens33"),
         "0.0.0.0/0",
         "10.0.0.1",
@@ -70,11 +72,17 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
         };
         world.write(&Ns::Host, &key, "1").unwrap();
     }
+    for name in CONTAINERS {
+        if !some(rng, 3) {
+            external::appear(&mut world, name, rng);
+        }
+    }
     (world, takes_ra)
 }
 
 pub(crate) fn foreign_route(
     world: &mut World,
+    ns: &Ns,
     dev: &LinkName,
     to: &str,
     via: &str,
@@ -93,7 +101,7 @@ pub(crate) fn foreign_route(
     };
     world
         .entries
-        .insert(Id::new(Ns::Host, Key::Route(key)), entry);
+        .insert(Id::new(ns.clone(), Key::Route(key)), entry);
 }
 
 pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
@@ -101,6 +109,7 @@ pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
         topology: TopologyName::try_from(name).unwrap(),
         number,
         spaces: [].into(),
+        external: [].into(),
         pairs: Vec::new(),
         uplinks: [].into(),
         switches: [false; 2],
@@ -116,7 +125,7 @@ pub(crate) fn some(rng: &mut Rng, one_in: u8) -> bool {
     rng.u8(..one_in) == 0
 }
 
-fn variant(rng: &mut Rng) -> Option<u8> {
+pub(crate) fn variant(rng: &mut Rng) -> Option<u8> {
     rng.bool().then(|| rng.u8(..2))
 }
 
@@ -129,7 +138,7 @@ impl Sketch {
     }
 
     fn change_once(&mut self, rng: &mut Rng) {
-        match rng.u8(..14) {
+        match rng.u8(..16) {
             0 | 1 if self.spaces.len() < 4 => {
                 let name = format!("{}-{}", rng.choice(SPACES).unwrap(), self.topology);
                 let name = NamespaceName::try_from(name.as_str()).unwrap();
@@ -139,13 +148,7 @@ impl Sketch {
                 let name = rng.choice(self.spaces.keys()).cloned();
                 if let Some(name) = name {
                     self.spaces.remove(&name);
-                    let spaces = &self.spaces;
-                    self.pairs.retain(|pair| {
-                        pair.ends.iter().all(|end| match &end.ns {
-                            Ns::Host => true,
-                            Ns::Named(name) => spaces.contains_key(name),
-                        })
-                    });
+                    self.leave();
                 }
             }
             3 => {
@@ -211,8 +214,27 @@ impl Sketch {
                 self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
                 self.rules = leads(rng);
             }
+            14 => {
+                let name = external::name(rng.choice(CONTAINERS).unwrap());
+                self.external.insert(name, external::abroad(rng));
+            }
+            15 if some(rng, 3) => {
+                let name = external::name(rng.choice(CONTAINERS).unwrap());
+                self.external.remove(&name);
+                self.leave();
+            }
             _ => {}
         }
+    }
+
+    /// Takes away the pairs with an end in a namespace that isn't its own any more.
+    fn leave(&mut self) {
+        let (spaces, external) = (&self.spaces, &self.external);
+        let stays = |end: &End| match &end.ns {
+            Ns::Host => true,
+            Ns::Named(name) => spaces.contains_key(name) || external.contains_key(name),
+        };
+        self.pairs.retain(|pair| pair.ends.iter().all(stays));
     }
 
     fn new_pair(&mut self, rng: &mut Rng) {
@@ -220,14 +242,16 @@ impl Sketch {
         let number = (1..20).find(|number| !used.contains(number)).unwrap();
         let mut ends = Vec::new();
         for _ in 0..2 {
-            let named = rng.choice(self.spaces.keys()).filter(|_| !some(rng, 3));
+            let named = self.spaces.keys().chain(self.external.keys());
+            let named = rng.choice(named.collect::<Vec<_>>());
+            let named = named.filter(|_| !some(rng, 3));
             let (ns, name) = match named {
-                Some(name) => (
+                Some(name) if self.spaces.contains_key(name) => (
                     Ns::Named(name.clone()),
                     (*rng.choice(&LINKS).unwrap()).to_owned(),
                 ),
-                None => (
-                    Ns::Host,
+                found => (
+                    found.map_or(Ns::Host, |name| Ns::Named(name.clone())),
                     format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology),
                 ),
             };
@@ -303,7 +327,7 @@ fn table_of(rng: &mut Rng) -> u32 {
     *rng.choice(&[254, 254, 100, 4_000_000_000]).unwrap()
 }
 
-fn leads(rng: &mut Rng) -> Vec<Lead> {
+pub(crate) fn leads(rng: &mut Rng) -> Vec<Lead> {
     let priorities: Vec<u32> = [10, 20, 30].into_iter().filter(|_| some(rng, 3)).collect();
     priorities
         .into_iter()

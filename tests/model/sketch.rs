@@ -16,6 +16,7 @@ use netform::resource::sysctl::Sysctl;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Owner, State};
 
+use super::external::Abroad;
 use super::kernel::{conf, path4, switch};
 
 /// A topology.
@@ -25,6 +26,7 @@ pub(crate) struct Sketch {
     /// Tells its addresses from those of others.
     pub(crate) number: u8,
     pub(crate) spaces: BTreeMap<NamespaceName, Space>,
+    pub(crate) external: BTreeMap<NamespaceName, Abroad>,
     pub(crate) pairs: Vec<Pair>,
     /// The links of the host that forward for it.
     pub(crate) uplinks: BTreeMap<LinkName, [bool; 2]>,
@@ -138,13 +140,20 @@ pub(crate) fn table(topology: &TopologyName, variant: u8) -> Table {
 
 impl Sketch {
     pub(crate) fn desired(&self) -> State {
-        let mut state = State::new();
+        let names = self.external.keys();
+        let mut state = State {
+            external: names.map(|name| (name.clone(), None)).collect(),
+            ..State::new()
+        };
         let mut put = |ns: &Ns, key: Key, resource: Resource| {
             let owner = Owner::Topology(self.topology.clone());
             state.insert(Id::new(ns.clone(), key), resource, owner);
         };
         for (name, space) in &self.spaces {
             self.space(&Ns::Named(name.clone()), space, &mut put);
+        }
+        for (name, abroad) in &self.external {
+            self.abroad(&Ns::Named(name.clone()), abroad, &mut put);
         }
         for pair in &self.pairs {
             for i in [0, 1] {
@@ -257,9 +266,8 @@ impl Sketch {
         for (third, way) in end.routes.iter().filter(|_| end.up) {
             self.route(pair, end, *third, way, put);
         }
-        if *ns == Ns::Host {
-            let on =
-                |family: Family| self.switches[family as usize] || end.forwarding[family as usize];
+        if let Some(switches) = self.switches_of(ns) {
+            let on = |family: Family| switches[family as usize] || end.forwarding[family as usize];
             put(
                 ns,
                 conf(Family::Ipv4, &end.name, "forwarding"),
@@ -326,7 +334,7 @@ impl Sketch {
             metric: if way.family == Family::Ipv6 { 1024 } else { 0 } + way.metric,
         };
         // Nothing wants a default route of the host's own metric.
-        if !(end.ns == Ns::Host && third == 0) {
+        if !(self.switches_of(&end.ns).is_some() && third == 0) {
             put(&end.ns, Key::Route(key), Resource::Route(route));
         }
     }
@@ -382,7 +390,7 @@ impl Sketch {
         put(ns, Key::Route(key), Resource::Route(route));
     }
 
-    fn lead(&self, ns: &Ns, lead: &Lead, put: &mut impl FnMut(&Ns, Key, Resource)) {
+    pub(crate) fn lead(&self, ns: &Ns, lead: &Lead, put: &mut impl FnMut(&Ns, Key, Resource)) {
         let mut key = RuleKey::new(lead.family, lead.priority + u32::from(self.number));
         if lead.from {
             let from = match lead.family {
@@ -487,7 +495,7 @@ impl Sketch {
     }
 }
 
-fn sysctl(on: bool) -> Resource {
+pub(crate) fn sysctl(on: bool) -> Resource {
     let value = if on { "1" } else { "0" }.to_owned();
     Resource::Sysctl(Sysctl { value })
 }

@@ -516,6 +516,53 @@ veths:
 }
 
 #[test]
+fn what_topologies_borrow_under_two_names_goes_back_with_the_last() {
+    story(|| {
+        let spec = |topology: &str, external: &str| {
+            let path = format!("/run/{topology}.yaml");
+            let text = format!(
+                "\
+version: 1
+name: {topology}
+namespaces:
+  {topology}:
+    external: {external}
+    sysctls: {{ net.ipv4.conf.eth0.forwarding: 1, net.core.somaxconn: 100 }}
+"
+            );
+            std::fs::write(&path, text).expect("write");
+            path
+        };
+        let by_name = spec("c1", "true");
+        let by_path = spec("legs", "{ path: /run/netns/c1 }");
+        let value = || inside("c1", "cat /proc/sys/net/ipv4/conf/eth0/forwarding");
+        netform(&["apply", "-f", &by_name]).ok();
+        netform(&["apply", "-f", &by_path]).ok();
+        let stays = netform(&["destroy", "c1", "--yes"]).ok();
+        assert!(stays.contains("topology legs needs it too"), "{stays}");
+        assert_eq!(value(), "1\n");
+        netform(&["destroy", "legs", "--yes"]).ok();
+        assert_eq!(value(), "0\n");
+        sh(&format!("rm {by_name} {by_path}")).ok();
+    });
+}
+
+#[test]
+fn a_tag_written_inside_does_not_make_a_container_ours() {
+    story(|| {
+        leg("");
+        sh("ip -n c1 link set lo alias netform:legs").ok();
+        apply();
+        leg("rules: [{ priority: 600, from: 10.79.0.0/16, table: 78 }]");
+        apply();
+        let destroyed = netform(&["destroy", "legs", "--yes"]).ok();
+        assert!(!destroyed.contains("delete"), "{destroyed}");
+        assert_eq!(sh("ip netns").ok().split(' ').next(), Some("c1"));
+        sh("ip -n c1 link set lo alias ''").ok();
+    });
+}
+
+#[test]
 fn a_link_of_a_container_is_in_the_way_like_one_of_the_host() {
     story(|| {
         write(
@@ -545,6 +592,8 @@ fn an_apply_that_fails_in_a_container_is_undone() {
         let failed = netform(&["apply", "-f", SPEC, "--yes"]);
         assert_eq!(failed.status, 3, "{}{}", failed.stdout, failed.stderr);
         assert_eq!(inside("c1", "cat /proc/sys/net/core/somaxconn"), "4096\n");
+        let records = sh("ls /run/netform/*.json 2>/dev/null || true").ok();
+        assert_eq!(records, "", "nothing is left to be known");
         leg("sysctls: { net.core.somaxconn: 100 }");
         apply();
         leg("sysctls: { net.core.somaxconn: 100, net.ipv4.ip_local_port_range: \"9 8\" }");

@@ -138,3 +138,82 @@ EOF
         assert_same_world(&before, &world());
     });
 }
+
+/// Writes a spec of one namespace beside the host, with what the two say of themselves.
+fn routed(file: &str, host: &str, red: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: routed
+namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
+veths:
+  - ends:
+      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
+      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
+EOF"
+    ))
+    .ok();
+}
+
+#[test]
+fn a_route_of_the_host_that_becomes_a_blackhole_is_still_known() {
+    in_sandbox(|| {
+        let to = "to: 10.8.0.0/16";
+        routed(
+            "/run/a.yaml",
+            &format!("routes: [{{ {to}, via: 10.9.1.2 }}]"),
+            "",
+        );
+        routed(
+            "/run/b.yaml",
+            &format!("routes: [{{ {to}, type: blackhole }}]"),
+            "",
+        );
+        let before = world();
+        for file in [
+            "/run/a.yaml",
+            "/run/b.yaml",
+            "/run/b.yaml",
+            "/run/a.yaml",
+            "/run/b.yaml",
+        ] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+        }
+        netform(&["destroy", "routed", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_rule_that_rejects_goes_before_the_routes_that_it_would_bar() {
+    in_sandbox(|| {
+        let route = "routes: [{ to: 10.8.0.0/16, via: 10.9.1.1 }]";
+        let reject = "rules: [{ priority: 10, to: 10.9.0.0/16, action: prohibit }]";
+        let lookup = "rules: [{ priority: 10, to: 10.9.0.0/16, table: main }]";
+        routed("/run/a.yaml", "", reject);
+        routed("/run/b.yaml", "", &format!("{route}, {lookup}"));
+        routed("/run/c.yaml", "", route);
+        for next in ["/run/b.yaml", "/run/c.yaml"] {
+            netform(&["apply", "-f", "/run/a.yaml", "--yes"]).ok();
+            netform(&["apply", "-f", next, "--yes"]).ok();
+        }
+    });
+}
+
+#[test]
+fn forwarding_of_the_uplink_is_given_back_after_a_kill_beside_the_switch() {
+    in_sandbox(|| {
+        spec("/run/plain.yaml", "one", 1, "");
+        routed("/run/switch.yaml", "forwarding: ipv4", "");
+        sh("sed -i 's/^name: one/name: routed/' /run/plain.yaml").ok();
+        let before = world();
+        netform(&["apply", "-f", "/run/plain.yaml"]).ok();
+        netform(&["apply", "-f", "/run/switch.yaml", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/switch.yaml", "--detailed-exitcode"]).ok();
+        let record = sh("cat /run/netform/routed.json").ok();
+        // It stays on loan while the whole host forwards: nothing may come between the two.
+        assert!(record.contains("ens33"), "{record}");
+        netform(&["destroy", "routed", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}

@@ -9,7 +9,7 @@ use super::{older_than, peers, tag};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
-use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::Rule;
@@ -35,6 +35,8 @@ const FALLBACKS: [&str; 9] = [
 /// Puts one namespace's reading into a State.
 pub(super) struct Assembly<'a> {
     pub(super) ns: &'a Ns,
+    /// Whether it is known as an external one.
+    pub(super) external: bool,
     pub(super) reading: &'a Reading,
     pub(super) topology: &'a TopologyName,
     pub(super) desired: &'a State,
@@ -55,7 +57,9 @@ impl Assembly<'_> {
         let lo = self.reading.links.iter().find(|link| link.is_loopback());
         let of_ns = match self.ns {
             Ns::Host => None,
-            Ns::Named(_) => lo.and_then(|lo| tag::owner(&lo.alias)),
+            Ns::Named(name) => lo
+                .and_then(|lo| tag::owner(&lo.alias))
+                .filter(|owner| owner != self.topology || !self.external || self.is_made(name)),
         };
         if *self.ns != Ns::Host {
             let owner = of_ns.clone().map_or(Owner::Foreign, Owner::Topology);
@@ -277,6 +281,14 @@ impl Assembly<'_> {
             self.state
                 .insert(id, Resource::Sysctl(Sysctl { value }), owner);
         }
+    }
+
+    /// Whether the topology made a namespace, as its record says. The tag alone doesn't say that of an
+    /// external one: who is inside can write it.
+    fn is_made(&self, name: &NamespaceName) -> bool {
+        let mut records = self.records.iter();
+        let mine = records.find(|record| record.topology == *self.topology);
+        mine.is_some_and(|record| record.namespaces.contains(name))
     }
 
     /// Whose something with our protocol number is: of the topology whose record claims it, because it stands

@@ -65,9 +65,16 @@ impl Journal {
                 (Action::Create(_), Key::File(_), Ns::Named(name)) => {
                     record.directories.extend(file::missing_directories(name));
                 }
-                (Action::Create(resource), _, _)
-                    if !found_without_record(kernel, plan, &makes, id, resource) =>
-                {
+                // A route that leads over one of our links tells whose it is; a blackhole that it becomes doesn't.
+                (
+                    Action::Create(resource)
+                    | Action::Update {
+                        after: resource @ Resource::Route(_),
+                        ..
+                    },
+                    _,
+                    _,
+                ) if !found_without_record(kernel, plan, &makes, id, resource) => {
                     record.claims.insert(id.clone());
                 }
                 (
@@ -278,7 +285,10 @@ fn found_without_record(
                 .and_then(|space| space.links.get(link))
                 .is_some_and(|known| known.owner.as_ref() == Some(&plan.topology) || known.untagged)
     };
-    let ns_is_ours = *ns != Ns::Host
+    let external = ns
+        .name()
+        .is_none_or(|name| kernel.doors.external.contains_key(name));
+    let ns_is_ours = !external
         && (makes.contains(&Id::namespace(ns.clone()))
             || kernel
                 .spaces

@@ -138,6 +138,7 @@ pub(super) fn observe(
         }
         let assembly = Assembly {
             ns: &one.ns,
+            external: one.ns != Ns::Host && found.contains(&one.ns),
             reading: &one.reading,
             topology,
             desired,

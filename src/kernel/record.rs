@@ -243,6 +243,14 @@ mod tests {
         let host = |key| Id::new(Ns::Host, key);
         Record {
             namespaces: [NamespaceName::try_from("a").expect("a name")].into(),
+            external: [(
+                NamespaceName::try_from("box").expect("a name"),
+                Known {
+                    path: Some(PathBuf::from("/proc/7/ns/net")),
+                    identity: serde_json::from_str("4097").expect("a number"),
+                },
+            )]
+            .into(),
             loans: vec![Borrowed {
                 id: host(Key::Sysctl(SysctlKey::conf(
                     Family::Ipv4,
@@ -273,6 +281,43 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_knows_no_external_namespaces_is_read() {
+        let mut record = full();
+        record.external.clear();
+        let text = serde_json::to_string(&record).expect("plain data");
+        assert!(!text.contains("external"), "{text}");
+        assert_eq!(parse(&text), Ok(record));
+    }
+
+    #[test]
+    fn what_is_said_of_a_namespace_is_true_of_that_one_only() {
+        let named = |text: &str| NamespaceName::try_from(text).expect("a name");
+        let rule = |ns: &str| {
+            let key = RouteKey::main("fd08::/64".parse().expect("a prefix"));
+            Id::new(Ns::Named(named(ns)), Key::Route(key))
+        };
+        let mut record = full();
+        let on_host = record.clone().claims;
+        record.claims.insert(rule("box"));
+        record.loans[0].id.ns = Ns::Named(named("box"));
+        let mut doors = Doors {
+            host: crate::kernel::namespace::open_own().expect("it exists"),
+            external: BTreeMap::new(),
+            names: BTreeMap::new(),
+        };
+        let gone = record.clone().seen_from(&doors);
+        assert_eq!((gone.claims, gone.loans), (on_host, Vec::new()));
+
+        // The same one by another name.
+        let identity = record.external[&named("box")].identity;
+        doors.names.insert(identity, named("other"));
+        let found = record.seen_from(&doors);
+        assert!(found.claims.contains(&rule("other")));
+        assert!(!found.claims.contains(&rule("box")));
+        assert_eq!(found.loans[0].id.ns, Ns::Named(named("other")));
+    }
+
+    #[test]
     fn a_record_of_another_format_is_refused_before_the_rest_is_looked_at() {
         let refused = parse(r#"{"format_version": 2, "novelty": true}"#).expect_err("refused");
         assert!(refused.contains("format 2"), "{refused}");
@@ -286,6 +331,10 @@ mod tests {
         for record in [
             Record {
                 namespaces: full.namespaces,
+                ..empty.clone()
+            },
+            Record {
+                external: full.external,
                 ..empty.clone()
             },
             Record {

@@ -107,7 +107,8 @@ pub(super) fn rival<'s>(
     }
 }
 
-/// What it takes to give a sysctl back. None: the topology has it not on loan.
+/// What it takes to give a sysctl back. None: the topology has it not on loan, or it stays on loan because
+/// the topology has all of the namespace forward: when it gives that back, it gives this back too.
 pub(super) fn give_back(
     topology: &TopologyName,
     id: &Id,
@@ -121,13 +122,17 @@ pub(super) fn give_back(
     let original = loan.by.get(topology)?;
     let other = loan.by.keys().find(|other| *other != topology);
     let current = value(observed, id);
+    if other.is_none()
+        && current == Some(lent(loan, topology, key))
+        && forwards_all(&id.ns, key, desired)
+    {
+        return None;
+    }
     let stays = match (other, current) {
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
         (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
-        (None, Some(_)) => {
-            relied(topology, (&id.ns, key), observed, desired).then_some(Stays::Relied)
-        }
+        (None, Some(_)) => relied(topology, (&id.ns, key), observed).then_some(Stays::Relied),
     };
     let before = Sysctl {
         value: current.unwrap_or(original).to_owned(),
@@ -172,23 +177,26 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     }
 }
 
-/// Whether a link's forwarding must stay on, because all of its namespace forwards or is to, and not for the
-/// sake of this topology's switch, which goes too.
-fn relied(
-    topology: &TopologyName,
-    (ns, key): (&Ns, &SysctlKey),
-    observed: &State,
-    desired: &State,
-) -> bool {
+/// Whether a topology has all of a namespace forward what a sysctl has one link forward.
+fn forwards_all(ns: &Ns, key: &SysctlKey, desired: &State) -> bool {
+    key.forwarding_of_link().is_some_and(|family| {
+        let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
+        value(desired, &switch).is_some_and(|value| value != "0")
+    })
+}
+
+/// Whether a link's forwarding must stay on, because all of its namespace forwards, and not for the sake of
+/// this topology's switch, which goes too.
+fn relied(topology: &TopologyName, (ns, key): (&Ns, &SysctlKey), observed: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
     };
     let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
-    let ours_alone = observed.loans.get(&switch).is_some_and(|loan| {
-        loan.by.len() == 1 && loan.by.contains_key(topology) && desired.get(&switch).is_none()
-    });
-    let on = |state| value(state, &switch).is_some_and(|value| value != "0");
-    on(desired) || on(observed) && !ours_alone
+    let ours_alone = observed
+        .loans
+        .get(&switch)
+        .is_some_and(|loan| loan.by.len() == 1 && loan.by.contains_key(topology));
+    !ours_alone && value(observed, &switch).is_some_and(|value| value != "0")
 }
 
 /// Whether the switch over a link's forwarding is off.

@@ -4,8 +4,8 @@
 //! the links they guard and the forwarding that they judge, and on the way back they are the last to go.
 //! All this is data: each operation names those that must be done before it. They can't wait for each
 //! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
-//! order of their identities; but for two things that nothing waits for: whether IPv4 redirects are accepted,
-//! and what stays on loan until a switch is thrown. They wait for the switch.
+//! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
+//! the switch, and which nothing waits for.
 
 mod gateways;
 mod routing;

@@ -114,6 +114,14 @@ fn lead_somewhere(plan: &Plan, order: &[usize]) {
                 let late = table.is_some_and(|table| emptied.contains(&(ns, table)));
                 assert!(!late, "{operation:?} comes late");
             }
+            // One that rejects must go before, or routes couldn't be made.
+            (
+                Key::Rule(key),
+                Action::Update {
+                    before: Resource::Rule(rule),
+                    ..
+                },
+            ) if key.from.is_none() && rule.action.table().is_none() => {}
             (
                 Key::Rule(_),
                 Action::Create(Resource::Rule(rule))

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netform::resource::route::Route;
+use netform::resource::rule::Action;
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::Owner;
@@ -53,6 +54,9 @@ impl World {
                         network(key, address).is_some_and(|net| net.contains(via))
                     })
             };
+            if hop.via.is_some_and(|via| !hop.onlink && self.bars(ns, via)) {
+                return Err(format!("EACCES: {:?} in {ns} for {to}", hop.via));
+            }
             if !hop.via.as_ref().is_none_or(covered) {
                 return Err(format!("ENETUNREACH: {:?} on {ns}:{dev} for {to}", hop.via));
             }
@@ -63,6 +67,25 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a rule rejects the kernel's own search for a router. IPv6 asks the table first.
+    fn bars(&self, ns: &Ns, via: IpAddr) -> bool {
+        let rules = self.entries.iter().filter_map(|(id, entry)| {
+            let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &entry.resource) else {
+                return None;
+            };
+            (id.ns == *ns && key.family == Family::Ipv4).then_some((key, rule))
+        });
+        let asked = rules.filter(|(key, _)| {
+            let to = key.to.is_none_or(|to| to.contains(&via));
+            to && key.from.is_none() && key.mark.is_none() && key.iif.is_none()
+        });
+        let decides = |action: &Action| !matches!(action, Action::Lookup(table) if *table != 254);
+        let first = asked
+            .filter(|(_, rule)| decides(&rule.action))
+            .min_by_key(|(key, _)| key.priority);
+        via.is_ipv4() && first.is_some_and(|(_, rule)| rule.action.table().is_none())
     }
 
     /// Writes a sysctl, with all that follows.

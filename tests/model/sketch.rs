@@ -1,6 +1,6 @@
 //! What a topology wants, shaped like what a spec can say, and what that comes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netform::resource::address::{Address, AddressKey};
@@ -161,6 +161,7 @@ impl Sketch {
             }
         }
         self.host(&mut put);
+        unbar(&mut state);
         state
     }
 
@@ -491,6 +492,31 @@ impl Sketch {
             };
             let route = Route::through(ip4(0, 0, 1), link.clone());
             put(&Ns::Host, Key::Route(key), Resource::Route(route));
+        }
+    }
+}
+
+/// No rule may reject what the kernel looks next hops up by; where others make
+/// the namespace also those of the other topology.
+fn unbar(state: &mut State) {
+    let seeking: BTreeSet<Ns> = state
+        .entries
+        .iter()
+        .filter(|(_, entry)| match &entry.resource {
+            Resource::Route(route) => route.hops().iter().any(|hop| hop.via.is_some()),
+            _ => false,
+        })
+        .map(|(id, _)| id.ns.clone())
+        .collect();
+    let external = &state.external;
+    for (id, entry) in &mut state.entries {
+        if let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &mut entry.resource)
+            && key.from.is_none()
+            && rule.action.table().is_none()
+            && (id.ns.name().is_none_or(|name| external.contains_key(name))
+                || seeking.contains(&id.ns))
+        {
+            rule.action = netform::resource::rule::Action::Lookup(254);
         }
     }
 }

@@ -3,23 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{Edges, Step};
-use crate::plan::{Action, Operation, Stays};
-use crate::resource::sysctl::SysctlKey;
+use crate::plan::Action;
 use crate::resource::{Id, Key, Ns};
 
 impl Edges<'_> {
     /// On the way back from a gateway: forwarding off, then the links, then the rules that guarded them.
     pub(super) fn gateways(&mut self) {
         let mut last_given: BTreeMap<&Ns, usize> = BTreeMap::new();
-        let mut by_step = Vec::new();
-        for place in 0..self.operations.len() {
-            let relied_on = self.relied_on(place);
-            if relied_on.is_some() {
-                self.add(place, relied_on);
-            } else if matches!(self.steps[place], Step::GiveSwitchBack | Step::GiveBack) {
-                by_step.push(place);
-            }
-        }
+        let mut by_step: Vec<usize> = (0..self.operations.len())
+            .filter(|place| matches!(self.steps[*place], Step::GiveSwitchBack | Step::GiveBack))
+            .collect();
         by_step.sort_by_key(|place| (self.steps[*place], *place));
         for place in by_step {
             let previous = last_given.insert(&self.operations[place].id.ns, place);
@@ -59,17 +52,5 @@ impl Edges<'_> {
                 _ => {}
             }
         }
-    }
-
-    /// The throw of a switch because of which what is given back stays as it is. Nothing is written then, but
-    /// it stays on loan until the switch is: or what is left on would be taken for the link's own right.
-    fn relied_on(&self, place: usize) -> Option<usize> {
-        let Operation { id, action, .. } = &self.operations[place];
-        let (Action::GiveBack { stays, .. }, Key::Sysctl(key)) = (action, &id.key) else {
-            return None;
-        };
-        let family = key.forwarding_of_link()?;
-        let switch = Id::new(id.ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
-        self.make(&switch).filter(|_| *stays == Some(Stays::Relied))
     }
 }

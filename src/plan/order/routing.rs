@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Edges, Step};
-use crate::plan::Action;
+use crate::plan::{Action, Operation};
 use crate::resource::name::LinkName;
 use crate::resource::{Id, Key, Ns, Resource};
 
@@ -58,10 +58,28 @@ impl Edges<'_> {
             let previous = filled.insert((&id.ns, key.table), place);
             self.add(place, previous);
         }
+        let mut barred: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for place in self.of_step(Step::RemoveRule) {
+            if bars(&operations[place]) {
+                let of_ns = barred.entry(&operations[place].id.ns).or_default();
+                of_ns.push(place);
+            }
+        }
         for place in self.of_step(Step::Rule) {
             let operation = &operations[place];
-            if let Some(table) = table(&operation.action) {
+            if bars(operation) {
+                barred.entry(&operation.id.ns).or_default().push(place);
+            } else if let Some(table) = table(&operation.action) {
                 self.add(place, filled.get(&(&operation.id.ns, table)).copied());
+            }
+        }
+        // The kernel looks up next hops as it does destinations, and a rule may keep it from that.
+        for place in self.of_step(Step::Route) {
+            let Some(rules) = barred.get(&operations[place].id.ns) else {
+                continue;
+            };
+            if is_indirect(&place) {
+                self.after[place].extend(rules);
             }
         }
     }
@@ -84,6 +102,24 @@ impl Edges<'_> {
             self.add(root, Some(place));
         }
     }
+}
+
+/// Whether an operation changes or removes a rule that rejects what the kernel looks next hops up by: what a namespace
+/// sends itself, to wherever.
+fn bars(operation: &Operation) -> bool {
+    let (
+        Key::Rule(key),
+        Action::Update {
+            before: Resource::Rule(before),
+            ..
+        }
+        | Action::Remove(Resource::Rule(before)),
+    ) = (&operation.id.key, &operation.action)
+    else {
+        return false;
+    };
+    let incoming = key.iif.as_ref().is_some_and(|iif| iif.as_str() != "lo");
+    before.action.table().is_none() && key.from.is_none() && key.mark.is_none() && !incoming
 }
 
 /// What an operation makes or removes.

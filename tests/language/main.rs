@@ -1,0 +1,195 @@
+//! From any spec to any other, on the real kernel: random specs of the whole language, things that happen
+//! to a host in between, and plans that are cut off in the middle.
+//!
+//! `NETFORM_TRANSITIONS` says how many are tried, and `NETFORM_SEED` from where on.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod sketch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use common::{assert_same_world, in_sandbox, sh, world};
+use fastrand::Rng;
+use netform::kernel::Kernel;
+use netform::plan::{Plan, plan};
+use netform::resource::link::LinkKind;
+use netform::resource::name::TopologyName;
+use netform::resource::{Id, Key, Resource};
+use netform::spec::source::Source;
+use netform::spec::{self, Spec};
+use netform::state::{Entry, State};
+use sketch::Sketch;
+
+/// How many transitions each of the tests tries.
+const TRANSITIONS: u64 = 100;
+
+fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// What others have on the host, and nothing may touch.
+const FOREIGN: &str = "
+    ip netns add foreign
+    ip link add name f0 type veth peer name f1 netns foreign
+    ip link set f0 up
+    ip address add 10.99.0.1/24 dev f0
+    ip -6 address add fd99::1/64 dev f0 nodad
+    ip route add 10.98.0.0/16 via 10.99.0.2
+    ip rule add priority 5000 fwmark 0x77 lookup 77
+    ip route add 10.97.0.0/16 via 10.99.0.2 table 77
+    nft add table inet theirs
+";
+
+/// A case that fails says how to try it again, and what was wanted.
+struct Case {
+    seed: u64,
+    transition: u64,
+    text: String,
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Case {
+                seed,
+                transition,
+                text,
+            } = self;
+            // Standard error is the test's, and not captured: this is another process than the runner's.
+            let said = format!("NETFORM_SEED={seed}, transition {transition}, to\n{text}\n");
+            let _ = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
+        }
+    }
+}
+
+/// One host with one topology on it.
+struct Host {
+    kernel: Kernel,
+    topology: TopologyName,
+}
+
+impl Host {
+    /// What a spec means here, and the plan to get there.
+    fn plan(&mut self, spec: Option<&Spec>) -> (State, State, Plan) {
+        let wanted = spec.map_or_else(State::new, |spec| {
+            let facts = self.kernel.facts(&spec.external()).expect("facts");
+            spec::lower(spec, &facts).expect("it fits this host").state
+        });
+        let observed = self.kernel.observe(&self.topology, &wanted);
+        let observed = observed.expect("the host is read");
+        let plan = plan(&self.topology, &wanted, &observed).expect("nothing is in the way");
+        (wanted, observed, plan)
+    }
+
+    fn execute(&mut self, plan: &Plan) {
+        if let Err(failure) = self.kernel.execute(plan) {
+            let place = failure.operation.expect("an operation failed");
+            panic!("{:?}: {}", plan.operations[place], failure.error);
+        }
+    }
+
+    /// Gets to a spec, and looks whether it is there.
+    fn become_like(&mut self, spec: Option<&Spec>, random: &mut Rng) {
+        if random.u8(..3) == 0 {
+            // On the way, it is cut off.
+            let (_, _, mut part) = self.plan(spec);
+            part.operations
+                .truncate(random.usize(..=part.operations.len()));
+            self.execute(&part);
+        }
+        let (_, _, plan) = self.plan(spec);
+        self.execute(&plan);
+        let (wanted, observed, left) = self.plan(spec);
+        assert_eq!(left.operations, [], "something is left");
+        let ours = |entry: &Entry| entry.owner.is(&self.topology);
+        let (there, wanted) = (values(&observed, ours), values(&wanted, |_| true));
+        let differs = |id: &&Id| there.get(*id) != wanted.get(*id);
+        let ids: BTreeSet<&Id> = there.keys().chain(wanted.keys()).filter(differs).collect();
+        if let Some(id) = ids.first() {
+            panic!("{id:?}: {:?}, not {:?}", there.get(id), wanted.get(id));
+        }
+    }
+}
+
+/// The resources by value, but for settings, which are there whether somebody wants them or not.
+fn values(state: &State, which: impl Fn(&Entry) -> bool) -> BTreeMap<Id, Resource> {
+    let entries = state.entries.iter();
+    entries
+        .filter(|(id, entry)| {
+            !matches!(id.key, Key::Sysctl(_)) && which(entry) && !is_lo(&entry.resource)
+        })
+        .map(|(id, entry)| {
+            let mut resource = entry.resource.clone();
+            if let Resource::Address(address) = &mut resource {
+                address.secondary = false;
+            }
+            (id.clone(), resource)
+        })
+        .collect()
+}
+
+/// `lo` is the kernel's, and only ever set.
+fn is_lo(resource: &Resource) -> bool {
+    matches!(resource, Resource::Link(link) if link.kind == LinkKind::Loopback)
+}
+
+/// The next valid spec: one that validates, and that this host has place for.
+fn next(sketch: &mut Sketch, random: &mut Rng) -> (String, Spec) {
+    for _ in 0..1000 {
+        let mut other = sketch.clone();
+        other.change(random);
+        let text = other.spec();
+        let source = Source::new("random.yaml", text.clone());
+        if let Ok(spec) = spec::parse(&[source]) {
+            *sketch = other;
+            return (text, spec);
+        }
+    }
+    panic!("no spec is valid:\n{}", sketch.spec());
+}
+
+fn transitions(drifts: bool) {
+    in_sandbox(|| {
+        sh(FOREIGN).ok();
+        let before = world();
+        let seed = number("NETFORM_SEED", fastrand::u64(..));
+        let mut random = Rng::with_seed(seed);
+        let mut case = Case {
+            seed,
+            transition: 0,
+            text: String::new(),
+        };
+        let mut host = Host {
+            kernel: Kernel::open().expect("open"),
+            topology: TopologyName::try_from(sketch::NAME).expect("a name"),
+        };
+        let lock = host.kernel.lock().expect("lock");
+        let mut sketch = Sketch::new(&mut random);
+        for transition in 0..number("NETFORM_TRANSITIONS", TRANSITIONS) {
+            let (text, spec) = next(&mut sketch, &mut random);
+            (case.transition, case.text) = (transition, text);
+            host.become_like(Some(&spec), &mut random);
+            if drifts && random.bool() {
+                let script = sketch.mishap(&mut random);
+                write!(case.text, "\nthen\n{script}\n").expect("text");
+                sh(&script);
+                host.become_like(Some(&spec), &mut random);
+            }
+        }
+        host.become_like(None, &mut random);
+        drop(lock);
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn any_spec_becomes_any_other() {
+    transitions(false);
+}
+
+#[test]
+fn any_spec_is_mended() {
+    transitions(true);
+}

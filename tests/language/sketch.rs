@@ -1,0 +1,471 @@
+//! A topology as a heap of small decisions, each of which can be taken anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use fastrand::Rng;
+
+/// The name of the topology.
+pub(crate) const NAME: &str = "random";
+
+/// The namespaces that there may be; their order is not that of anything.
+const PLACES: [&str; 4] = ["zed", "alpha", "mid", "host"];
+
+/// How many pairs there may be.
+const PAIRS: usize = 5;
+
+/// Seeds of decisions, by what they decide. Those never asked for are not there.
+#[derive(Debug, Clone)]
+pub(crate) struct Sketch {
+    base: u64,
+    seeds: BTreeMap<String, u64>,
+}
+
+/// One end of a pair.
+struct End {
+    pair: usize,
+    side: usize,
+    place: &'static str,
+}
+
+impl End {
+    fn link(&self) -> String {
+        format!("{}{}", ["z", "b"][self.side], self.pair)
+    }
+
+    /// Its first address.
+    fn ipv4(&self) -> String {
+        format!("10.{}.0.{}", self.pair, self.side + 1)
+    }
+
+    fn ipv6(&self) -> String {
+        format!("fd0{}::{}", self.pair, self.side + 1)
+    }
+
+    /// That of the other end.
+    fn beyond(&self) -> End {
+        End {
+            side: 1 - self.side,
+            ..*self
+        }
+    }
+}
+
+impl Sketch {
+    pub(crate) fn new(random: &mut Rng) -> Sketch {
+        Sketch {
+            base: random.u64(..),
+            seeds: BTreeMap::new(),
+        }
+    }
+
+    /// Takes some decisions anew: few of them mostly.
+    pub(crate) fn change(&mut self, random: &mut Rng) {
+        let names = Sketch::names();
+        let most = if random.u8(..6) == 0 { names.len() } else { 6 };
+        for _ in 0..random.usize(1..=most) {
+            let name = names[random.usize(..names.len())].clone();
+            self.seeds.insert(name, random.u64(..));
+        }
+    }
+
+    /// All that can be decided.
+    fn names() -> Vec<String> {
+        let mut names = Vec::new();
+        for place in PLACES {
+            for what in [
+                "there",
+                "gateway",
+                "forwarding",
+                "dns",
+                "hosts",
+                "sysctls",
+                "route0",
+                "route1",
+                "route2",
+                "route3",
+                "rule0",
+                "rule1",
+                "rule2",
+            ] {
+                names.push(format!("{place}.{what}"));
+            }
+        }
+        for pair in 0..PAIRS {
+            for what in [
+                "there", "ends", "mtu", "up0", "up1", "mac", "more0", "more1", "small", "net4",
+                "net6",
+            ] {
+                names.push(format!("{pair}.{what}"));
+            }
+        }
+        names
+    }
+
+    /// What decides something.
+    fn of(&self, name: &str) -> Rng {
+        let own = name.bytes().fold(self.base, |seed, byte| {
+            seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+        });
+        Rng::with_seed(self.seeds.get(name).copied().unwrap_or(own))
+    }
+
+    fn chance(&self, name: &str, of_ten: u8) -> bool {
+        self.of(name).u8(..10) < of_ten
+    }
+
+    fn one<'c>(&self, name: &str, choices: &[&'c str]) -> &'c str {
+        choices[self.of(name).usize(..choices.len())]
+    }
+
+    fn exists(&self, place: &str) -> bool {
+        place == "host" || self.chance(&format!("{place}.there"), 8)
+    }
+
+    fn ends(&self) -> Vec<[End; 2]> {
+        let there = (0..PAIRS).filter(|pair| self.chance(&format!("{pair}.there"), 8));
+        let places: Vec<&'static str> = PLACES.into_iter().filter(|p| self.exists(p)).collect();
+        there
+            .map(|pair| {
+                let mut random = self.of(&format!("{pair}.ends"));
+                [0, 1].map(|side| End {
+                    pair,
+                    side,
+                    place: places[random.usize(..places.len())],
+                })
+            })
+            .collect()
+    }
+
+    fn has_ipv6(&self, pair: usize) -> bool {
+        !self.chance(&format!("{pair}.small"), 1)
+    }
+
+    fn up(&self, end: &End) -> bool {
+        self.chance(&format!("{}.up{}", end.pair, end.side), 9)
+    }
+
+    /// The text of the spec.
+    pub(crate) fn spec(&self) -> String {
+        let ends = self.ends();
+        let mut text = format!("version: 1\nname: {NAME}\nnamespaces:\n");
+        for place in PLACES {
+            if self.exists(place) {
+                writeln!(text, "  {place}:\n    x-none: 0").expect("text");
+                self.namespace(&mut text, place, &ends);
+            }
+        }
+        text.push_str("veths:\n");
+        for pair in &ends {
+            self.veth(&mut text, pair);
+        }
+        text.push_str("subnets:\n");
+        for pair in &ends {
+            self.subnets(&mut text, pair, &ends);
+        }
+        text
+    }
+
+    fn namespace(&self, text: &mut String, place: &str, ends: &[[End; 2]]) {
+        let mut key = |key: &str, value: &str| {
+            if !value.is_empty() {
+                writeln!(text, "    {key}: {value}").expect("text");
+            }
+        };
+        let one =
+            |what: &str, choices: &[&'static str]| self.one(&format!("{place}.{what}"), choices);
+        key(
+            "forwarding",
+            one("forwarding", &["", "", "", "true", "ipv4", "ipv6"]),
+        );
+        let own: Vec<&End> = ends
+            .iter()
+            .filter(|[first, second]| first.place != second.place)
+            .flatten()
+            .filter(|end| end.place == place && self.up(end))
+            .collect();
+        // The host has a default route of its own.
+        if place != "host" {
+            key("gateway", &self.gateway(place, &own));
+        }
+        let mut sysctls = vec![""];
+        if place == "host" {
+            sysctls.extend([
+                "{ net.core.somaxconn: 1234 }",
+                "{ net.ipv4.conf.ens33.arp_notify: 1 }",
+            ]);
+        } else {
+            key(
+                "dns",
+                one(
+                    "dns",
+                    &[
+                        "",
+                        "{ nameservers: [192.0.2.1] }",
+                        "{ nameservers: [192.0.2.2], search: [example.test] }",
+                    ],
+                ),
+            );
+            key(
+                "hosts",
+                one(
+                    "hosts",
+                    &["", "", "{ a: 192.0.2.3, b.example: [192.0.2.4, fd00::1] }"],
+                ),
+            );
+            sysctls.extend([
+                "{ net.ipv4.ip_default_ttl: 100 }",
+                "{ net.ipv4.conf.default.rp_filter: 2, net.ipv6.conf.default.hop_limit: 50 }",
+                "{ net.ipv4.conf.all.arp_notify: 1 }",
+            ]);
+        }
+        let sysctls = self.one(&format!("{place}.sysctls"), &sysctls);
+        key("sysctls", sysctls);
+        let routes: Vec<String> = (0..4).filter_map(|n| self.route(place, n, &own)).collect();
+        key("routes", &format!("[{}]", routes.join(", ")));
+        let rules: Vec<String> = (0..3).filter_map(|n| self.rule(place, n, &own)).collect();
+        key("rules", &format!("[{}]", rules.join(", ")));
+    }
+
+    /// How a subnet is written, if there is one.
+    fn way_out(&self, pair: usize, name: &str) -> &'static str {
+        let ways = ["no", "", "", "egress", "egress", "routed"];
+        self.one(&format!("{pair}.{name}"), &ways)
+    }
+
+    fn gateway(&self, place: &str, own: &[&End]) -> String {
+        let mut random = self.of(&format!("{place}.gateway"));
+        let mut through = Vec::new();
+        for (letter, name) in [("s", "net4"), ("t", "net6")] {
+            let members = own.iter().filter(|end| {
+                let there = letter == "s" || self.has_ipv6(end.pair);
+                end.side == 1 && there && self.way_out(end.pair, name) != "no"
+            });
+            let names: Vec<String> = members.map(|end| format!("{letter}{}", end.pair)).collect();
+            if !names.is_empty() && random.u8(..3) > 0 {
+                through.push(names[random.usize(..names.len())].clone());
+            }
+        }
+        match (through.as_slice(), random.u8(..4)) {
+            (_, 0) => String::new(),
+            ([], _) => "none".to_owned(),
+            _ => format!("[{}]", through.join(", ")),
+        }
+    }
+
+    fn route(&self, place: &str, number: usize, own: &[&End]) -> Option<String> {
+        let mut random = self.of(&format!("{place}.route{number}"));
+        let ipv6 = random.bool();
+        let own: Vec<&&End> = own
+            .iter()
+            .filter(|e| !ipv6 || self.has_ipv6(e.pair))
+            .collect();
+        let mut one = |choices: &[&str]| choices[random.usize(..choices.len())].to_owned();
+        let to = match (number, ipv6) {
+            (0, _) if place == "host" && std::env::var("HOSTDEF").is_err() => {
+                if ipv6 {
+                    "fd20::/48".to_owned()
+                } else {
+                    "10.200.0.0/24".to_owned()
+                }
+            }
+            (0, false) => one(&["default4", "10.200.0.0/24"]),
+            (0, true) => one(&["default6", "fd20::/48"]),
+            (_, false) => format!("10.20{number}.0.0/16"),
+            (_, true) => format!("\"fd2{number}::/32\""),
+        };
+        let table = one(&["", "", ", table: 77", ", table: 100"]);
+        let metric = one(&["7", "70"]);
+        let mtu = one(&["", "", ", mtu: 1300"]);
+        let mut hops = Vec::new();
+        for _ in 0..2 {
+            if own.is_empty() {
+                break;
+            }
+            let end = own[random.usize(..own.len())];
+            let (via, src) = if ipv6 {
+                (format!("\"{}\"", end.beyond().ipv6()), end.ipv6())
+            } else {
+                (end.beyond().ipv4(), end.ipv4())
+            };
+            hops.push((via, end.link(), src));
+        }
+        let sorts = if hops.is_empty() { 2 } else { 10 };
+        let way = match random.u8(..sorts) {
+            0 => "type: blackhole".to_owned(),
+            1 => "type: unreachable".to_owned(),
+            2 if hops[0].1 != hops[1].1 => {
+                let hop = |(via, dev, _): &(String, String, String)| {
+                    format!("{{ via: {via}, dev: {dev}, weight: {} }}", number + 1)
+                };
+                format!("nexthops: [{}, {}]{mtu}", hop(&hops[0]), hop(&hops[1]))
+            }
+            3 => format!("dev: {}{mtu}", hops[0].1),
+            4 => format!("via: {}{mtu}", hops[0].0),
+            5 => format!(
+                "via: {}, dev: {}, src: \"{}\"{mtu}",
+                hops[0].0, hops[0].1, hops[0].2
+            ),
+            6 => format!("via: {}, dev: {}, onlink: true", hops[0].0, hops[0].1),
+            7..9 => format!("via: {}, dev: {}{mtu}", hops[0].0, hops[0].1),
+            _ => return None,
+        };
+        Some(format!("{{ to: {to}, metric: {metric}{table}, {way} }}"))
+    }
+
+    fn rule(&self, place: &str, number: usize, own: &[&End]) -> Option<String> {
+        let mut random = self.of(&format!("{place}.rule{number}"));
+        let mut one = |choices: &[&str]| choices[random.usize(..choices.len())].to_owned();
+        let selector = one(&[
+            "from: 10.0.0.0/24",
+            "to: fd01::/64",
+            "fwmark: 0x5/0xff",
+            "iif: lo",
+            "iif: LINK",
+            "from: 10.1.0.1, to: 10.2.0.0/16",
+            "",
+        ]);
+        let action = one(&[
+            "table: 77",
+            "table: main",
+            "action: prohibit",
+            "action: blackhole",
+        ]);
+        let link = own.first().map(|end| end.link());
+        let selector = match link {
+            Some(link) => selector.replace("LINK", &link),
+            None if selector.contains("LINK") => return None,
+            None => selector,
+        };
+        // One that is for everything must not cut the host off from what the test itself needs.
+        (!selector.is_empty()).then(|| format!("{{ priority: 10{number}, {selector}, {action} }}"))
+    }
+
+    fn veth(&self, text: &mut String, pair: &[End; 2]) {
+        let number = pair[0].pair;
+        let mtu = if self.has_ipv6(number) {
+            self.one(&format!("{number}.mtu"), &["1500", "1500", "1400"])
+        } else {
+            "1270"
+        };
+        writeln!(text, "  - mtu: {mtu}\n    ends:").expect("text");
+        for end in pair {
+            let mut addresses = vec![format!("{}/24", end.ipv4())];
+            if self.has_ipv6(number) {
+                addresses.push(format!("\"{}/64\"", end.ipv6()));
+            }
+            let mut more = self.of(&format!("{number}.more{}", end.side));
+            let host = end.side + 11;
+            for address in [
+                format!("10.{number}.0.{host}/24"),
+                format!("10.{number}.0.{host}/25"),
+                format!("10.{number}.1.{host}/24"),
+                format!("172.16.{number}.{host}/32"),
+            ] {
+                if more.u8(..4) == 0
+                    && !addresses
+                        .iter()
+                        .any(|a| a.starts_with(&address[..address.len() - 2]))
+                {
+                    addresses.push(address);
+                }
+            }
+            let mac = match self.one(&format!("{number}.mac"), &["", "", "given"]) {
+                "" => String::new(),
+                _ => format!(", mac: \"02:00:00:00:0{number}:0{}\"", end.side),
+            };
+            let (place, link, up) = (end.place, end.link(), self.up(end));
+            writeln!(
+                text,
+                "      - {{ namespace: {place}, name: {link}, up: {up}{mac}, addresses: [{}] }}",
+                addresses.join(", ")
+            )
+            .expect("text");
+        }
+    }
+
+    fn subnets(&self, text: &mut String, pair: &[End; 2], ends: &[[End; 2]]) {
+        let number = pair[0].pair;
+        let holder = &pair[0];
+        let other = ends
+            .iter()
+            .flatten()
+            .find(|end| end.place == holder.place && end.pair != number && self.up(end));
+        let dev = match (holder.place, other) {
+            ("host", _) => "ens33".to_owned(),
+            (_, Some(end)) => end.link(),
+            (_, None) => String::new(),
+        };
+        for (letter, name, cidr, gateway) in [
+            ("s", "net4", format!("10.{number}.0.0/24"), holder.ipv4()),
+            (
+                "t",
+                "net6",
+                format!("\"fd0{number}::/64\""),
+                format!("\"{}\"", holder.ipv6()),
+            ),
+        ] {
+            if letter == "t" && !self.has_ipv6(number) {
+                continue;
+            }
+            let way = match self.way_out(number, name) {
+                "no" => continue,
+                "egress" if !dev.is_empty() => format!(", egress: {{ dev: {dev} }}"),
+                "routed" if !dev.is_empty() => {
+                    format!(", egress: {{ dev: {dev}, masquerade: false }}")
+                }
+                _ => String::new(),
+            };
+            writeln!(
+                text,
+                "  {letter}{number}: {{ cidr: {cidr}, gateway: {gateway}{way} }}"
+            )
+            .expect("text");
+        }
+    }
+
+    /// Something that happens to the host by hand, as a shell script. What isn't possible just now fails.
+    pub(crate) fn mishap(&self, random: &mut Rng) -> String {
+        let ends = self.ends();
+        let mut lines = vec!["set +e".to_owned()];
+        for _ in 0..random.u8(1..4) {
+            let place = PLACES[random.usize(..PLACES.len())];
+            let own: Vec<&End> = ends.iter().flatten().filter(|e| e.place == place).collect();
+            let inside = match place {
+                "host" => String::new(),
+                _ => format!("ip netns exec {place} "),
+            };
+            let link = match own.as_slice() {
+                [] => "lo".to_owned(),
+                _ => own[random.usize(..own.len())].link(),
+            };
+            let commands = [
+                format!("ip link set {link} down"),
+                format!("ip link set {link} mtu 1290"),
+                format!("ip link set {link} mtu 1200"),
+                format!("ip link set {link} address 02:00:00:00:99:99"),
+                format!("ip addr flush dev {link} scope global"),
+                format!("ip addr del 10.{}.0.1/24 dev {link}", random.u8(..5)),
+                format!("ip addr add 10.77.{}.1/24 dev {link}", random.u8(..5)),
+                format!("ip link del {link}"),
+                "ip route flush proto 110".to_owned(),
+                "ip -6 route flush proto 110".to_owned(),
+                "ip route flush table 77 proto 110".to_owned(),
+                "ip rule flush protocol 110".to_owned(),
+                format!("nft flush table inet netform-{NAME}"),
+                format!("nft delete table inet netform-{NAME}"),
+                "sysctl -qw net.ipv4.ip_default_ttl=33".to_owned(),
+            ];
+            let command = &commands[random.usize(..commands.len())];
+            // Nothing that others have on the host goes by the hand of this test.
+            let harmless = (link != "lo" || !command.contains(&link))
+                && (place != "host" || !command.contains("sysctl"));
+            if random.u8(..12) == 0 && place != "host" {
+                lines.push(format!("ip netns del {place}"));
+            } else if harmless {
+                lines.push(format!("{inside}{command}"));
+            }
+        }
+        lines.join("\n")
+    }
+}

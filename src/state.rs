@@ -128,6 +128,8 @@ pub struct Place {
     pub default: BTreeMap<Family, LinkName>,
     /// Whether a new link there forwards IPv4 by itself, because all of it does.
     pub ipv4_forwarding: bool,
+    /// Whether IPv4 forwarding was on for all of it before netform came.
+    pub ipv4_router: bool,
     /// Whether IPv6 forwarding was on for all of it before netform came.
     pub ipv6_forwarding: bool,
 }

@@ -139,6 +139,177 @@ EOF
     });
 }
 
+/// Writes a spec of namespaces alone.
+fn namespaces(file: &str, name: &str, namespaces: &str) {
+    sh(&format!(
+        "cat > {file} <<'EOF'
+version: 1
+name: {name}
+namespaces: {{ {namespaces} }}
+EOF"
+    ))
+    .ok();
+}
+
+#[test]
+fn a_rule_is_not_taken_for_another_that_is_like_it() {
+    in_sandbox(|| {
+        let narrow = "{ priority: 10, from: 10.0.0.0/8, table: 100 }, \
+                      { priority: 10, fwmark: 3, table: 100 }";
+        let wide = "{ priority: 10, table: 100 }, { priority: 10, fwmark: 0/1, table: 100 }";
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            &format!("host: {{ rules: [{narrow}] }}"),
+        );
+        namespaces(
+            "/run/two.yaml",
+            "two",
+            &format!("host: {{ rules: [{wide}] }}"),
+        );
+        let before = world();
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        let one = world();
+        // The kernel would take the wide one for one of those that are there, and remove those for it.
+        netform(&["apply", "-f", "/run/two.yaml"]).ok();
+        netform(&["plan", "-f", "/run/two.yaml", "--detailed-exitcode"]).ok();
+        netform(&["destroy", "two", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/one.yaml", "--detailed-exitcode"]).ok();
+        assert_same_world(&one, &world());
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn what_was_done_beside_the_first_failure_is_undone() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/bad.yaml",
+            "one",
+            "host: { routes: [ { to: 10.1.0.0/16, dev: ens33 }, \
+             { to: 10.2.0.0/16, via: 10.3.0.1, dev: ens33 } ] }",
+        );
+        let before = world();
+        let failed = netform(&["apply", "-f", "/run/bad.yaml"]);
+        assert_eq!(failed.status, 3, "{}{}", failed.stdout, failed.stderr);
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn nothing_is_built_on_a_link_that_goes() {
+    in_sandbox(|| {
+        spec("/run/good.yaml", "one", 1, "");
+        netform(&["apply", "-f", "/run/good.yaml"]).ok();
+        let before = world();
+        for wish in [
+            "routes: [ { to: 10.77.0.0/16, dev: vone_p } ]",
+            "routes: [ { to: 10.77.0.0/16, dev: ens33, src: 10.9.1.1 } ]",
+            "sysctls: { net.ipv6.conf.vone_p.hop_limit: 32 }",
+        ] {
+            namespaces("/run/bad.yaml", "one", &format!("host: {{ {wish} }}"));
+            let failed = netform(&["apply", "-f", "/run/bad.yaml", "--yes"]);
+            assert_eq!(failed.status, 1, "{}{}", failed.stdout, failed.stderr);
+            assert!(failed.stderr.contains("the host has no"), "{failed:?}");
+        }
+        sh("rm /run/bad.yaml").ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_takes_its_addresses_along_even_where_the_host_keeps_them() {
+    in_sandbox(|| {
+        for (file, end) in [
+            ("up", "addresses: ['fd09::1/64', 'fd09::2/64']"),
+            ("down", "up: false, addresses: ['fd09::1/64']"),
+        ] {
+            sh(&format!(
+                "cat > /run/{file}.yaml <<'EOF'
+version: 1
+name: one
+veths:
+  - ends:
+      - {{ namespace: host, name: a, {end} }}
+      - {{ namespace: host, name: b }}
+EOF"
+            ))
+            .ok();
+        }
+        sh("sysctl -qw net.ipv6.conf.all.keep_addr_on_down=1").ok();
+        let before = world();
+        for file in ["/run/up.yaml", "/run/down.yaml", "/run/up.yaml"] {
+            netform(&["apply", "-f", file, "--yes"]).ok();
+            netform(&["plan", "-f", file, "--detailed-exitcode"]).ok();
+        }
+        netform(&["destroy", "one", "--yes"]).ok();
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
+fn what_is_no_file_is_in_the_way_of_one() {
+    in_sandbox(|| {
+        namespaces(
+            "/run/one.yaml",
+            "one",
+            "red: { hosts: { a.test: 10.0.0.1 } }",
+        );
+        for make in ["mkfifo", "mkdir", "ln -s /nowhere", "ln -s /dev/zero"] {
+            sh(&format!(
+                "rm -rf /etc/netns/red; mkdir -p /etc/netns/red; {make} /etc/netns/red/hosts"
+            ))
+            .ok();
+            let refused = netform(&["apply", "-f", "/run/one.yaml"]);
+            assert_eq!(refused.status, 1, "{make}: {refused:?}");
+            assert!(
+                refused.stderr.contains("netform didn't make it"),
+                "{refused:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_result_that_can_not_be_written_is_no_success() {
+    in_sandbox(|| {
+        namespaces("/run/one.yaml", "one", "red: {}");
+        let netform = env!("CARGO_BIN_EXE_netform");
+        for verb in ["plan -f /run/one.yaml", "schema", "show"] {
+            let full = sh(&format!("{netform} {verb} > /dev/full"));
+            assert_eq!(full.status, 1, "{verb}: {full:?}");
+            assert!(full.stderr.contains("standard output"), "{full:?}");
+            sh(&format!("{netform} {verb} | true")).ok();
+        }
+    });
+}
+
+#[test]
+fn redirects_are_refused_again_after_the_switch_where_they_were() {
+    in_sandbox(|| {
+        let router = "host: { forwarding: true }";
+        namespaces("/run/one.yaml", "one", router);
+        namespaces("/run/two.yaml", "two", router);
+        // The switch of IPv4 writes it, on its way back as well.
+        for value in [0, 1] {
+            sh(&format!(
+                "sysctl -qw net.ipv4.conf.all.accept_redirects={value}"
+            ))
+            .ok();
+            let before = world();
+            netform(&["apply", "-f", "/run/one.yaml"]).ok();
+            netform(&["apply", "-f", "/run/two.yaml"]).ok();
+            for name in ["one", "two"] {
+                let file = format!("/run/{name}.yaml");
+                netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+                netform(&["destroy", name, "--yes"]).ok();
+            }
+            assert_same_world(&before, &world());
+        }
+    });
+}
+
 /// Writes a spec of one namespace beside the host, with what the two say of themselves.
 fn routed(file: &str, host: &str, red: &str) {
     sh(&format!(

@@ -112,6 +112,7 @@ fn the_examples_are_valid() {
     }
     for name in [
         "breezyfrost",
+        "bridge",
         "breezyfrost-dual",
         "line",
         "policy-routing",

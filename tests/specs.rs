@@ -198,6 +198,31 @@ fn two_uplinks_are_used_by_source_and_by_destination() {
 }
 
 #[test]
+fn namespaces_behind_a_bridge_reach_each_other_and_the_internet() {
+    example(
+        "bridge",
+        || {
+            assert!(answers("red", "192.168.60.3"));
+            assert!(answers("green", "-6 fd60::4"));
+            assert!(answers("blue", "198.51.100.10"));
+            assert!(answers("blue", "-6 2001:db8:10::10"));
+        },
+        // One leaves the bridge, which has a smaller MTU then, and no way out for IPv6.
+        &[
+            ("bridge: {}", "bridge: {}, mtu: 1400"),
+            ("name: green, bridge: br0", "name: green"),
+            ("gateway: \"fd60::1\", egress: {}", "gateway: \"fd60::1\""),
+        ],
+        || {
+            assert!(answers("red", "192.168.60.4"));
+            assert!(is_silent("red", "192.168.60.3"));
+            assert!(answers("blue", "198.51.100.10"));
+            assert!(is_silent("blue", "-6 2001:db8:10::10"));
+        },
+    );
+}
+
+#[test]
 fn ipv4_crosses_a_link_that_has_only_ipv6() {
     example(
         "via-ipv6",

@@ -93,11 +93,8 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     drop(progress);
     if let Err(failure) = executed {
         tell(&failure, &plan);
-        return if failure.done == 0 {
-            Status::Failed
-        } else {
-            undo(session, &before, options)
-        };
+        // Also of the operations that were sent with the first that failed, some may be done.
+        return undo(session, &before, options, failure.done);
     }
     match session.kernel.observe(&session.topology, &session.desired) {
         Ok(now) => match plan::plan(&session.topology, &session.desired, &now) {
@@ -111,7 +108,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "the kernel took every operation, but the host is not as the spec says: either \
                      somebody else is changing it, or this is an error of netform. What differs:\n{rest}"
                 ));
-                undo(session, &before, options)
+                undo(session, &before, options, plan.operations.len())
             }
             Err(conflicts) => {
                 let what: Vec<String> = conflicts
@@ -122,12 +119,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "somebody else changed the host meanwhile: {}",
                     what.join(", ")
                 ));
-                undo(session, &before, options)
+                undo(session, &before, options, plan.operations.len())
             }
         },
         Err(error) => {
             session::failed(&error);
-            undo(session, &before, options)
+            undo(session, &before, options, plan.operations.len())
         }
     }
 }
@@ -184,8 +181,8 @@ fn tell(failure: &Failure, plan: &Plan) {
     output::error(&format!("{what}: {}", failure.error));
 }
 
-/// Plans back to what was before, and does it.
-fn undo(mut session: Session, before: &State, options: &Options) -> Status {
+/// Plans back to what was before, and does it. So many operations are known to be done.
+fn undo(mut session: Session, before: &State, options: &Options, done: usize) -> Status {
     let rest = |session: &mut Session| {
         let now = session.kernel.observe(&session.topology, before).ok()?;
         plan::plan(&session.topology, before, &now).ok()
@@ -194,6 +191,9 @@ fn undo(mut session: Session, before: &State, options: &Options) -> Status {
         output::error("what was done could not be read back, and is left as it is");
         return Status::LeftChanged;
     };
+    if back.operations.is_empty() && done == 0 {
+        return Status::Failed;
+    }
     if back.operations.is_empty() {
         output::remark("Nothing is left changed.\n");
         return Status::RolledBack;

@@ -19,6 +19,5 @@ pub(super) fn run(arguments: &Arguments) -> Status {
         "netform",
         &mut script,
     );
-    output::result(&String::from_utf8_lossy(&script));
-    Status::Done
+    output::result(&String::from_utf8_lossy(&script))
 }

@@ -1,7 +1,8 @@
 //! What is printed, and where: results on standard output, everything else on standard error.
 
-use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 
+use super::Status;
 use crate::render::style::{Colour, Role};
 
 /// Whether standard output takes colour: on a terminal, unless `NO_COLOR` says otherwise.
@@ -24,11 +25,19 @@ fn colour(terminal: bool) -> Colour {
     }
 }
 
-/// Prints a result. A reader that went away (`| head`) is no failure.
-pub(super) fn result(text: &str) {
-    let _ = stdout()
+/// Prints a result. A reader that went away (`| head`) is no failure. Any other is told, and is one of
+/// the verbs that do nothing but print.
+pub(super) fn result(text: &str) -> Status {
+    let written = stdout()
         .write_all(text.as_bytes())
         .and_then(|()| stdout().flush());
+    match written {
+        Err(failure) if failure.kind() != ErrorKind::BrokenPipe => {
+            error(&format!("can't write to standard output: {failure}"));
+            Status::Failed
+        }
+        _ => Status::Done,
+    }
 }
 
 /// Prints a remark, as it stands.

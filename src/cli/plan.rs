@@ -20,13 +20,14 @@ pub(super) fn run(arguments: &Arguments) -> Status {
         Ok(session) => session,
         Err(status) => return status,
     };
-    output::result(&render::plan::plan(
+    let printed = output::result(&render::plan::plan(
         &session.plan,
         output::colour_of_stdout(),
     ));
-    if arguments.detailed_exitcode && !session.plan.operations.is_empty() {
+    let pending = arguments.detailed_exitcode && !session.plan.operations.is_empty();
+    if printed == Status::Done && pending {
         Status::Pending
     } else {
-        Status::Done
+        printed
     }
 }

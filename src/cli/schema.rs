@@ -3,6 +3,5 @@
 use super::{Status, output};
 
 pub(super) fn run() -> Status {
-    output::result(&crate::spec::schema::text());
-    Status::Done
+    output::result(&crate::spec::schema::text())
 }

@@ -30,8 +30,7 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
             let state = kernel.observe(&name, &State::new())?;
             all.push((name, state));
         }
-        output::result(&show::list(&all, colour));
-        return Ok(Status::Done);
+        return Ok(output::result(&show::list(&all, colour)));
     };
     if !known.contains(name) {
         let names: Vec<&str> = known.iter().map(TopologyName::as_str).collect();
@@ -44,8 +43,7 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
         return Ok(Status::Failed);
     }
     let state = kernel.observe(name, &State::new())?;
-    output::result(&show::one(name, &state, colour));
-    Ok(Status::Done)
+    Ok(output::result(&show::one(name, &state, colour)))
 }
 
 /// The topologies that have a record, or a link of the host.

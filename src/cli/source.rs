@@ -89,8 +89,17 @@ fn text(name: &str, from: impl Read) -> Result<Source, String> {
         ));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
+        let bytes = error.as_bytes();
         let at = error.utf8_error().valid_up_to();
-        format!("{name} is not UTF-8: the byte at offset {at} begins no character")
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return format!("{name} is UTF-16 and not UTF-8: save it as UTF-8");
+        }
+        let lines = bytes[..at].split(|byte| *byte == b'\n');
+        let (line, last) = lines.enumerate().last().unwrap_or_default();
+        let (line, column) = (line + 1, last.len() + 1);
+        format!(
+            "{name} is not UTF-8: byte {column} of line {line} begins no character; save it as UTF-8"
+        )
     })?;
     Ok(Source::new(name, text))
 }

@@ -11,10 +11,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Status {
     match session::parse(&arguments.files) {
-        Ok(spec) => {
-            output::result(&format!("{} is valid.\n", spec.name.value));
-            Status::Done
-        }
+        Ok(spec) => output::result(&format!("{} is valid.\n", spec.name.value)),
         Err(status) => status,
     }
 }

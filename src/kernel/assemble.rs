@@ -127,7 +127,8 @@ impl Assembly<'_> {
             });
             LinkKind::Veth(Veth { peer })
         } else {
-            LinkKind::Other(link.kind.clone())
+            LinkKind::read(&link.kind, &link.settings)
+                .unwrap_or_else(|| LinkKind::Other(link.kind.clone()))
         };
         Link {
             kind,

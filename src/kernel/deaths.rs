@@ -8,7 +8,6 @@ use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
 use super::space::{door_of, inode_of};
-use super::writer::peer_of;
 use super::{Kernel, namespace, record};
 use crate::plan::{Action, Plan};
 use crate::resource::name::NamespaceName;
@@ -35,7 +34,8 @@ pub(super) fn deaths(
         for (id, place) in &ends {
             if let Key::Link(name) = &id.key
                 && let Some(known) = space.links.remove(name)
-                && known.owner.as_ref() == Some(&plan.topology)
+                // A half-made one is known by where it leads.
+                && (known.owner.as_ref() == Some(&plan.topology) || known.untagged)
             {
                 leaving.push((*place, known.index));
             }
@@ -79,7 +79,7 @@ fn outside_ends<'p>(
     let mut ends: BTreeMap<&Ns, Vec<(&Id, usize)>> = BTreeMap::new();
     for operation in &plan.operations {
         if let Action::Remove(Resource::Link(link)) = &operation.action
-            && let Some(peer) = peer_of(link)
+            && let Some(peer) = link.peer()
             && let Some(place) = dying.get(&peer.ns)
             && !doomed.contains(&operation.id.ns)
         {

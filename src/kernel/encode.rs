@@ -18,10 +18,10 @@ use super::socket::Requests;
 use super::tag::{GROUP, PROTOCOL};
 use crate::resource::Family;
 use crate::resource::address::{Address, AddressKey};
-use crate::resource::link::{Link, MacAddress, veth};
+use crate::resource::link::{IPV6_MIN_MTU, Link, MacAddress, Setting, veth};
 use crate::resource::name::LinkName;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
-use crate::resource::rule::{Action, Rule, RuleKey};
+use crate::resource::rule::{Action, RuleKey};
 
 /// One end of a pair that is to be made.
 pub(super) struct End<'a> {
@@ -79,6 +79,58 @@ pub(super) fn new_veth(
                 }
             });
         });
+    });
+}
+
+/// Makes a link with one end. It is down and without an alias, but carries our group number.
+///
+/// Its MTU is another than it is to have, so that the change to that counts as a person's choice: a bridge
+/// whose MTU nobody chose follows its ports (`br_mtu_auto_adjust` of `net/bridge/br_if.c`), and a change
+/// to what is there already is none (`netif_set_mtu_ext` of `net/core/dev.c`).
+pub(super) fn new_single(requests: &mut Requests, end: &End<'_>, link: &Link) {
+    let first = Link {
+        mtu: link.mtu.map(beside),
+        ..link.clone()
+    };
+    let end = End {
+        link: Some(&first),
+        ..*end
+    };
+    let mut request = requests.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+    request.fixed(&link_header(end.index, 0, 0));
+    born(&mut request, &end);
+    let mut settings = link.kind.settings();
+    settings.retain(|setting| !setting.usual);
+    kind(&mut request, link.kind.name(), &settings);
+}
+
+/// An MTU next to another, with which a link has IPv6 or not as with the other.
+fn beside(mtu: u32) -> u32 {
+    if mtu < 65535 && (mtu >= IPV6_MIN_MTU || mtu <= 68) {
+        mtu + 1
+    } else {
+        mtu - 1
+    }
+}
+
+/// Changes settings of a link's kind.
+pub(super) fn set_kind(requests: &mut Requests, index: u32, name: &str, settings: &[Setting]) {
+    // Of what is there already RTM_SETLINK would leave the kind alone.
+    let mut request = requests.request(RTM_NEWLINK, 0);
+    request.fixed(&link_header(index, 0, 0));
+    kind(&mut request, name, settings);
+}
+
+fn kind(request: &mut Request<'_>, name: &str, settings: &[Setting]) {
+    request.nest(ifla::LINKINFO, |request| {
+        request.put(ifla::INFO_KIND, name.as_bytes());
+        if !settings.is_empty() {
+            request.nest(ifla::INFO_DATA, |request| {
+                for setting in settings {
+                    request.put(setting.attribute, &setting.value);
+                }
+            });
+        }
     });
 }
 
@@ -212,7 +264,7 @@ fn address_request<'a>(
 /// What to do with a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// It is made, and must not be there.
+    /// It is made, also where there is one already.
     Create,
     /// It is made, in the place of what is there.
     Replace,
@@ -296,9 +348,10 @@ pub(super) fn route(
 }
 
 /// Adds or removes a rule.
-pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule: &Rule) {
+pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, action: Action) {
     let (kind, flags) = match kind {
-        RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL),
+        // Without `NLM_F_EXCL`, which takes one for narrower packets for the same.
+        RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE),
         RuleVerb::Delete => (RTM_DELRULE, 0),
     };
     let length = |net: Option<ipnet::IpNet>| net.map_or(0, |net| net.prefix_len());
@@ -307,11 +360,10 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
     header[0] = number(key.family);
     header[1] = length(key.to);
     header[2] = length(key.from);
-    header[4] = rule
-        .action
+    header[4] = action
         .table()
         .map_or(0, |table| u8::try_from(table).unwrap_or_default());
-    header[7] = match rule.action {
+    header[7] = match action {
         Action::Lookup(_) => fra::TO_TABLE,
         Action::Blackhole => fra::BLACKHOLE,
         Action::Unreachable => fra::UNREACHABLE,
@@ -322,7 +374,7 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
     request.fixed(&header);
     request.put_u32(fra::PRIORITY, key.priority);
     request.put(fra::PROTOCOL, &[PROTOCOL]);
-    if let Some(table) = rule.action.table() {
+    if let Some(table) = action.table() {
         request.put_u32(fra::TABLE, table);
     }
     if let Some(net) = key.to {
@@ -346,7 +398,7 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, rule:
 /// What to do with a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RuleVerb {
-    /// It is made, and must not be there.
+    /// It is made, also where there is one already.
     Create,
     /// It is removed.
     Delete,
@@ -367,5 +419,48 @@ fn gateway(request: &mut Request<'_>, family: Family, via: Option<IpAddr>) {
         }
         // There is no IPv6 route through an IPv4 router.
         Some(IpAddr::V4(_)) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::codec::{Batch, messages};
+    use crate::kernel::read;
+    use crate::resource::link::LinkKind;
+    use crate::resource::link::bridge::Bridge;
+    use crate::resource::link::dummy::Dummy;
+
+    #[test]
+    fn a_kind_is_read_as_it_is_written() {
+        let bridges = [(false, false), (true, false), (false, true), (true, true)];
+        let bridges = bridges.map(|(stp, vlan_filtering)| {
+            LinkKind::Bridge(Bridge {
+                stp,
+                vlan_filtering,
+            })
+        });
+        for kind_of_link in bridges.into_iter().chain([LinkKind::Dummy(Dummy {})]) {
+            let mut batch = Batch::default();
+            let mut request = batch.request(RTM_NEWLINK, 0, 1);
+            request.fixed(&link_header(7, 0, 0));
+            kind(&mut request, kind_of_link.name(), &kind_of_link.settings());
+            drop(request);
+            let message = messages(batch.bytes()).next().expect("a message");
+            let found = read::link(&message).expect("a link");
+            assert_eq!(found.index, 7);
+            let found = LinkKind::read(&found.kind, &found.settings);
+            assert_eq!(found.as_ref(), Some(&kind_of_link));
+            assert_eq!(kind_of_link.changes_from(&kind_of_link), []);
+        }
+    }
+
+    #[test]
+    fn the_mtu_that_a_link_is_born_with_is_another_of_the_same_sort() {
+        for mtu in 68..=65535 {
+            let first = beside(mtu);
+            assert!(first != mtu && (68..=65535).contains(&first), "{mtu}");
+            assert_eq!(first < IPV6_MIN_MTU, mtu < IPV6_MIN_MTU, "{mtu}");
+        }
     }
 }

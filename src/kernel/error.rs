@@ -131,6 +131,28 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The kernel lacks a kind of link.
+    #[error(
+        "this kernel has no {kind} links: load the module that brings them (`modprobe {kind}`), or \
+         boot a kernel that has it"
+    )]
+    NoKind {
+        /// The kernel's name of the kind, which is that of its module too.
+        kind: String,
+    },
+    /// The kernel lacks what a setting of a kind of link needs.
+    #[error(
+        "this kernel was built without {option}, so a {kind} can't have `{word}`: remove that from \
+         the spec, or boot a kernel that has it"
+    )]
+    NoSetting {
+        /// The kernel's name of the kind.
+        kind: String,
+        /// What the spec calls the setting.
+        word: &'static str,
+        /// The option of the kernel's configuration.
+        option: &'static str,
+    },
     /// What was to be changed isn't there.
     #[error("{what} is not there: it has changed since it was read; run this again")]
     Missing {

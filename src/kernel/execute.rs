@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::error::{Error, Failure};
 use super::journal::Journal;
-use super::writer::{Writer, peer_of};
+use super::writer::Writer;
 use super::{Kernel, births, deaths, file, namespace, sysctl, tables};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::file::FileKind;
@@ -370,7 +370,7 @@ fn touched(operation: &Operation) -> Vec<&Ns> {
     else {
         return Vec::new();
     };
-    let peer = peer_of(link).map(|peer| &peer.ns);
+    let peer = link.peer().map(|peer| &peer.ns);
     std::iter::once(&operation.id.ns)
         .chain(peer.filter(|ns| **ns != operation.id.ns))
         .collect()

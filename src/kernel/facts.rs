@@ -39,16 +39,20 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
 }
 
 fn place(ns: &Ns, reading: &Reading, loans: &BTreeMap<Id, Loan>) -> Place {
-    let forwards = |family| reading.sysctls.get(&SysctlKey::forwarding(family));
-    let switch = SysctlKey::forwarding(Family::Ipv6);
-    let loan = loans.get(&Id::new(ns.clone(), Key::Sysctl(switch)));
-    let before = loan.and_then(|loan| loan.by.values().next());
     let on = |value: Option<&String>| value.is_some_and(|value| value != "0");
+    let forwards = |family| reading.sysctls.get(&SysctlKey::forwarding(family));
+    let before = |family| {
+        let switch = SysctlKey::forwarding(family);
+        let loan = loans.get(&Id::new(ns.clone(), Key::Sysctl(switch)));
+        let original = loan.and_then(|loan| loan.by.values().next());
+        on(original.or(forwards(family)))
+    };
     Place {
         links: links(reading),
         default: default_links(reading),
         ipv4_forwarding: on(forwards(Family::Ipv4)),
-        ipv6_forwarding: on(before.or(forwards(Family::Ipv6))),
+        ipv4_router: before(Family::Ipv4),
+        ipv6_forwarding: before(Family::Ipv6),
     }
 }
 

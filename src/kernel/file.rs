@@ -13,16 +13,26 @@ use crate::resource::name::{NamespaceName, TopologyName};
 /// Where `ip netns exec` looks for files (`man 8 ip-netns`).
 const DIRECTORY: &str = "/etc/netns";
 
+/// Where a file is written before it gets its name: beside the namespaces' directories and not in one, where
+/// `ip netns exec` would find it. Who writes holds the lock.
+const DRAFT: &str = "/etc/netns/.netform-draft";
+
 /// What is said below the owner.
 const NOTICE: &str = "# Written by netform: changes are lost when it runs again.\n";
 
-/// A file's content, without the comment that names its owner, and that owner.
+/// A file's content, without the comment that names its owner, and that owner. What is no file, or leads
+/// to none, has no content: it is only in the way.
 pub(super) fn read(
     ns: &NamespaceName,
     kind: FileKind,
 ) -> Result<Option<(String, Option<TopologyName>)>, Error> {
     let path = path(ns, kind);
     let mut bytes = Vec::new();
+    match (fs::symlink_metadata(&path), fs::metadata(&path)) {
+        (Ok(_), Ok(target)) if !target.is_file() => return Ok(Some((String::new(), None))),
+        (Ok(link), Err(_)) if link.is_symlink() => return Ok(Some((String::new(), None))),
+        _ => {}
+    }
     match fs::File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(split(&String::from_utf8_lossy(&bytes)))),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
@@ -64,19 +74,18 @@ pub(super) fn create(
     let path = path(ns, kind);
     let parent = directory(ns);
     fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, e))?;
-    // Beside the namespace's directory and not in it, where `ip netns exec` would find it.
-    let draft = Path::new(DIRECTORY).join(format!(".netform-{}", std::process::id()));
+    let draft = Path::new(DRAFT);
     OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o644)
-        .open(&draft)
+        .open(draft)
         .and_then(|mut file| file.write_all(text(topology, content).as_bytes()))
-        .map_err(|e| Error::io("write", &draft, e))?;
+        .map_err(|e| Error::io("write", draft, e))?;
     // A link, unlike a renaming, doesn't take the place of a file that came meanwhile.
-    let linked = fs::hard_link(&draft, &path);
-    let _ = fs::remove_file(&draft);
+    let linked = fs::hard_link(draft, &path);
+    let _ = fs::remove_file(draft);
     match linked {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::refused(
             libc::EEXIST,
@@ -115,6 +124,8 @@ pub(super) fn remove(ns: &NamespaceName, kind: FileKind) -> Result<(), Error> {
 
 /// Removes a directory if nothing is in it. Whether it is gone.
 pub(super) fn remove_directory(path: &Path) -> Result<bool, Error> {
+    // A crash may have left it.
+    let _ = fs::remove_file(DRAFT);
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),

@@ -10,6 +10,7 @@
 mod assemble;
 mod births;
 mod codec;
+mod creation;
 mod deaths;
 mod encode;
 pub mod enter;
@@ -27,6 +28,7 @@ mod outbox;
 mod peers;
 mod read;
 mod record;
+mod rules;
 mod socket;
 mod space;
 mod sysctl;

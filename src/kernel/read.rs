@@ -16,7 +16,7 @@ use super::error::Error;
 use super::socket::{Requests, Socket};
 use super::tag::PROTOCOL;
 use crate::resource::Family;
-use crate::resource::link::MacAddress;
+use crate::resource::link::{Attributes, MacAddress};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::Table;
 use crate::resource::rule::{Action, Mark, RuleKey};
@@ -128,6 +128,8 @@ pub(super) struct Link {
     pub(super) name: String,
     /// `IFLA_INFO_KIND`, empty for a device.
     pub(super) kind: String,
+    /// What the kernel tells of its kind.
+    pub(super) settings: Attributes,
     pub(super) flags: u32,
     pub(super) mtu: u32,
     pub(super) mac: Option<MacAddress>,
@@ -307,7 +309,7 @@ pub(super) fn rules(socket: &mut Socket) -> Result<Vec<Rule>, Error> {
 }
 
 /// A link, from `struct ifinfomsg` and attributes.
-fn link(message: &Message<'_>) -> Option<Link> {
+pub(super) fn link(message: &Message<'_>) -> Option<Link> {
     let fixed = message.payload.get(..16)?;
     let mut link = Link {
         index: u32_of(&fixed[4..8]),
@@ -326,6 +328,10 @@ fn link(message: &Message<'_>) -> Option<Link> {
             ifla::ADDRESS => link.mac = value.try_into().ok().map(MacAddress),
             ifla::LINKINFO => {
                 link.kind = attribute(value, ifla::INFO_KIND).map_or_else(String::new, text_of);
+                let settings = attribute(value, ifla::INFO_DATA).unwrap_or_default();
+                link.settings = attributes(settings)
+                    .map(|(kind, value)| (kind, value.to_vec()))
+                    .collect();
             }
             ifla::PROP_LIST => link.altnames.extend(
                 attributes(value)
@@ -469,7 +475,7 @@ fn rule(message: &Message<'_>) -> Option<Rule> {
     let mut key = RuleKey::new(family, 0);
     let mut table = u32::from(fixed[4]);
     let mut protocol = 0;
-    let (mut mark, mut mask) = (None, u32::MAX);
+    let (mut mark, mut mask) = (None, None);
     for (kind, value) in attributes(&message.payload[12..]) {
         match kind {
             fra::DST => key.to = IpNet::new(ip_of(value)?, to_length).ok(),
@@ -478,14 +484,18 @@ fn rule(message: &Message<'_>) -> Option<Rule> {
             fra::OIFNAME => key.oif = Some(LinkName::try_from(text_of(value).as_str()).ok()?),
             fra::PRIORITY => key.priority = u32_of(value),
             fra::FWMARK => mark = Some(u32_of(value)),
-            fra::FWMASK => mask = u32_of(value),
+            fra::FWMASK => mask = Some(u32_of(value)),
             fra::TABLE => table = u32_of(value),
             fra::PROTOCOL => protocol = value.first().copied().unwrap_or_default(),
             fra::SUPPRESS_IFGROUP | fra::SUPPRESS_PREFIXLEN if u32_of(value) == fra::NOTHING => {}
             _ => return None,
         }
     }
-    key.mark = mark.map(|value| Mark { value, mask });
+    // The kernel leaves out a mark of 0.
+    key.mark = mark.or(mask.map(|_| 0)).map(|value| Mark {
+        value,
+        mask: mask.unwrap_or(u32::MAX),
+    });
     let action = match fixed[7] {
         fra::TO_TABLE => Action::Lookup(table),
         fra::BLACKHOLE => Action::Blackhole,

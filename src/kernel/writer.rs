@@ -1,23 +1,23 @@
 //! Links, addresses and routes: from operations to requests, and out.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, AsRawFd};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::Verdict;
-use super::encode::{self, Change, End, RuleVerb, Verb};
+use super::creation::refused;
+use super::encode::{self, Change, Verb};
 use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
 use super::peers::CHOSEN;
+use super::rules::Rules;
 use super::space::Known;
 use super::{Kernel, namespace, sysctl, tag};
-use crate::plan::{Action, Operation, Plan};
-use crate::resource::link::veth::{Peer, Veth};
-use crate::resource::link::{Link, LinkKind};
+use crate::plan::{Action, Operation, Plan, Reason};
+use crate::resource::link::Link;
 use crate::resource::name::LinkName;
-use crate::resource::rule::RuleKey;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -28,23 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The peer that a link has.
-pub(super) fn peer_of(link: &Link) -> Option<&Peer> {
-    match &link.kind {
-        LinkKind::Veth(Veth { peer }) => peer.as_ref(),
-        LinkKind::Loopback | LinkKind::Other(_) => None,
-    }
-}
-
 /// Writes the requests of a plan.
 pub(super) struct Writer<'p> {
-    plan: &'p Plan,
+    pub(super) plan: &'p Plan,
     /// The links that the plan makes.
-    creations: HashMap<&'p Id, &'p Link>,
+    pub(super) creations: HashMap<&'p Id, &'p Link>,
+    /// The operations on IPv6 addresses that a link is to take along when it goes down.
+    falling: HashMap<&'p Id, Vec<usize>>,
     /// The number of the next link.
     next: u32,
     /// The links that went up, and that the kernel may not have seen the carrier of.
     risen: BTreeMap<Ns, Vec<u32>>,
+    /// The links that have new ports, and that get their carrier from these.
+    masters: BTreeMap<Ns, BTreeSet<u32>>,
     /// Whether a link went up at all.
     fresh: bool,
     /// Whether routes are tried again: the kernel is then asked for each link that they need.
@@ -52,13 +48,15 @@ pub(super) struct Writer<'p> {
 }
 
 /// The requests of one namespace while they are put together.
-struct Draft<'p> {
-    ns: &'p Ns,
-    outbox: Outbox,
+pub(super) struct Draft<'p> {
+    pub(super) ns: &'p Ns,
+    pub(super) outbox: Outbox,
     /// Links to be removed together.
     leaving: Vec<(usize, u32)>,
     /// New links that go up once their addresses are there: the kernel then walks fewer routes.
-    rising: Vec<(usize, u32, LinkName)>,
+    pub(super) rising: Vec<(usize, u32, LinkName)>,
+    /// The rules that are there, once one is written.
+    rules: Option<Rules>,
 }
 
 impl<'p> Writer<'p> {
@@ -67,11 +65,24 @@ impl<'p> Writer<'p> {
             Action::Create(Resource::Link(link)) => Some((&operation.id, link)),
             _ => None,
         };
+        let mut falling: HashMap<_, Vec<usize>> = HashMap::new();
+        for (place, operation) in plan.operations.iter().enumerate() {
+            let cause = match (&operation.action, &operation.with, &operation.reason) {
+                (Action::Remove(_), Some(with), _) => with,
+                (Action::Create(_), _, Some(Reason::Fell(cause))) => cause,
+                _ => continue,
+            };
+            if matches!(&operation.id.key, Key::Address(key) if key.ip.is_ipv6()) {
+                falling.entry(cause).or_default().push(place);
+            }
+        }
         Writer {
             plan,
             creations: plan.operations.iter().filter_map(creation).collect(),
+            falling,
             next: fastrand::u32(CHOSEN..1 << 30),
             risen: BTreeMap::new(),
+            masters: BTreeMap::new(),
             fresh: false,
             insists: false,
         }
@@ -105,9 +116,15 @@ impl<'p> Writer<'p> {
 
     /// Has the kernel take notice of all links that went up, so that their IPv6 addresses are usable.
     pub(super) fn settle(&mut self, kernel: &mut Kernel) -> Result<(), Failed> {
-        for (ns, indices) in std::mem::take(&mut self.risen) {
+        let spaces: BTreeSet<Ns> = self
+            .risen
+            .keys()
+            .chain(self.masters.keys())
+            .cloned()
+            .collect();
+        for ns in spaces {
             let mut outbox = Outbox::default();
-            for index in indices {
+            for index in self.unseen(&ns) {
                 outbox.ask(0, index);
             }
             let socket = kernel.socket(&ns).map_err(general)?;
@@ -128,6 +145,7 @@ impl<'p> Writer<'p> {
             outbox: Outbox::default(),
             leaving: Vec::new(),
             rising: Vec::new(),
+            rules: None,
         };
         for place in places {
             self.operation(kernel, &mut draft, *place)
@@ -145,8 +163,9 @@ impl<'p> Writer<'p> {
     ) -> Result<(), Error> {
         let operation = &self.plan.operations[place];
         if let (Key::Link(name), Action::Remove(_)) = (&operation.id.key, &operation.action) {
-            // One that is gone already is what was asked for: a dying namespace takes its time.
-            if let Some(known) = kernel.space(draft.ns)?.links.remove(name) {
+            let space = kernel.space(draft.ns)?;
+            // One that went by itself meanwhile, with its peer's namespace, is gone as was asked for.
+            if let Some(known) = space.links.remove(name) {
                 draft.leaving.push((place, known.index));
             }
             return Ok(());
@@ -185,101 +204,19 @@ impl<'p> Writer<'p> {
                 Ok(())
             }
             (Key::Route(_), _) => self.route(kernel, draft, place),
-            (Key::Rule(key), action) => rule(draft, place, key, action),
+            (Key::Rule(key), action) => {
+                if draft.rules.is_none() {
+                    draft.rules = Some(Rules::read(kernel.socket(draft.ns)?)?);
+                }
+                let rules = draft.rules.as_mut().expect("they were read");
+                rules.write(&mut draft.outbox, place, key, action)
+            }
             _ => Err(Error::Impossible("a link is something else")),
         }
     }
 
-    /// Makes a pair, or finishes the end that was made with the other one.
-    fn create(
-        &mut self,
-        kernel: &mut Kernel,
-        draft: &mut Draft<'p>,
-        place: usize,
-        name: &LinkName,
-        link: &Link,
-    ) -> Result<(), Error> {
-        let mut change = Change {
-            alias: Some(tag::text(&self.plan.topology)),
-            ..Change::default()
-        };
-        let index = match &link.kind {
-            LinkKind::Loopback => {
-                change.alias = None;
-                index_of(kernel, draft.ns, name)?
-            }
-            LinkKind::Veth(_) if self.plan.operations[place].with.is_some() => {
-                index_of(kernel, draft.ns, name)?
-            }
-            LinkKind::Veth(Veth { peer: Some(peer) }) => {
-                self.pair(kernel, draft, place, name, link, peer)?
-            }
-            LinkKind::Veth(_) | LinkKind::Other(_) => {
-                return Err(Error::Impossible("this kind of link can't be made"));
-            }
-        };
-        if let Some(master) = &link.master {
-            change.master = Some(index_of(kernel, draft.ns, master)?);
-        }
-        if !change.is_empty() {
-            draft
-                .outbox
-                .put(place, |requests| encode::set_link(requests, index, &change));
-        }
-        if link.up {
-            draft.rising.push((place, index, name.clone()));
-        }
-        Ok(())
-    }
-
-    /// Makes a veth pair, and says the number of the end that is here.
-    fn pair(
-        &mut self,
-        kernel: &mut Kernel,
-        draft: &mut Draft<'p>,
-        place: usize,
-        name: &LinkName,
-        link: &Link,
-        peer: &Peer,
-    ) -> Result<u32, Error> {
-        // Without an operation of its own the other end is only what the pair needs.
-        let other = Id::link(peer.ns.clone(), peer.name.clone());
-        let other = self.creations.get(&other).copied();
-        let here = End {
-            index: self.number(),
-            name,
-            link: Some(link),
-        };
-        let there = End {
-            index: self.number(),
-            name: &peer.name,
-            link: other,
-        };
-        let ns = if peer.ns == *draft.ns {
-            None
-        } else if peer.ns == Ns::Host {
-            Some(kernel.doors.host.as_raw_fd())
-        } else {
-            let fd = kernel.descriptor(&peer.ns)?.ok_or_else(|| Error::Missing {
-                what: format!("namespace {}", peer.ns),
-            })?;
-            Some(draft.outbox.enclose(fd))
-        };
-        draft.outbox.put(place, |requests| {
-            encode::new_veth(requests, &here, &there, ns);
-        });
-        for (ns, end) in [(draft.ns, &here), (&peer.ns, &there)] {
-            let known = Known {
-                index: end.index,
-                owner: Some(self.plan.topology.clone()),
-                ..Known::default()
-            };
-            kernel.space(ns)?.links.insert(end.name.clone(), known);
-        }
-        Ok(here.index)
-    }
-
-    fn number(&mut self) -> u32 {
+    /// The number of the next link.
+    pub(super) fn number(&mut self) -> u32 {
         self.next += 1;
         self.next
     }
@@ -297,6 +234,10 @@ impl<'p> Writer<'p> {
             Some(master) => Some(index_of(kernel, draft.ns, master)?),
             None => Some(0),
         };
+        if let Some(name) = &after.master {
+            let master = index_of(kernel, draft.ns, name)?;
+            self.note_master(draft.ns, master);
+        }
         let known = known(kernel, draft.ns, name)?;
         let change = Change {
             up: Some(after.up).filter(|up| *up != before.up),
@@ -307,7 +248,30 @@ impl<'p> Writer<'p> {
             alias: known.untagged.then(|| tag::text(&self.plan.topology)),
             group: None,
         };
+        let settings = after.kind.changes_from(&before.kind);
         let index = known.index;
+        if change.up == Some(false) {
+            // They stay where `keep_addr_on_down` is set.
+            let id = &self.plan.operations[place].id;
+            for fallen in self.falling.get(id).into_iter().flatten() {
+                let operation = &self.plan.operations[*fallen];
+                if let (
+                    Key::Address(key),
+                    Action::Remove(Resource::Address(address))
+                    | Action::Create(Resource::Address(address)),
+                ) = (&operation.id.key, &operation.action)
+                {
+                    draft.outbox.put(place, |requests| {
+                        encode::delete_address(requests, index, key, address);
+                    });
+                }
+            }
+        }
+        if !settings.is_empty() {
+            draft.outbox.put(place, |requests| {
+                encode::set_kind(requests, index, after.kind.name(), &settings);
+            });
+        }
         draft
             .outbox
             .put(place, |requests| encode::set_link(requests, index, &change));
@@ -339,7 +303,7 @@ impl<'p> Writer<'p> {
             _ => return Err(Error::Impossible("a route is something else")),
         };
         if verb != Verb::Delete {
-            for index in self.risen.remove(draft.ns).unwrap_or_default() {
+            for index in self.unseen(draft.ns) {
                 draft.outbox.ask(place, index);
             }
             if self.insists {
@@ -370,6 +334,22 @@ impl<'p> Writer<'p> {
             self.note_risen(ns, index);
         }
         outbox
+    }
+
+    /// Takes note that a link has a port that may bring it its carrier.
+    pub(super) fn note_master(&mut self, ns: &Ns, index: u32) {
+        self.fresh = true;
+        self.masters.entry(ns.clone()).or_default().insert(index);
+    }
+
+    /// The links of a namespace that the kernel is to look at: first those that went up, then those that
+    /// they are ports of, because these have a carrier once a port has.
+    fn unseen(&mut self, ns: &Ns) -> Vec<u32> {
+        let mut indices = self.risen.remove(ns).unwrap_or_default();
+        let masters = self.masters.remove(ns).unwrap_or_default();
+        indices.retain(|index| !masters.contains(index));
+        indices.extend(masters);
+        indices
     }
 
     fn note_risen(&mut self, ns: &Ns, index: u32) {
@@ -413,8 +393,8 @@ impl<'p> Writer<'p> {
                 return Ok(());
             };
             if !again {
-                let error = Error::refused(verdict.errno, verdict.text);
-                return Err(Failed::at(place)(error));
+                let operation = &self.plan.operations[place];
+                return Err(Failed::at(place)(refused(operation, verdict)));
             }
             thread::sleep(PAUSE);
             self.insists = true;
@@ -422,28 +402,6 @@ impl<'p> Writer<'p> {
             outbox = self.draft(kernel, ns, &places)?.outbox;
         }
     }
-}
-
-/// Writes a rule. One that changes is made as it shall be before it goes as it was, so that there is
-/// always one.
-fn rule(draft: &mut Draft<'_>, place: usize, key: &RuleKey, action: &Action) -> Result<(), Error> {
-    let (new, old) = match action {
-        Action::Create(Resource::Rule(new)) => (Some(new), None),
-        Action::Update {
-            before: Resource::Rule(old),
-            after: Resource::Rule(new),
-        } => (Some(new), Some(old)),
-        Action::Remove(Resource::Rule(old)) => (None, Some(old)),
-        _ => return Err(Error::Impossible("a rule is something else")),
-    };
-    for (verb, rule) in [(RuleVerb::Create, new), (RuleVerb::Delete, old)] {
-        if let Some(rule) = rule {
-            draft
-                .outbox
-                .put(place, |requests| encode::rule(requests, verb, key, rule));
-        }
-    }
-    Ok(())
 }
 
 /// Has new links of the host, or of an external namespace, use their link-local addresses as soon as they
@@ -493,6 +451,6 @@ fn known<'k>(kernel: &'k mut Kernel, ns: &Ns, name: &LinkName) -> Result<&'k Kno
     space.links.get(name).ok_or_else(|| missing(name))
 }
 
-fn index_of(kernel: &mut Kernel, ns: &Ns, name: &LinkName) -> Result<u32, Error> {
+pub(super) fn index_of(kernel: &mut Kernel, ns: &Ns, name: &LinkName) -> Result<u32, Error> {
     known(kernel, ns, name).map(|known| known.index)
 }

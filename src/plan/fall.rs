@@ -30,6 +30,8 @@ pub(super) struct Effects<'s> {
     /// The IPv6 routes that lose their source address, and stay (`fib6_remove_prefsrc` of
     /// `net/ipv6/route.c`).
     pub(super) stripped: Fallen<'s>,
+    /// The ports that stay though what they are ports of goes ([`release`](super::release)).
+    pub(super) released: Fallen<'s>,
     /// The links' forwarding that was left off, because giving a switch back was cut off before it came
     /// to them.
     pub(super) left_off: Fallen<'s>,
@@ -168,6 +170,7 @@ pub(super) fn fall<'s>(
     }
     addresses(fallen, &ground, decisions);
     super::fray::fray(&mut effects, decisions, observed);
+    super::release::release(&mut effects, decisions, observed);
     sources(&mut effects, &ground, decisions);
     switches(&mut effects, &ground, decisions, topology);
     settings(&mut effects.fallen, decisions);

@@ -59,7 +59,7 @@ pub(super) fn borrow(
         (Some(original), _) => original.clone(),
         // It is on only because another topology threw the switch for all.
         (None, Some(loan)) if !loan.links.contains(id.key.of_link()?) => "0".to_owned(),
-        _ if before == after => return None,
+        _ if before == after && !is_overwritten(id, observed, desired) => return None,
         // Giving the switch back was cut off before it came to this link, which was on by its own right.
         (None, Some(_)) if switch_is_off(id, observed) => "1".to_owned(),
         _ => current.to_owned(),
@@ -69,6 +69,17 @@ pub(super) fn borrow(
         after,
         original,
     })
+}
+
+/// Whether it is another sysctl of the plan that writes this one: what it was must be known even where it
+/// is as wanted.
+fn is_overwritten(id: &Id, observed: &State, desired: &State) -> bool {
+    let switch = Id::new(
+        id.ns.clone(),
+        Key::Sysctl(SysctlKey::forwarding(Family::Ipv4)),
+    );
+    id.key == Key::Sysctl(SysctlKey::redirects())
+        && value(desired, &switch).is_some_and(|wanted| Some(wanted) != value(observed, &switch))
 }
 
 /// The value that a topology has set a sysctl on loan to.
@@ -163,6 +174,18 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     let switches: Vec<(&Ns, Family, String)> = switches.collect();
     for (ns, family, left) in switches {
         for (id, decision) in decisions.iter_mut() {
+            let redirects = SysctlKey::redirects();
+            if let Some(left) = SysctlKey::forwarding(family).writes(&left, &redirects)
+                && id.key == Key::Sysctl(redirects)
+                && let Decision::Loan(Action::GiveBack {
+                    before,
+                    after,
+                    stays: None,
+                }) = decision
+                && after.value != left
+            {
+                before.value = left;
+            }
             let of_link = matches!(&id.key, Key::Sysctl(key)
                 if key.forwarding_of_link() == Some(family)
                     || family == Family::Ipv6 && left == "0" && key.is_forced());

@@ -8,6 +8,7 @@ mod fall;
 mod fray;
 mod loan;
 mod order;
+mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -127,6 +128,13 @@ pub enum Warning {
         /// With the operation on this one.
         with: Id,
     },
+    /// Something foreign stays, but is a port no longer of what goes.
+    Released {
+        /// The port.
+        id: Id,
+        /// What it is a port of.
+        from: Id,
+    },
     /// A remark of lowering or of the kernel's reading.
     Remark {
         /// The place it is about.
@@ -232,6 +240,7 @@ fn operations(
         fallen,
         frayed,
         stripped,
+        released,
         left_off,
         ..
     } = effects;
@@ -264,6 +273,11 @@ fn operations(
                     let before = without_source(&after);
                     let reason = Some(Reason::Fell((*cause).clone()));
                     push(Action::Update { before, after }, None, reason);
+                } else if let (Some(master), Some(entry)) = (released.get(id), desired.get(id)) {
+                    let after = entry.resource.clone();
+                    let before = release::released(&after);
+                    let reason = Some(Reason::Fell((*master).clone()));
+                    push(Action::Update { before, after }, None, reason);
                 }
             }
             Some(Decision::Create(wanted)) => {
@@ -282,8 +296,16 @@ fn operations(
                 );
             }
             Some(Decision::Update(before, after)) => {
-                let (before, after) = ((*before).clone(), (*after).clone());
-                push(Action::Update { before, after }, None, None);
+                let master = released
+                    .get(id)
+                    .filter(|_| release::is_again(before, after));
+                let before = match master {
+                    Some(_) => release::released(before),
+                    None => (*before).clone(),
+                };
+                let after = (*after).clone();
+                let reason = master.copied().cloned().map(Reason::Fell);
+                push(Action::Update { before, after }, None, reason);
             }
             Some(Decision::Replace(found, wanted, why)) => {
                 let reason = || Some(Reason::Replaced(why.clone()));
@@ -368,5 +390,6 @@ fn collateral(
             id: (*id).clone(),
             with: (*cause).clone(),
         })
+        .chain(release::of_others(decisions, effects))
         .collect()
 }

@@ -5,7 +5,8 @@
 //! All this is data: each operation names those that must be done before it. They can't wait for each
 //! other in a circle, because each waits only for those of an earlier [`Step`], or of its own step by the
 //! order of their identities; but for one sysctl, whether IPv4 redirects are accepted, which waits for
-//! the switch, and which nothing waits for.
+//! the switch, and which nothing waits for; and for ports, which wait for what they are ports of, and
+//! that is no port itself.
 
 mod gateways;
 mod routing;
@@ -297,7 +298,16 @@ impl<'o> Edges<'o> {
         match (&id.key, &operation.action) {
             (Key::Link(_), Action::Create(Resource::Link(link))) => self.link(place, link),
             // It may get IPv6 by it, and forward from then on.
-            (Key::Link(_), _) => self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table))),
+            (Key::Link(_), action) => {
+                self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
+                if let Action::Update {
+                    after: Resource::Link(link),
+                    ..
+                } = action
+                {
+                    self.master(place, &id.ns, link);
+                }
+            }
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));
                 if key.ip.is_ipv6() && self.ipv6_switched {
@@ -316,9 +326,7 @@ impl<'o> Edges<'o> {
         let table = self.make(&Id::new(ns.clone(), Key::Table));
         self.add(place, table);
         self.defaults(place, ns);
-        if let Some(master) = &link.master {
-            self.add(place, self.make_of_link(ns, master));
-        }
+        self.master(place, ns, link);
         let Some(peer) = link.peer() else { return };
         // The first end brings the other: all that the other needs must be there too.
         if self.steps[place] == Step::Link {
@@ -328,6 +336,13 @@ impl<'o> Edges<'o> {
             self.add(place, self.make(&Id::namespace(peer.ns.clone())));
             self.add(place, self.make(&Id::new(peer.ns.clone(), Key::Table)));
             self.defaults(place, &peer.ns);
+        }
+    }
+
+    /// A link is there, as it shall be, before its ports.
+    fn master(&mut self, place: usize, ns: &Ns, link: &Link) {
+        if let Some(master) = &link.master {
+            self.add(place, self.make_of_link(ns, master));
         }
     }
 

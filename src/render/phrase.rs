@@ -75,13 +75,16 @@ fn link(name: &str, link: &Link, ns: &Ns) -> String {
             format!("veth {name} ⇄ {other}:{peer}")
         }
         LinkKind::Veth(Veth { peer: None }) => format!("veth {name}"),
-        LinkKind::Other(_) => format!("{} {name}", link.kind.name()),
+        kind => format!("{} {name}", kind.name()),
     };
     let mut details = Vec::new();
     match (&link.kind, link.up) {
         (LinkKind::Loopback, true) => details.push("up".to_owned()),
         (_, false) => details.push("down".to_owned()),
         (_, true) => {}
+    }
+    for setting in link.kind.settings().iter().filter(|setting| !setting.usual) {
+        details.push(format!("{} {}", setting.word, setting.text));
     }
     if let Some(mtu) = link
         .mtu

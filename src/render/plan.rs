@@ -145,7 +145,7 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
     }
     for warning in &plan.warnings {
         let ns = match warning {
-            Warning::Collateral { id, .. } => &id.ns,
+            Warning::Collateral { id, .. } | Warning::Released { id, .. } => &id.ns,
             Warning::Remark { ns, .. } => ns,
         };
         groups.entry(ns).or_default().warnings.push(warning);
@@ -263,6 +263,11 @@ fn warning(warning: &Warning, topology: &TopologyName) -> String {
             phrase::identity(id, topology),
             phrase::located(with, topology)
         ),
+        Warning::Released { id, from } => format!(
+            "{} isn't netform's, and is no port any more once {} goes",
+            phrase::identity(id, topology),
+            phrase::identity(from, topology)
+        ),
         Warning::Remark { text, .. } => text.clone(),
     }
 }
@@ -307,6 +312,12 @@ fn link_changes(before: &Link, after: &Link) -> String {
         }
     }
     let mut changes = Vec::new();
+    let settings = before.kind.settings();
+    for setting in after.kind.changes_from(&before.kind) {
+        let mut old = settings.iter().filter(|old| old.word == setting.word);
+        let old = old.next().map_or("none", |old| &old.text);
+        changes.push(format!("{} {old} → {}", setting.word, setting.text));
+    }
     change(&mut changes, "mtu", before.mtu.as_ref(), after.mtu.as_ref());
     change(&mut changes, "mac", before.mac.as_ref(), after.mac.as_ref());
     if before.master != after.master {

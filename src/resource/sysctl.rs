@@ -194,6 +194,11 @@ impl SysctlKey {
         }
     }
 
+    /// Whether redirects are accepted, which the switch of IPv4 forwarding writes.
+    pub fn redirects() -> SysctlKey {
+        SysctlKey::of_links(Family::Ipv4, "all", "accept_redirects")
+    }
+
     /// The family whose forwarding this switches for the whole namespace, if it does.
     pub fn switch(&self) -> Option<Family> {
         Family::BOTH

@@ -2,6 +2,10 @@
 //!
 //! The reader takes from here which keys there are, and the JSON Schema is made of nothing else.
 
+mod links;
+
+pub(super) use links::{BRIDGE, DUMMY, LINK_ENTRY};
+
 /// A kind of mapping.
 #[derive(Debug)]
 pub(super) struct Mapping {
@@ -74,6 +78,8 @@ pub(super) enum Shape {
     ListOf(&'static Shape),
     /// A list of so many.
     Several(&'static Shape, usize, usize),
+    /// One of these.
+    Either(&'static [Shape]),
     /// A mapping from names, which an expression matches, to mappings.
     MapOf(&'static str, &'static Mapping),
 }
@@ -195,6 +201,13 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              them. The lines of localhost are added. Not for `host`, nor for an external one with a `path`.",
         ),
         key(
+            "links",
+            Optional,
+            Shape::MapOf(LINK, &LINK_ENTRY),
+            "Links with one end, by name: those that netform makes, such as bridges, and those that exist \
+             already, such as `lo`.",
+        ),
+        key(
             "sysctls",
             Optional,
             Shape::Sysctls,
@@ -202,7 +215,7 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
              in external ones they are borrowed, and given back.",
         ),
     ],
-    later: &["links"],
+    later: &[],
 };
 
 /// `external` of a namespace, when it says where.
@@ -461,8 +474,9 @@ pub(super) static END: Mapping = Mapping {
             "Its largest packet, in bytes. That of the veth without it.",
         ),
         key("up", Optional, Shape::Bool(true), "Whether it is up."),
+        links::BRIDGE_OF_END,
     ],
-    later: &["bridge"],
+    later: &[],
 };
 
 /// An entry of `subnets`.

@@ -17,6 +17,7 @@ mod prefixes;
 mod reach;
 mod reader;
 pub mod schema;
+mod segments;
 pub mod source;
 mod tree;
 

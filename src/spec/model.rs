@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::source::{Span, Spanned};
-use crate::resource::link::MacAddress;
+use crate::resource::link::{LinkKind, MacAddress};
 use crate::resource::name::{LinkName, NamespaceName, SubnetName, TopologyName};
 use crate::resource::rule::{Action, Mark};
 use crate::resource::sysctl::SysctlKey;
@@ -23,6 +23,8 @@ pub struct Spec {
     pub namespaces: BTreeMap<NamespaceName, Namespace>,
     /// The pairs of links, in the order written.
     pub veths: Vec<Veth>,
+    /// The links with one end, and those that exist already.
+    pub links: Vec<Link>,
     /// The subnets.
     pub subnets: BTreeMap<SubnetName, Subnet>,
     /// What it says of the host itself.
@@ -36,6 +38,12 @@ impl Spec {
             .values()
             .chain(&self.host)
             .map(|namespace| (&namespace.ns, namespace))
+    }
+
+    /// All links that it speaks of: the ends of pairs, then those with one end.
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        let of_pairs = self.veths.iter().flat_map(|veth| &veth.ends);
+        of_pairs.chain(self.links.iter().map(|link| &link.end))
     }
 
     /// What it says of a namespace.
@@ -264,7 +272,25 @@ pub struct Veth {
     pub ends: [End; 2],
 }
 
-/// One end of a pair.
+/// A link with one end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What it is, if netform makes it.
+    pub kind: Option<LinkKind>,
+    /// Its end.
+    pub end: End,
+}
+
+/// Who makes a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This topology.
+    Made,
+    /// Somebody else: it exists already, and only its addresses here are the topology's.
+    Existing,
+}
+
+/// One end of a pair, or a link with one end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     /// The namespace it is in: one of the topology, or the host.
@@ -279,6 +305,22 @@ pub struct End {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
+    /// The bridge of its namespace that it is a port of.
+    pub bridge: Option<Spanned<LinkName>>,
+    /// Who makes it.
+    pub origin: Origin,
+}
+
+impl End {
+    /// Whether it is a namespace's `lo`, which leads nowhere.
+    pub fn is_loopback(&self) -> bool {
+        self.name.value.as_str() == "lo"
+    }
+
+    /// Whether the topology makes it.
+    pub fn is_made(&self) -> bool {
+        self.origin == Origin::Made
+    }
 }
 
 /// A prefix, its gateway and its way out.

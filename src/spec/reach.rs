@@ -45,7 +45,7 @@ impl<'s> Reach<'s> {
     /// What the spec says of all namespaces, and the facts of those that others make if they are known.
     pub(super) fn of(spec: &'s Spec, facts: Option<&'s Facts>) -> Reach<'s> {
         let mut beside: HashMap<&'s Ns, Vec<(IpNet, Near<'s>)>> = HashMap::new();
-        for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+        for end in spec.ends().filter(|end| !end.is_loopback()) {
             let nears = beside.entry(&end.ns.value).or_default();
             for address in &end.addresses {
                 let family = Family::of(address.value.addr());

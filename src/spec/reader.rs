@@ -39,7 +39,11 @@ impl Reader<'_> {
         let Value::Map(entries) = &*node.value else {
             let keys: Vec<&str> = mapping.keys.iter().map(|key| key.name).collect();
             let message = format!("{} is a mapping, and this is {}", mapping.what, kind(node));
-            let help = format!("its keys are {}", listed(&keys));
+            let help = if keys.is_empty() {
+                "write `{}`".to_owned()
+            } else {
+                format!("its keys are {}", listed(&keys))
+            };
             self.found.error(message, place(node, at), help);
             return None;
         };
@@ -77,6 +81,7 @@ impl Reader<'_> {
         };
         let help = match near {
             Some(known) => format!("did you mean `{known}`?"),
+            None if names.is_empty() => "remove it".to_owned(),
             None => format!("its keys are {}", listed(&names)),
         };
         self.found.error(

@@ -129,6 +129,10 @@ fn shape(of: &Shape) -> Map<String, Value> {
         Shape::Several(item, least, most) => {
             json!({ "type": "array", "items": shape(item), "minItems": least, "maxItems": most })
         }
+        Shape::Either(several) => {
+            let several: Vec<_> = several.iter().map(shape).map(Value::Object).collect();
+            json!({ "anyOf": several })
+        }
         Shape::MapOf(pattern, entry) => {
             let mut value = mapping(entry);
             value.insert("type".into(), json!(["object", "null"]));

@@ -120,6 +120,28 @@ impl Builder {
         self.put(here.0, Key::Link(name(here.1)), Resource::Link(link));
     }
 
+    /// A link with one end.
+    pub(crate) fn single(&mut self, ns: &Ns, text: &str, kind: LinkKind, mac: u8) {
+        let link = Link {
+            kind,
+            up: true,
+            mtu: Some(1500),
+            mac: Some(MacAddress([2, 0, 0, 0, 1, mac])),
+            master: None,
+            tagged: true,
+        };
+        self.put(ns, Key::Link(name(text)), Resource::Link(link));
+    }
+
+    /// A link that is there, to be changed.
+    pub(crate) fn link(&mut self, ns: &Ns, text: &str) -> &mut Link {
+        let id = Id::link(ns.clone(), name(text));
+        match self.state.entries.get_mut(&id).map(|e| &mut e.resource) {
+            Some(Resource::Link(link)) => link,
+            other => panic!("{text} is {other:?}"),
+        }
+    }
+
     pub(crate) fn address(&mut self, ns: &Ns, link: &str, text: &str) {
         let (ip, prefix) = text.split_once('/').expect("a prefix");
         let key = AddressKey {

@@ -3,6 +3,8 @@
 use fastrand::Rng;
 use netform::kernel::Kernel;
 use netform::resource::file::{File, FileKind};
+use netform::resource::link::LinkKind;
+use netform::resource::link::bridge::Bridge;
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, State};
@@ -12,7 +14,7 @@ use crate::lab::{Builder, apply, changed, difference, name, on_a_private_host, p
 /// How many transitions are tried.
 const TRANSITIONS: usize = 40;
 
-/// A topology of up to three namespaces and four pairs, whose names are always the same ones.
+/// A topology of up to three namespaces, four pairs and three bridges, whose names are always the same ones.
 fn any(random: &mut Rng) -> Builder {
     let mut b = Builder::new();
     let mut places = vec![Ns::Host];
@@ -31,6 +33,29 @@ fn any(random: &mut Rng) -> Builder {
             places.push(ns);
         }
     }
+    let mut bridges: Vec<(Ns, String)> = Vec::new();
+    for (number, own) in ["z0", "bridge", "y3"].into_iter().enumerate() {
+        if random.bool() {
+            continue;
+        }
+        let ns = places[random.usize(..places.len())].clone();
+        let bridge = Bridge {
+            stp: random.bool(),
+            ..Bridge::default()
+        };
+        let number = u8::try_from(number).expect("small");
+        b.single(
+            &ns,
+            own,
+            LinkKind::Bridge(bridge),
+            number + 8 * random.u8(..2),
+        );
+        let link = b.link(&ns, own);
+        link.mtu = Some([1500, 1400, 1270][random.usize(..3)]);
+        link.up = random.u8(..5) > 0;
+        b.address(&ns, own, &format!("10.9.{number}.1/24"));
+        bridges.push((ns, own.to_owned()));
+    }
     for pair in 0..4 {
         if random.u8(..4) == 0 {
             continue;
@@ -39,17 +64,23 @@ fn any(random: &mut Rng) -> Builder {
             let ns = places[random.usize(..places.len())].clone();
             (ns, format!("{own}{pair}"), format!("{other}{pair}"))
         });
+        // A bridge may have the name there.
+        let taken = |ns: &Ns, own: &str| bridges.iter().any(|(of, name)| of == ns && name == own);
+        if ends.iter().any(|(ns, own, _)| taken(ns, own)) {
+            continue;
+        }
         let mtu = [1500, 1400, 1270][random.usize(..3)];
         let up = [random.u8(..5) > 0, random.u8(..5) > 0];
         for (place, (ns, own, other)) in ends.iter().enumerate() {
             let peer_ns = &ends[1 - place].0;
             let mac = u8::try_from(pair * 2 + place).expect("small") + 8 * random.u8(..2);
             b.end((ns, own), (peer_ns, other), mac);
-            let id = Id::link(ns.clone(), name(own));
-            let entry = b.state.entries.get_mut(&id).expect("it was put in");
-            if let Resource::Link(link) = &mut entry.resource {
-                link.mtu = Some(mtu);
-                link.up = up[place];
+            let link = b.link(ns, own);
+            link.mtu = Some(mtu);
+            link.up = up[place];
+            let here: Vec<_> = bridges.iter().filter(|(of, _)| of == ns).collect();
+            if !here.is_empty() && random.bool() {
+                link.master = Some(name(&here[random.usize(..here.len())].1));
             }
             for extra in 0..random.u8(1..4) {
                 let host = place + 1 + 2 * usize::from(extra);

@@ -52,6 +52,13 @@ pub(crate) fn planned(
             } if operation.reason.is_some() => {
                 assert!(before.src.is_none() && after.src.is_some(), "{operation:?}");
             }
+            Action::Update {
+                before: Resource::Link(before),
+                after: Resource::Link(after),
+            } if operation.reason.is_some() => {
+                let again = before.master.is_none() && after.master.is_some();
+                assert!(again, "{operation:?}");
+            }
             Action::Update { before, .. } | Action::Remove(before) => {
                 assert_eq!(Some(before), found, "what {id:?} is before");
             }
@@ -99,6 +106,7 @@ fn meets(wanted: &Resource, found: &Resource) -> bool {
                 && wanted.up == found.up
                 && wanted.mtu.is_none_or(|mtu| found.mtu == Some(mtu))
                 && wanted.mac.is_none_or(|mac| found.mac == Some(mac))
+                && wanted.master == found.master
         }
         (Resource::Address(wanted), Resource::Address(found)) => {
             wanted.prefix == found.prefix && wanted.peer == found.peer
@@ -168,7 +176,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         .warnings
         .iter()
         .filter_map(|warning| match warning {
-            Warning::Collateral { id, .. } => Some(id),
+            Warning::Collateral { id, .. } | Warning::Released { id, .. } => Some(id),
             Warning::Remark { .. } => None,
         })
         .collect();

@@ -45,6 +45,7 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
         }
         1 => foreign(world, rng),
         2 => external::come_or_go(world, rng),
+        3 => world.unplug(rng),
         _ => {
             if let Some(id) = rng.choice(ours) {
                 spoil(world, &id, rng);

@@ -199,7 +199,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
         (Action::Remove(_), Key::Namespace) => world.remove_ns(ns),
         (Action::Create(Resource::Link(link)), Key::Link(name)) => {
             let LinkKind::Veth(Veth { peer: Some(peer) }) = &link.kind else {
-                return Err(format!("can't make {name} alone"));
+                return world.add_single(ns, name, link, owner);
             };
             let other = creation(plan, &Id::link(peer.ns.clone(), peer.name.clone()));
             let other = other.cloned().unwrap_or(Link {
@@ -209,19 +209,29 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
                 ..link.clone()
             });
             let ends = [(ns, name, link.clone()), (&peer.ns, &peer.name, other)];
-            world.add_pair(ends, &owner)
+            world.add_pair(ends, &owner)?;
+            world.enslave(ns, name, link.master.as_ref())
         }
         (
             Action::Update {
+                before: Resource::Link(before),
                 after: Resource::Link(after),
-                ..
             },
             Key::Link(name),
-        ) => world.change_link(ns, name, |link| {
-            link.up = after.up;
-            link.mtu = after.mtu.or(link.mtu);
-            link.mac = after.mac.or(link.mac);
-        }),
+        ) => {
+            if before.master != after.master {
+                world.enslave(ns, name, after.master.as_ref())?;
+            }
+            world.change_link(ns, name, |link| {
+                // A pair stays as it was born.
+                if after.kind.is_single() {
+                    link.kind = after.kind.clone();
+                }
+                link.up = after.up;
+                link.mtu = after.mtu.or(link.mtu);
+                link.mac = after.mac.or(link.mac);
+            })
+        }
         (Action::Remove(_), Key::Link(name)) => world.remove_link(ns, name),
         (Action::Create(Resource::Address(address)), Key::Address(key)) => {
             world.add_address(ns, key, address.prefix, owner)
@@ -324,7 +334,7 @@ fn put(world: &mut World, id: &Id, resource: &Resource, owner: Owner) {
 }
 
 /// What another operation does too must be so after it: done by nobody a second time.
-fn borne(world: &World, plan: &Plan, operation: &Operation, with: &Id) -> Result<(), Refusal> {
+fn borne(world: &mut World, plan: &Plan, operation: &Operation, with: &Id) -> Result<(), Refusal> {
     let id = &operation.id;
     let there = match id.key {
         Key::Table => world
@@ -349,7 +359,7 @@ fn borne(world: &World, plan: &Plan, operation: &Operation, with: &Id) -> Result
                 && (wanted.mtu.is_none() || wanted.mtu == found.mtu)
                 && (wanted.mac.is_none() || wanted.mac == found.mac) =>
         {
-            Ok(())
+            world.enslave(&id.ns, name, wanted.master.as_ref())
         }
         found => Err(format!("is {found:?} after {with:?}")),
     }

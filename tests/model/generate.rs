@@ -111,6 +111,7 @@ pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
         spaces: [].into(),
         external: [].into(),
         pairs: Vec::new(),
+        singles: Vec::new(),
         uplinks: [].into(),
         switches: [false; 2],
         takes_ra: takes_ra.to_vec(),
@@ -138,7 +139,7 @@ impl Sketch {
     }
 
     fn change_once(&mut self, rng: &mut Rng) {
-        match rng.u8(..16) {
+        match rng.u8(..20) {
             0 | 1 if self.spaces.len() < 4 => {
                 let name = format!("{}-{}", rng.choice(SPACES).unwrap(), self.topology);
                 let name = NamespaceName::try_from(name.as_str()).unwrap();
@@ -176,7 +177,8 @@ impl Sketch {
                     ..end_of(rng, end.ns.clone(), end.name.clone())
                 };
                 // Sometimes only a part is another.
-                match rng.u8(..5) {
+                match rng.u8(..6) {
+                    5 => end.port = new.port,
                     0 => *end = new,
                     1 => end.v4 = new.v4,
                     2 => end.routes = new.routes,
@@ -214,11 +216,14 @@ impl Sketch {
                 self.over_ens33 = (1..4).filter(|_| some(rng, 3)).collect();
                 self.rules = leads(rng);
             }
-            14 => {
+            14 | 15 if self.singles.len() < 4 => self.new_single(rng),
+            16 if !self.singles.is_empty() => self.change_single(rng),
+            17 if !self.singles.is_empty() && !self.pairs.is_empty() => self.trade(rng),
+            18 => {
                 let name = external::name(rng.choice(CONTAINERS).unwrap());
                 self.external.insert(name, external::abroad(rng));
             }
-            15 if some(rng, 3) => {
+            19 if some(rng, 3) => {
                 let name = external::name(rng.choice(CONTAINERS).unwrap());
                 self.external.remove(&name);
                 self.leave();
@@ -235,30 +240,17 @@ impl Sketch {
             Ns::Named(name) => spaces.contains_key(name) || external.contains_key(name),
         };
         self.pairs.retain(|pair| pair.ends.iter().all(stays));
+        self.singles.retain(|single| stays(&single.end));
     }
 
     fn new_pair(&mut self, rng: &mut Rng) {
-        let used: Vec<u8> = self.pairs.iter().map(|pair| pair.number).collect();
-        let number = (1..20).find(|number| !used.contains(number)).unwrap();
-        let mut ends = Vec::new();
+        let number = self.new_number();
+        let mut ends: Vec<End> = Vec::new();
         for _ in 0..2 {
-            let named = self.spaces.keys().chain(self.external.keys());
-            let named = rng.choice(named.collect::<Vec<_>>());
-            let named = named.filter(|_| !some(rng, 3));
-            let (ns, name) = match named {
-                Some(name) if self.spaces.contains_key(name) => (
-                    Ns::Named(name.clone()),
-                    (*rng.choice(&LINKS).unwrap()).to_owned(),
-                ),
-                found => (
-                    found.map_or(Ns::Host, |name| Ns::Named(name.clone())),
-                    format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology),
-                ),
+            let Some((ns, name)) = self.place(rng) else {
+                return;
             };
-            let name = link_name(&name);
-            let taken = self.pairs.iter().flat_map(|pair| &pair.ends).chain(&ends);
-            let taken = taken.filter(|end: &&End| end.ns == ns && end.name == name);
-            if taken.count() > 0 {
+            if ends.iter().any(|end| end.ns == ns && end.name == name) {
                 return;
             }
             ends.push(end_of(rng, ns, name));
@@ -284,7 +276,7 @@ fn space(rng: &mut Rng) -> Space {
     }
 }
 
-fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
+pub(crate) fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
     let length = |rng: &mut Rng, usual: u8, full: u8| if some(rng, 5) { full } else { usual };
     let v4 = (1..6).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
     let v6 = (1..4).filter(|_| some(rng, 3)).collect::<Vec<u8>>();
@@ -295,6 +287,7 @@ fn end_of(rng: &mut Rng, ns: Ns, name: LinkName) -> End {
         up: !some(rng, 5),
         mtu: *rng.choice(&[1500, 1500, 1400, 1280, 1000]).unwrap(),
         mac: rng.u8(1..3),
+        port: rng.bool().then(|| rng.u8(..3)),
         v4: v4
             .into_iter()
             .map(|last| (last, length(rng, 24, 32)))

@@ -209,6 +209,7 @@ impl World {
         for ((ns, name, mut link), peer) in ends.into_iter().zip(places) {
             link.kind = LinkKind::Veth(Veth { peer: Some(peer) });
             link.mtu = link.mtu.or(Some(1500));
+            link.master = None;
             self.add_link(ns, name, link, owner.clone());
         }
         Ok(())
@@ -234,6 +235,7 @@ impl World {
             return;
         };
         let ns = &id.ns;
+        self.let_go(ns, name);
         let held: Vec<IpAddr> = self
             .addresses(ns, Some(name))
             .map(|(_, key, _)| key.ip)

@@ -9,4 +9,5 @@ pub(crate) mod fray;
 pub(crate) mod generate;
 pub(crate) mod kernel;
 pub(crate) mod rules;
+pub(crate) mod singles;
 pub(crate) mod sketch;

@@ -18,6 +18,7 @@ use netform::state::{Owner, State};
 
 use super::external::Abroad;
 use super::kernel::{conf, path4, switch};
+use super::singles::Single;
 
 /// A topology.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Sketch {
     pub(crate) spaces: BTreeMap<NamespaceName, Space>,
     pub(crate) external: BTreeMap<NamespaceName, Abroad>,
     pub(crate) pairs: Vec<Pair>,
+    pub(crate) singles: Vec<Single>,
     /// The links of the host that forward for it.
     pub(crate) uplinks: BTreeMap<LinkName, [bool; 2]>,
     /// Whether it throws the host's switches.
@@ -90,6 +92,8 @@ pub(crate) struct End {
     pub(crate) up: bool,
     pub(crate) mtu: u32,
     pub(crate) mac: u8,
+    /// Of which bridge of its namespace it is a port.
+    pub(crate) port: Option<u8>,
     /// Last part and length of each.
     pub(crate) v4: BTreeMap<u8, u8>,
     pub(crate) v6: BTreeMap<u8, u8>,
@@ -157,8 +161,18 @@ impl Sketch {
         }
         for pair in &self.pairs {
             for i in [0, 1] {
-                self.end(pair, &pair.ends[i], &pair.ends[1 - i], &mut put);
+                let other = &pair.ends[1 - i];
+                let peer = Peer {
+                    ns: other.ns.clone(),
+                    name: other.name.clone(),
+                };
+                let kind = LinkKind::Veth(Veth { peer: Some(peer) });
+                self.end(pair.number, &pair.ends[i], kind, &mut put);
             }
+        }
+        for single in &self.singles {
+            let kind = single.kind.clone();
+            self.end(single.number, &single.end, kind, &mut put);
         }
         self.host(&mut put);
         unbar(&mut state);
@@ -235,37 +249,34 @@ impl Sketch {
         }
     }
 
-    fn end(&self, pair: &Pair, end: &End, other: &End, put: &mut impl FnMut(&Ns, Key, Resource)) {
+    fn end(&self, number: u8, end: &End, kind: LinkKind, put: &mut impl FnMut(&Ns, Key, Resource)) {
         let ns = &end.ns;
         let ipv6 = end.mtu >= 1280;
-        let peer = Peer {
-            ns: other.ns.clone(),
-            name: other.name.clone(),
-        };
+        let master = self.bridge_of(end).filter(|_| !kind.joins());
         let link = Link {
-            kind: LinkKind::Veth(Veth { peer: Some(peer) }),
+            kind,
             up: end.up,
             mtu: Some(end.mtu),
-            mac: Some(MacAddress([2, 0, self.number, pair.number, 0, end.mac])),
-            master: None,
+            mac: Some(MacAddress([2, 0, self.number, number, 0, end.mac])),
+            master,
             tagged: true,
         };
         put(ns, Key::Link(end.name.clone()), Resource::Link(link));
         let addresses = end
             .v4
             .iter()
-            .map(|(last, len)| (ip4(self.number, pair.number, *last), *len));
+            .map(|(last, len)| (ip4(self.number, number, *last), *len));
         let more = end
             .v6
             .iter()
-            .map(|(last, len)| (ip6(self.number, pair.number, *last), *len));
+            .map(|(last, len)| (ip6(self.number, number, *last), *len));
         for (ip, len) in addresses.chain(more.filter(|_| ipv6)) {
             let link = end.name.clone();
             let key = AddressKey { link, ip };
             put(ns, Key::Address(key), Resource::Address(Address::new(len)));
         }
         for (third, way) in end.routes.iter().filter(|_| end.up) {
-            self.route(pair, end, *third, way, put);
+            self.route(number, end, *third, way, put);
         }
         if let Some(switches) = self.switches_of(ns) {
             let on = |family: Family| switches[family as usize] || end.forwarding[family as usize];
@@ -287,7 +298,7 @@ impl Sketch {
 
     fn route(
         &self,
-        pair: &Pair,
+        number: u8,
         end: &End,
         third: u8,
         way: &Way,
@@ -315,7 +326,7 @@ impl Sketch {
             (Family::Ipv6, third) => format!("fd02:{}:{third}::/48", self.number),
         };
         let hop = NextHop {
-            via: way.via.map(|last| ip(self.number, pair.number, last)),
+            via: way.via.map(|last| ip(self.number, number, last)),
             dev: Some(end.name.clone()),
             onlink: way.onlink && way.via.is_some(),
             weight: 1,
@@ -343,21 +354,19 @@ impl Sketch {
     fn spread(&self, ns: &Ns, spread: &Spread, put: &mut impl FnMut(&Ns, Key, Resource)) {
         let ipv4 = spread.family == Family::Ipv4;
         let mut hops = Vec::new();
-        for pair in &self.pairs {
-            for end in pair.ends.iter().filter(|end| end.ns == *ns && end.up) {
-                let (held, most) = if ipv4 { (&end.v4, 24) } else { (&end.v6, 64) };
-                let capable = ipv4 || end.mtu >= 1280;
-                if !capable || !held.values().any(|length| *length <= most) {
-                    continue;
-                }
-                let ip = if ipv4 { ip4 } else { ip6 };
-                hops.extend([100, 101].map(|last| NextHop {
-                    via: Some(ip(self.number, pair.number, last)),
-                    dev: Some(end.name.clone()),
-                    onlink: false,
-                    weight: spread.weight,
-                }));
+        for (number, end) in self.ends().filter(|(_, end)| end.ns == *ns && end.up) {
+            let (held, most) = if ipv4 { (&end.v4, 24) } else { (&end.v6, 64) };
+            let capable = ipv4 || end.mtu >= 1280;
+            if !capable || !held.values().any(|length| *length <= most) {
+                continue;
             }
+            let ip = if ipv4 { ip4 } else { ip6 };
+            hops.extend([100, 101].map(|last| NextHop {
+                via: Some(ip(self.number, number, last)),
+                dev: Some(end.name.clone()),
+                onlink: false,
+                weight: spread.weight,
+            }));
         }
         let mut place = 0;
         hops.retain(|_| {
@@ -411,21 +420,11 @@ impl Sketch {
     /// The addresses that routes of a namespace may have as their source.
     fn sources(&self, ns: &Ns, family: Family) -> Vec<IpAddr> {
         let mut sources = Vec::new();
-        for pair in &self.pairs {
-            for end in pair.ends.iter().filter(|end| end.ns == *ns) {
-                if family == Family::Ipv4 {
-                    sources.extend(
-                        end.v4
-                            .keys()
-                            .map(|last| ip4(self.number, pair.number, *last)),
-                    );
-                } else if end.up && end.mtu >= 1280 {
-                    sources.extend(
-                        end.v6
-                            .keys()
-                            .map(|last| ip6(self.number, pair.number, *last)),
-                    );
-                }
+        for (number, end) in self.ends().filter(|(_, end)| end.ns == *ns) {
+            if family == Family::Ipv4 {
+                sources.extend(end.v4.keys().map(|last| ip4(self.number, number, *last)));
+            } else if end.up && end.mtu >= 1280 {
+                sources.extend(end.v6.keys().map(|last| ip6(self.number, number, *last)));
             }
         }
         let space = ns.name().and_then(|name| self.spaces.get(name));

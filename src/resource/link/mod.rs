@@ -1,11 +1,17 @@
-//! Links. A kind of link is one file here and one line in [`LinkKind`].
+//! Links. A kind of link with one end is one file here and one line in the registry.
 
+pub mod bridge;
+pub mod dummy;
+mod setting;
 pub mod veth;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use self::bridge::Bridge;
+use self::dummy::Dummy;
+pub use self::setting::{Attributes, Setting};
 use self::veth::Veth;
 use super::Change;
 use super::name::LinkName;
@@ -44,20 +50,12 @@ pub const IPV6_MIN_MTU: u32 = 1280;
 impl Link {
     /// What it takes to get from `found` to this.
     pub(super) fn change_from(&self, found: &Link) -> Change {
-        match (&self.kind, &found.kind) {
-            (LinkKind::Veth(wanted), LinkKind::Veth(found)) => {
-                if let Some(why) = wanted.differs_from(found) {
-                    return Change::Replace(why);
-                }
-            }
-            (wanted, found) if wanted == found => {}
-            (wanted, found) => {
-                let why = format!("it is a {}, not a {}", found.name(), wanted.name());
-                return Change::Replace(why);
-            }
+        if let Some(why) = self.kind.differs_from(&found.kind) {
+            return Change::Replace(why);
         }
         let alike = self.up == found.up
             && self.tagged == found.tagged
+            && self.kind.settings() == found.kind.settings()
             && same(self.mtu.as_ref(), found.mtu.as_ref())
             && same(self.mac.as_ref(), found.mac.as_ref())
             // A link that netform made is no port unless the spec says so.
@@ -69,7 +67,7 @@ impl Link {
     pub fn peer(&self) -> Option<&veth::Peer> {
         match &self.kind {
             LinkKind::Veth(veth) => veth.peer.as_ref(),
-            LinkKind::Loopback | LinkKind::Other(_) => None,
+            _ => None,
         }
     }
 }
@@ -79,27 +77,91 @@ fn same<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
     wanted.is_none() || wanted == found
 }
 
-/// What a link is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinkKind {
-    /// `lo`, which every namespace has from the start.
-    Loopback,
-    /// One end of a pair.
-    Veth(Veth),
-    /// One that netform doesn't make: the kernel's name of its kind, or an empty text for a device.
-    Other(String),
+/// Makes [`LinkKind`] of the kinds with one end. Each is a type with a name (`IFLA_INFO_KIND`), with
+/// whether it joins its ports to one layer-2 network, and with its settings both ways.
+macro_rules! registry {
+    ($($(#[$about:meta])* $kind:ident,)*) => {
+        /// What a link is.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum LinkKind {
+            /// `lo`, which every namespace has from the start.
+            Loopback,
+            /// One end of a pair.
+            Veth(Veth),
+            $($(#[$about])* $kind($kind),)*
+            /// One that netform doesn't make: the kernel's name of its kind, or an empty text for a device.
+            Other(String),
+        }
+
+        impl LinkKind {
+            /// The kind of a link with one end, as the kernel tells of it. None: netform doesn't make such.
+            pub fn read(name: &str, attributes: &Attributes) -> Option<LinkKind> {
+                match name {
+                    $($kind::NAME => Some(LinkKind::$kind($kind::read(attributes))),)*
+                    _ => None,
+                }
+            }
+
+            /// What the kernel calls it (`IFLA_INFO_KIND`), or how people call it where the kernel has no
+            /// word.
+            pub fn name(&self) -> &str {
+                match self {
+                    LinkKind::Loopback => "loopback",
+                    LinkKind::Veth(_) => veth::KIND,
+                    $(LinkKind::$kind(_) => $kind::NAME,)*
+                    LinkKind::Other(kind) if kind.is_empty() => "device",
+                    LinkKind::Other(kind) => kind,
+                }
+            }
+
+            /// Its settings, all of them.
+            pub fn settings(&self) -> Vec<Setting> {
+                match self {
+                    $(LinkKind::$kind(kind) => kind.settings(),)*
+                    _ => Vec::new(),
+                }
+            }
+
+            /// Whether netform makes it by itself: it has one end.
+            pub fn is_single(&self) -> bool {
+                matches!(self, $(LinkKind::$kind(_))|*)
+            }
+
+            /// Whether it joins its ports to one layer-2 network.
+            pub fn joins(&self) -> bool {
+                match self {
+                    $(LinkKind::$kind(_) => $kind::JOINS,)*
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    /// A bridge between its ports.
+    Bridge,
+    /// One that leads nowhere.
+    Dummy,
 }
 
 impl LinkKind {
-    /// What the kernel calls it (`IFLA_INFO_KIND`), or how people call it where the kernel has no word.
-    pub fn name(&self) -> &str {
-        match self {
-            LinkKind::Loopback => "loopback",
-            LinkKind::Veth(_) => veth::KIND,
-            LinkKind::Other(kind) if kind.is_empty() => "device",
-            LinkKind::Other(kind) => kind,
+    /// Why this can't be made of `found` by changing it.
+    fn differs_from(&self, found: &LinkKind) -> Option<String> {
+        match (self, found) {
+            (LinkKind::Veth(wanted), LinkKind::Veth(found)) => wanted.differs_from(found),
+            (wanted, found) if wanted.name() == found.name() => None,
+            (wanted, found) => Some(format!("it is a {}, not a {}", found.name(), wanted.name())),
         }
+    }
+
+    /// The settings to be written to get from `found` to this.
+    pub fn changes_from(&self, found: &LinkKind) -> Vec<Setting> {
+        let there = found.settings();
+        let mut settings = self.settings();
+        settings.retain(|setting| !there.contains(setting));
+        settings
     }
 }
 

@@ -20,13 +20,13 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         }
     }
     let mut links: HashMap<&Ns, Vec<&LinkName>> = HashMap::new();
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         links
             .entry(&end.ns.value)
             .or_default()
             .push(&end.name.value);
     }
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         let held = end
             .addresses
             .iter()

@@ -1,34 +1,59 @@
-//! The ends of veths: names and addresses.
+//! Links: names and addresses, each by itself.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::subnets::edge;
 use crate::resource::Ns;
 use crate::resource::name::LinkName;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
-use crate::spec::model::{End, Veth};
+use crate::spec::model::{End, Link, Veth};
 use crate::spec::source::Span;
 
-/// Checks every end by itself and beside the others.
-pub(super) fn check(veths: &[Veth], found: &mut Findings) {
+/// Checks every link by itself, and whether names are taken.
+pub(super) fn check(veths: &[Veth], links: &[Link], found: &mut Findings) {
     let mut names: HashMap<(&Ns, &LinkName), Span> = HashMap::new();
-    for veth in veths {
-        for end in &veth.ends {
+    for end in veths.iter().flat_map(|veth| &veth.ends) {
+        if end.is_loopback() {
+            let message =
+                "a veth end can't be called `lo`: every namespace has a link of that name";
+            found.error(message, end.name.span, "choose another name");
+        } else {
             check_name(end, &mut names, found);
-            for address in &end.addresses {
-                let (net, ip) = (address.value, address.value.addr());
-                if let Some(why) = unusable(ip) {
-                    let message = format!("{ip} can't be an address of a link: {why}");
-                    found.error(message, address.span, "choose a unicast address");
-                } else if let Some(why) = edge(net, ip) {
-                    let message = format!("{ip} can't be an address of a link: {why}");
-                    found.error(message, address.span, "choose an address in between");
-                }
-            }
         }
-        check_addresses(veth, found);
+        check_addresses(end, found);
+    }
+    for Link { kind, end } in links {
+        match kind {
+            Some(_) if end.is_loopback() => {
+                let message = "every namespace has a `lo`, so it can't be made";
+                found.error(message, end.name.span, "choose another name");
+            }
+            Some(_) => check_name(end, &mut names, found),
+            // On the host it may be looked for by another name, which is known later.
+            None if end.ns.value == Ns::Host => check_name(end, &mut names, found),
+            None => {}
+        }
+        check_addresses(end, found);
+    }
+}
+
+/// Each address is one that a link can have.
+fn check_addresses(end: &End, found: &mut Findings) {
+    for address in &end.addresses {
+        let (net, ip) = (address.value, address.value.addr());
+        let unusable = unusable(ip).filter(|_| !(end.is_loopback() && ip.is_loopback()));
+        if end.is_loopback() && (ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST) {
+            let message = format!("every `lo` has {ip} already");
+            found.error(message, address.span, "remove it");
+        } else if let Some(why) = unusable {
+            let message = format!("{ip} can't be an address of a link: {why}");
+            found.error(message, address.span, "choose a unicast address");
+        } else if let Some(why) = edge(net, ip) {
+            let message = format!("{ip} can't be an address of a link: {why}");
+            found.error(message, address.span, "choose an address in between");
+        }
     }
 }
 
@@ -39,11 +64,6 @@ fn check_name<'v>(
     found: &mut Findings,
 ) {
     let (ns, name) = (&end.ns.value, &end.name.value);
-    if name.as_str() == "lo" {
-        let message = "a veth end can't be called `lo`: every namespace has a link of that name";
-        found.error(message, end.name.span, "choose another name");
-        return;
-    }
     match names.get(&(ns, name)) {
         Some(first) => {
             let message = format!("two links of `{ns}` are called `{name}`");
@@ -53,27 +73,6 @@ fn check_name<'v>(
         }
         None => {
             names.insert((ns, name), end.name.span);
-        }
-    }
-}
-
-/// An address belongs to one host of a layer-2 network, and the two ends of a veth are one.
-fn check_addresses(veth: &Veth, found: &mut Findings) {
-    let mut seen: HashMap<IpAddr, (usize, Span)> = HashMap::new();
-    for (index, end) in veth.ends.iter().enumerate() {
-        for address in &end.addresses {
-            let ip = address.value.addr();
-            let Some((other, first)) = seen.get(&ip) else {
-                seen.insert(ip, (index, address.span));
-                continue;
-            };
-            let message = if *other == index {
-                format!("`{}` has the address {ip} twice", end.name.value)
-            } else {
-                format!("both ends of a veth have the address {ip}")
-            };
-            let diagnostic = Diagnostic::new(message, address.span, "remove it, or choose another");
-            found.push(diagnostic.also(*first, "here it is first"));
         }
     }
 }

@@ -20,7 +20,7 @@ type Addresses<'s> = Vec<(&'s Spanned<IpNet>, &'s End)>;
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let mut addresses: BTreeMap<&Ns, Addresses> = BTreeMap::new();
     let mut holders: HashMap<IpAddr, Vec<(&Ns, Span)>> = HashMap::new();
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         for address in &end.addresses {
             addresses
                 .entry(&end.ns.value)
@@ -130,7 +130,8 @@ impl Here<'_> {
             Gateway::Subnet(name) => spec.subnets.get(name).map(|subnet| subnet.cidr.value),
             Gateway::Address(_) => None,
         };
-        let reaching = self.addresses.iter().filter(|(address, end)| match cidr {
+        let leading = self.addresses.iter().filter(|(_, end)| !end.is_loopback());
+        let reaching = leading.filter(|(address, end)| match cidr {
             Some(cidr) => cidr.contains(&address.value.addr()) && reaches(end, ip),
             None => address.value.contains(&ip),
         });
@@ -159,7 +160,8 @@ impl Here<'_> {
         found: &mut Findings,
     ) {
         let mut offers: BTreeMap<Family, Vec<(&Subnet, IpAddr, Span, &End)>> = BTreeMap::new();
-        for (address, end) in self.addresses.iter().filter(|(_, end)| end.up) {
+        let leading = self.addresses.iter();
+        for (address, end) in leading.filter(|(_, end)| end.up && !end.is_loopback()) {
             for subnet in index.around(address.value.addr()) {
                 let Some(gateway) = &subnet.gateway else {
                     continue;

@@ -7,6 +7,7 @@
 mod egress;
 mod ends;
 mod gateways;
+mod links;
 mod resolve;
 mod routing;
 mod settings;
@@ -20,17 +21,21 @@ use super::model::Spec;
 pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
     let name = document.name.clone();
     let resolved = resolve::resolve(document, found);
-    ends::check(&resolved.veths, found);
+    ends::check(&resolved.veths, &resolved.links, found);
+    let others = resolved.others();
+    links::check(&resolved.veths, &resolved.links, &others, found);
     subnets::check(&resolved.subnets, found);
     let spec = Spec {
         name: name?,
         namespaces: resolved.namespaces,
         veths: resolved.veths,
+        links: resolved.links,
         subnets: resolved.subnets,
         host: resolved.host,
     };
     if found.is_empty() {
         gateways::check(&spec, found);
+        links::gateways(&spec, found);
         egress::check(&spec, found);
         routing::check(&spec, found);
         settings::check(&spec, found);

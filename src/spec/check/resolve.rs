@@ -1,6 +1,6 @@
 //! From what is written to what it means: names that refer, addresses without a length, defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,20 +9,38 @@ use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::{NamespaceName, SubnetName};
 use crate::resource::{Family, Ns};
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::document::{Document, EndEntry, Given, NamespaceEntry, SubnetEntry, VethEntry};
+use crate::spec::document::{
+    Document, EndEntry, Given, LinkEntry, NamespaceEntry, SubnetEntry, VethEntry,
+};
 use crate::spec::findings::{Findings, nearest};
-use crate::spec::model::{End, Namespace, Subnet, Veth};
+use crate::spec::model::{End, Link, Namespace, Origin, Subnet, Veth};
 use crate::spec::source::{Span, Spanned};
 
-/// The largest packet of a veth when nothing else is said, in bytes.
+/// The largest packet of a link when nothing else is said, in bytes.
 const MTU: u32 = 1500;
+
+/// The MTU of a link that exists as long as that isn't known, in bytes: that of `lo`.
+const LARGEST: u32 = 65536;
 
 /// What could be resolved of a document.
 pub(super) struct Resolved {
     pub(super) namespaces: BTreeMap<NamespaceName, Namespace>,
     pub(super) host: Option<Namespace>,
     pub(super) veths: Vec<Veth>,
+    pub(super) links: Vec<Link>,
     pub(super) subnets: BTreeMap<SubnetName, Subnet>,
+}
+
+impl Resolved {
+    /// The namespaces that others make: the host, and the external ones.
+    pub(super) fn others(&self) -> HashSet<Ns> {
+        let external = self.namespaces.values();
+        let external = external.filter(|namespace| namespace.external.is_some());
+        external
+            .map(|namespace| namespace.ns.clone())
+            .chain([Ns::Host])
+            .collect()
+    }
 }
 
 /// Resolves a document. What can't be is left out, and `found` says why.
@@ -31,6 +49,7 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         namespaces: BTreeMap::new(),
         host: None,
         veths: Vec::new(),
+        links: Vec::new(),
         subnets: BTreeMap::new(),
     };
     let known: Vec<String> = document
@@ -38,7 +57,9 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         .iter()
         .map(|entry| entry.key.value.clone())
         .collect();
-    for entry in document.namespaces {
+    let mut links = Vec::new();
+    for mut entry in document.namespaces {
+        links.append(&mut entry.links);
         match entry.ns.clone() {
             Some(ns @ Ns::Host) => resolved.host = Some(namespace(ns, entry)),
             Some(Ns::Named(name)) => {
@@ -57,6 +78,10 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
             &subnets,
             found,
         ));
+    }
+    for LinkEntry { kind, end: entry } in links {
+        let end = end(entry, None, &subnets, found);
+        resolved.links.extend(end.map(|end| Link { kind, end }));
     }
     for entry in document.subnets {
         if let (Some(name), Some(cidr)) = (entry.name, entry.cidr) {
@@ -164,13 +189,19 @@ fn end(
         let help = format!("IPv6 needs at least {IPV6_MIN_MTU}");
         found.push(Diagnostic::new(message, mtu.span, help).also(address.span, "the address"));
     }
+    let usual = match entry.origin {
+        Origin::Made => MTU,
+        Origin::Existing => LARGEST,
+    };
     Some(End {
         ns: entry.ns?,
         name: entry.name?,
         addresses,
         mac: entry.mac,
-        mtu: mtu.map_or(MTU, |mtu| mtu.value),
+        mtu: mtu.map_or(usual, |mtu| mtu.value),
         up: entry.up,
+        bridge: entry.bridge,
+        origin: entry.origin,
     })
 }
 

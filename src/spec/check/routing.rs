@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::ends::unusable;
+use super::subnets::edge;
 use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::LinkName;
 use crate::resource::route::RouteKey;
@@ -24,7 +25,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let reach = Reach::of(spec, None);
     let gateways = lower::gateway_routes(spec);
     let mut ends: HashMap<&Ns, Vec<&End>> = HashMap::new();
-    for end in spec.veths.iter().flat_map(|veth| &veth.ends) {
+    for end in spec.ends() {
         ends.entry(&end.ns.value).or_default().push(end);
     }
     for (ns, namespace) in spec.all_namespaces() {
@@ -120,9 +121,16 @@ impl<'s> Here<'s> {
         }
         let Some(via) = &hop.via else { return };
         let (ns, ip) = (self.ns, via.value);
-        if let Some(why) = unusable(ip) {
+        if let Some(dev) = hop.dev.as_ref().filter(|dev| dev.value.as_str() == "lo") {
+            let message = format!("`lo` leads to no other router, so not to {ip}");
+            let help = "name the link that the router is behind";
+            found.push(Diagnostic::new(message, dev.span, help).also(via.span, "the next hop"));
+        } else if let Some(why) = unusable(ip) {
             let message = format!("the next hop can't be {ip}: {why}");
             found.error(message, via.span, "choose a unicast address");
+        } else if let Some(why) = self.edge(ip) {
+            let message = format!("the next hop can't be {ip}: {why}");
+            found.error(message, via.span, "name the address of another router");
         } else if self.addresses.contains(&ip) {
             let message = format!("`{ns}` has the address {ip} itself");
             found.error(message, via.span, "name the address of another router");
@@ -133,6 +141,32 @@ impl<'s> Here<'s> {
             }
         } else {
             self.way(hop, via, found);
+        }
+    }
+
+    /// Why an address can't be a router's: because it is the first or the last of a network that is here.
+    fn edge(&self, ip: IpAddr) -> Option<String> {
+        let addresses = self.links.values().filter(|end| end.up);
+        addresses
+            .flat_map(|end| &end.addresses)
+            .filter(|address| address.value.contains(&ip))
+            .find_map(|address| edge(address.value, ip))
+    }
+
+    /// The kernel believes `onlink` only where it knows of no other way to an IPv6 router
+    /// (`ip6_route_check_nh_onlink` of `net/ipv6/route.c`).
+    fn beside_another(&self, dev: &Spanned<LinkName>, via: &Spanned<IpAddr>, found: &mut Findings) {
+        let (Way::Link(link), IpAddr::V6(_)) = (self.reach.toward(self.ns, via.value), via.value)
+        else {
+            return;
+        };
+        if *link != dev.value {
+            let message = format!(
+                "the next hop {} is beside `{link}`, so it can't be behind `{}`",
+                via.value, dev.value
+            );
+            let help = format!("write `dev: {link}`, or give `{link}` a longer prefix");
+            found.push(Diagnostic::new(message, via.span, help).also(dev.span, "the link"));
         }
     }
 
@@ -149,6 +183,8 @@ impl<'s> Here<'s> {
                     dev.value
                 );
                 found.push(Diagnostic::new(message, via.span, help).also(dev.span, "the link"));
+            } else if hop.onlink {
+                self.beside_another(dev, via, found);
             }
             return;
         }

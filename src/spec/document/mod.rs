@@ -1,6 +1,7 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
 mod external;
+mod links;
 mod routing;
 mod settings;
 mod values;
@@ -17,12 +18,13 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
 use crate::spec::model::{
-    Dns, Egress, External, Forwarding, Gateway, Gateways, Host, Route, Rule, Setting,
+    Dns, Egress, External, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
 };
-use crate::spec::reader::{Reader, bool_meant, is_bool, short};
+use crate::spec::reader::{Fields, Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::{self, Entry, Node, Value};
 
+pub(super) use links::LinkEntry;
 pub(super) use settings::too_old_for;
 
 /// What a file says. What couldn't be read is `None`, and has been reported.
@@ -48,6 +50,7 @@ pub(super) struct NamespaceEntry {
     pub(super) rules: Vec<Rule>,
     pub(super) dns: Option<Dns>,
     pub(super) hosts: Vec<Host>,
+    pub(super) links: Vec<LinkEntry>,
     pub(super) sysctls: Vec<Setting>,
 }
 
@@ -67,6 +70,8 @@ pub(super) struct EndEntry {
     pub(super) mac: Option<Spanned<MacAddress>>,
     pub(super) mtu: Option<Spanned<u32>>,
     pub(super) up: bool,
+    pub(super) bridge: Option<Spanned<LinkName>>,
+    pub(super) origin: Origin,
 }
 
 /// An address as it is written.
@@ -201,6 +206,7 @@ impl Reader<'_> {
             rules: Vec::new(),
             dns: None,
             hosts: Vec::new(),
+            links: Vec::new(),
             sysctls: Vec::new(),
         };
         // `NAME:` with nothing after it is a namespace that nothing is said of.
@@ -248,6 +254,14 @@ impl Reader<'_> {
             } else if self.mounted("hosts", node, read.external.as_ref()) {
                 read.hosts = self.hosts(node);
             }
+        }
+        if let (Some(node), Some(ns)) = (fields.get("links"), &read.ns) {
+            let entries = self.entries(node, "links");
+            read.links.extend(
+                entries
+                    .into_iter()
+                    .filter_map(|entry| self.link_entry(ns, entry)),
+            );
         }
         if let Some(node) = fields.get("sysctls") {
             read.sysctls = self.sysctls(node);
@@ -400,10 +414,30 @@ impl Reader<'_> {
         let name = fields
             .get("name")
             .and_then(|node| self.link(node, "name", "veth end name"));
+        if let Some(node) = fields.get("bridge")
+            && let Value::Map(_) | Value::Null = &*node.value
+        {
+            let help = "name the bridge that it is a port of; `links` of a namespace makes bridges";
+            self.wrong(node, "bridge", "a link's name", help);
+        }
+        Some(self.end_of(&fields, ns, name))
+    }
+
+    /// What is said of an end, wherever that is.
+    fn end_of(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        ns: Option<Spanned<Ns>>,
+        name: Option<Spanned<LinkName>>,
+    ) -> EndEntry {
         let addresses = fields
             .get("addresses")
             .map_or(&[][..], |list| self.items(list, "addresses"));
-        Some(EndEntry {
+        // A mapping there is a bridge itself.
+        let bridge = fields
+            .get("bridge")
+            .filter(|node| !matches!(*node.value, Value::Map(_) | Value::Null));
+        EndEntry {
             ns,
             name,
             addresses: addresses
@@ -416,7 +450,9 @@ impl Reader<'_> {
                 .get("up")
                 .and_then(|node| self.bool(node, "up"))
                 .unwrap_or(true),
-        })
+            bridge: bridge.and_then(|node| self.link(node, "bridge", "the bridge's name")),
+            origin: Origin::Made,
+        }
     }
 
     fn subnet(&mut self, entry: &Entry) -> SubnetEntry {

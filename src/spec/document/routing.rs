@@ -22,6 +22,10 @@ enum Destination {
     Default,
 }
 
+/// The largest MTU of a route, in bytes: it has room for a header (`ip_metrics_convert` of
+/// `net/ipv4/metrics.c`).
+const LARGEST_MTU: u32 = 65535 - 15;
+
 impl Reader<'_> {
     pub(super) fn route(&mut self, node: &Node) -> Option<Route> {
         let fields = self.fields(node, &keys::ROUTE, node.span)?;
@@ -225,6 +229,11 @@ impl Reader<'_> {
                 _ => {}
             }
         }
+        if let Some(mtu) = route.mtu.filter(|mtu| *mtu > LARGEST_MTU) {
+            let message = format!("an MTU of {mtu} is more than the kernel keeps for a route");
+            let help = format!("{LARGEST_MTU} is the largest");
+            self.found.error(message, route.span, help);
+        }
         if let Some(mtu) = route.mtu
             && family == Family::Ipv6
             && mtu < crate::resource::link::IPV6_MIN_MTU
@@ -364,7 +373,8 @@ impl Reader<'_> {
             self.found.error(message, node.span, help);
             return None;
         }
-        Some(Mark { value, mask })
+        // Without bits that count it is every mark, and the kernel keeps none.
+        (mask != 0).then_some(Mark { value, mask })
     }
 }
 

@@ -146,20 +146,30 @@ impl Reader<'_> {
 
     pub(super) fn link(&mut self, node: &Node, key: &str, what: &str) -> Option<Spanned<LinkName>> {
         let text = self.text(node, key, "a link's name")?;
-        match LinkName::try_from(text.value) {
-            Ok(name) => Some(Spanned::new(name, node.span)),
+        self.link_name(node.span, text.value, what)
+    }
+
+    /// A link's name, if it is one.
+    pub(super) fn link_name(
+        &mut self,
+        at: Span,
+        text: &str,
+        what: &str,
+    ) -> Option<Spanned<LinkName>> {
+        match LinkName::try_from(text) {
+            Ok(name) => Some(Spanned::new(name, at)),
             Err(BadName::Long { limit, length, .. }) => {
                 let message = format!("{what} is {length} bytes, the kernel allows {limit}");
-                let help = match shorter(text.value, limit) {
+                let help = match shorter(text, limit) {
                     Some(name) => format!("try `{name}`"),
                     None => format!("choose one of at most {limit} bytes"),
                 };
-                self.found.error(message, node.span, help);
+                self.found.error(message, at, help);
                 None
             }
             Err(error) => {
                 self.found
-                    .error(error.to_string(), node.span, "choose another name");
+                    .error(error.to_string(), at, "choose another name");
                 None
             }
         }

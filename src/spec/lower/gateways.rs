@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Lowering, Routes, called, has_ipv6, listed};
-use crate::resource::link::GROUP;
+use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
     Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
@@ -61,8 +61,8 @@ impl<'s> Lowering<'s> {
                     "nobody here holds {}, the gateway of `{}`, so its egress leads nowhere",
                     gateway.value, subnet.name.value
                 );
-                let help = "give the address to an end of a veth, or to a link of the host or of an \
-                            external namespace";
+                let help = "give the address to an end of a veth, to a bridge, or to a link of the host \
+                            or of an external namespace";
                 self.errors
                     .push(Diagnostic::new(message, egress.span, help));
             }
@@ -83,7 +83,7 @@ impl<'s> Lowering<'s> {
                 None => return,
             },
         };
-        let members = self.members(behind, subnet);
+        let members = self.members(&ns, &link, behind, subnet);
         let routed = match behind {
             Some(_) => self.routed(&ns, &link, &members),
             None => BTreeSet::new(),
@@ -92,13 +92,14 @@ impl<'s> Lowering<'s> {
             Some(_) => Origin::Made,
             None => Origin::Existing,
         };
+        let shape = self.shape(&ns, &link);
         let gateway = gateways
             .entry(ns)
             .or_default()
             .entry(link)
             .or_insert_with(|| GatewayLink {
                 origin,
-                shape: Shape::PointToPoint,
+                shape,
                 members: BTreeSet::new(),
                 prefixes: BTreeSet::new(),
                 routed: BTreeSet::new(),
@@ -110,11 +111,28 @@ impl<'s> Lowering<'s> {
         gateway.egress.extend(egress.map(|egress| (family, egress)));
     }
 
-    /// Who holds a gateway's address: an end of the spec, with what is behind it, or a link that the host
-    /// has, or an external namespace.
+    /// What is behind a link.
+    fn shape(&self, ns: &Ns, link: &LinkName) -> Shape {
+        let made = self.state.get(&Id::link(ns.clone(), link.clone()));
+        let joins = if let Some(Resource::Link(link)) = made.map(|entry| &entry.resource) {
+            link.kind.joins()
+        } else {
+            let found = self.place(ns).links.get(link);
+            found.is_some_and(|link| link.kind == bridge::NAME)
+        };
+        if joins {
+            Shape::Bridge
+        } else {
+            Shape::PointToPoint
+        }
+    }
+
+    /// Who holds a gateway's address: a link of the spec, itself besides if the topology makes it, or a link
+    /// that the host has, or an external namespace.
     fn holder(&self, gateway: IpAddr) -> Option<(Ns, LinkName, Option<&'s End>)> {
-        if let Some((end, other)) = self.holders(gateway).first() {
-            return Some((end.ns.value.clone(), end.name.value.clone(), Some(*other)));
+        if let Some(end) = self.holders(gateway).first().copied() {
+            let made = Some(end).filter(|end| end.is_made());
+            return Some((end.ns.value.clone(), end.name.value.clone(), made));
         }
         let external = self.facts.external.iter();
         let external = external.map(|(name, place)| (Ns::Named(name.clone()), place));
@@ -132,15 +150,23 @@ impl<'s> Lowering<'s> {
         })
     }
 
-    /// The addresses that may come in by a gateway link: those of the other end of a pair; on a link
-    /// that exists already, those of the spec in the subnet.
-    fn members(&self, behind: Option<&'s End>, subnet: &Subnet) -> BTreeSet<IpAddr> {
+    /// The addresses that may come in by a gateway link: those of its layer-2 network; on a link that exists
+    /// already, those of the spec in the subnet.
+    fn members(
+        &self,
+        ns: &Ns,
+        link: &LinkName,
+        made: Option<&'s End>,
+        subnet: &Subnet,
+    ) -> BTreeSet<IpAddr> {
         let of = |end: &'s End| end.addresses.iter().map(|address| address.value.addr());
-        match behind {
-            Some(end) => of(end).collect(),
+        match made {
+            Some(end) => self.segments.around(end).flat_map(of).collect(),
             None => self
+                .spec
                 .ends()
-                .flat_map(|(end, _)| of(end))
+                .filter(|end| end.ns.value != *ns || end.name.value != *link)
+                .flat_map(of)
                 .filter(|ip| subnet.cidr.value.contains(ip))
                 .collect(),
         }
@@ -274,7 +300,14 @@ impl<'s> Lowering<'s> {
     /// What keeps the rest of a namespace of others from forwarding IPv6.
     fn fallback(&self, ns: &Ns) -> Fallback {
         let links = self.place(ns).links.iter();
-        let bridges = links.filter(|(_, link)| link.kind == "bridge" && link.owner.is_none());
+        // One of ours may have lost its tag.
+        let made = |name: &LinkName| {
+            let id = Id::link(ns.clone(), name.clone());
+            self.state.get(&id).is_some()
+        };
+        let bridges = links.filter(|(name, link)| {
+            link.kind == bridge::NAME && link.owner.is_none() && !made(name)
+        });
         Fallback {
             group: GROUP,
             bridges: bridges.map(|(name, _)| name.clone()).collect(),
@@ -301,11 +334,11 @@ impl<'s> Lowering<'s> {
             return;
         }
         let deaf: Vec<LinkName> = self
-            .ends()
-            .filter(|(end, _)| {
+            .made()
+            .filter(|end| {
                 end.ns.value == *ns && has_ipv6(end) && links.contains_key(&end.name.value)
             })
-            .map(|(end, _)| end.name.value.clone())
+            .map(|end| end.name.value.clone())
             .collect();
         for link in deaf {
             self.set(

@@ -5,6 +5,7 @@
 
 mod files;
 mod gateways;
+mod links;
 mod mac;
 mod routes;
 mod routing;
@@ -19,9 +20,8 @@ use ipnet::IpNet;
 use super::diagnostic::Diagnostic;
 use super::model::{self, End, Spec, Subnet};
 use super::reach::Reach;
+use super::segments::Segments;
 use crate::plan::Warning;
-use crate::resource::address::{Address, AddressKey};
-use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
@@ -44,9 +44,11 @@ pub struct Lowered {
 ///
 /// What is wrong with the spec on this host: a gateway that nobody holds, a way out that isn't there.
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering = Lowering::new(spec, facts);
+    let spec = &*links::known(spec, facts)?;
+    let facts = apart(spec, facts);
+    let mut lowering = Lowering::new(spec, &facts);
     lowering.namespaces();
-    lowering.veths();
+    lowering.links();
     lowering.static_routes();
     lowering.rules();
     lowering.ends_of_others();
@@ -63,14 +65,40 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     }
 }
 
+/// The facts without what the topology itself has from before in the namespaces of others: of that, what
+/// counts is what the spec says now. Links that stay are known to exist.
+fn apart(spec: &Spec, facts: &Facts) -> Facts {
+    let mut facts = facts.clone();
+    let host = (Ns::Host, &mut facts.host);
+    let external = facts.external.iter_mut();
+    let external = external.map(|(name, place)| (Ns::Named(name.clone()), place));
+    for (ns, place) in external.chain([host]) {
+        let here = spec.ends().filter(|end| end.ns.value == ns);
+        let stays: BTreeSet<&LinkName> = here.map(|end| &end.name.value).collect();
+        let topology = &spec.name.value;
+        let links = place.links.iter();
+        let own = links.filter(|(_, link)| link.owner.as_ref() == Some(topology));
+        let own: Vec<LinkName> = own.map(|(name, _)| name.clone()).collect();
+        place.default.retain(|_, dev| !own.contains(dev));
+        for name in own {
+            if !stays.contains(&name) {
+                place.links.remove(&name);
+            } else if let Some(link) = place.links.get_mut(&name) {
+                link.addresses.clear();
+            }
+        }
+    }
+    facts
+}
+
 /// The default routes that the subnets bring, if the host and the external namespaces have none of their own.
 pub(super) fn gateway_routes(spec: &Spec) -> Routes<'_> {
     static NOTHING: LazyLock<Facts> = LazyLock::new(Facts::default);
     Lowering::new(spec, &NOTHING).choose_routes()
 }
 
-/// The ends that hold each address, each with its other end.
-type Holders<'s> = BTreeMap<IpAddr, Vec<(&'s End, &'s End)>>;
+/// The links that hold each address.
+type Holders<'s> = BTreeMap<IpAddr, Vec<&'s End>>;
 
 /// The subnets by prefix, and the lengths that these have, so that not every subnet is looked at for every
 /// address.
@@ -104,23 +132,12 @@ impl<'s> Prefixes<'s> {
 
 fn holders(spec: &Spec) -> Holders<'_> {
     let mut holders = Holders::new();
-    for (end, other) in ends(spec) {
+    for end in spec.ends() {
         for address in &end.addresses {
-            holders
-                .entry(address.value.addr())
-                .or_default()
-                .push((end, other));
+            holders.entry(address.value.addr()).or_default().push(end);
         }
     }
     holders
-}
-
-/// All ends of all pairs, each with its other end.
-fn ends(spec: &Spec) -> impl Iterator<Item = (&End, &End)> {
-    spec.veths.iter().flat_map(|veth| {
-        let [first, second] = &veth.ends;
-        [(first, second), (second, first)]
-    })
 }
 
 /// A spec on its way to a State.
@@ -130,6 +147,7 @@ struct Lowering<'s> {
     holders: Holders<'s>,
     prefixes: Prefixes<'s>,
     reach: Reach<'s>,
+    segments: Segments<'s>,
     topology: &'s TopologyName,
     state: State,
     warnings: Vec<Warning>,
@@ -144,6 +162,7 @@ impl<'s> Lowering<'s> {
             holders: holders(spec),
             prefixes: Prefixes::of(spec),
             reach: Reach::of(spec, Some(facts)),
+            segments: Segments::of(&spec.veths, &spec.links),
             topology: &spec.name.value,
             state: State {
                 external: spec.external(),
@@ -260,16 +279,17 @@ impl<'s> Lowering<'s> {
                 self.set(ns, key, value);
             }
         }
-        self.set(ns, SysctlKey::forwarding(family), Sysctl::on());
-    }
-
-    fn veths(&mut self) {
-        let spec = self.spec;
-        for veth in &spec.veths {
-            let [first, second] = &veth.ends;
-            self.end(first, second);
-            self.end(second, first);
+        // The switch has redirects refused, and accepted once it is off, whatever was said before. So it is
+        // borrowed like the switch.
+        let redirects = SysctlKey::redirects();
+        let said = self.spec.entry(ns).is_some_and(|entry| {
+            let mut settings = entry.sysctls.iter();
+            settings.any(|setting| setting.key.value == redirects)
+        });
+        if family == Family::Ipv4 && !self.place(ns).ipv4_router && !said {
+            self.set(ns, redirects, Sysctl::off());
         }
+        self.set(ns, SysctlKey::forwarding(family), Sysctl::on());
     }
 
     /// What our own links of the host and of external namespaces are as long as they are no gateways, and
@@ -277,7 +297,8 @@ impl<'s> Lowering<'s> {
     /// advertisements from the other end. A new link doesn't forward by itself.
     fn ends_of_others(&mut self) {
         let spec = self.spec;
-        for (end, _) in self.ends().filter(|(end, _)| spec.is_found(&end.ns.value)) {
+        let ends: Vec<&End> = self.made().collect();
+        for end in ends.into_iter().filter(|end| spec.is_found(&end.ns.value)) {
             let (ns, name) = (&end.ns.value, &end.name.value);
             let place = self.place(ns);
             let said = spec.entry(ns).and_then(|entry| entry.forwarding);
@@ -296,44 +317,13 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    fn end(&mut self, end: &End, other: &End) {
-        let ns = &end.ns.value;
-        let name = &end.name.value;
-        let mac = end.mac.as_ref().map_or_else(
-            || mac::derived(&self.facts.machine, self.topology, ns, name),
-            |mac| mac.value,
-        );
-        let link = Link {
-            kind: LinkKind::Veth(Veth {
-                peer: Some(Peer {
-                    ns: other.ns.value.clone(),
-                    name: other.name.value.clone(),
-                }),
-            }),
-            up: end.up,
-            mtu: Some(end.mtu),
-            mac: Some(mac),
-            master: None,
-            tagged: true,
-        };
-        self.put(ns, Key::Link(name.clone()), Resource::Link(link));
-        for address in &end.addresses {
-            let key = AddressKey {
-                link: name.clone(),
-                ip: address.value.addr(),
-            };
-            let resource = Address::new(address.value.prefix_len());
-            self.put(ns, Key::Address(key), Resource::Address(resource));
-        }
+    /// The links that the topology makes.
+    fn made(&self) -> impl Iterator<Item = &'s End> + use<'s> {
+        self.spec.ends().filter(|end| end.is_made())
     }
 
-    /// All ends of all pairs, each with its other end.
-    fn ends(&self) -> impl Iterator<Item = (&'s End, &'s End)> + use<'s> {
-        ends(self.spec)
-    }
-
-    /// The ends that hold an address, each with its other end.
-    fn holders(&self, ip: IpAddr) -> &[(&'s End, &'s End)] {
+    /// The links that hold an address.
+    fn holders(&self, ip: IpAddr) -> &[&'s End] {
         self.holders.get(&ip).map_or(&[], Vec::as_slice)
     }
 }

@@ -34,12 +34,14 @@ impl<'s> Lowering<'s> {
     pub(super) fn choose_routes(&self) -> Routes<'s> {
         let mut routes = Routes::new();
         let spec = self.spec;
-        let ends: Vec<_> = self
-            .ends()
-            .filter(|(end, other)| end.up && other.up)
-            .collect();
+        let pairs = spec
+            .veths
+            .iter()
+            .filter(|veth| veth.ends.iter().all(|end| end.up));
+        let single = spec.links.iter().map(|link| &link.end);
+        let single = single.filter(|end| end.up && !end.is_loopback());
         let nothing = None;
-        for (end, _) in ends {
+        for end in pairs.flat_map(|veth| &veth.ends).chain(single) {
             let ns = &end.ns.value;
             let wish = spec
                 .entry(ns)
@@ -79,7 +81,7 @@ impl<'s> Lowering<'s> {
         }
         let holds = |gateway: IpAddr| {
             let holders = self.holders(gateway).iter();
-            holders.into_iter().any(|(end, _)| end.ns.value == *ns)
+            holders.into_iter().any(|end| end.ns.value == *ns)
         };
         self.prefixes
             .around(ip)
@@ -90,14 +92,14 @@ impl<'s> Lowering<'s> {
     /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements.
     fn shut_ears(&mut self, routes: &Routes<'s>) {
         let deaf: BTreeSet<(&'s Ns, &'s LinkName)> = self
-            .ends()
-            .filter(|(end, _)| {
+            .made()
+            .filter(|end| {
                 !self.spec.is_found(&end.ns.value)
                     && has_ipv6(end)
                     && (routes.contains_key(&(&end.ns.value, Family::Ipv6))
                         || self.static_default(&end.ns.value, Family::Ipv6).is_some())
             })
-            .map(|(end, _)| (&end.ns.value, &end.name.value))
+            .map(|end| (&end.ns.value, &end.name.value))
             .collect();
         for (ns, link) in deaf {
             self.set(

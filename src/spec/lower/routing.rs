@@ -124,7 +124,7 @@ impl<'s> Lowering<'s> {
     /// Says so when a source is no address of a namespace of others.
     fn check_source(&mut self, ns: &Ns, src: &Spanned<IpAddr>) {
         let of_spec = self.holders(src.value).iter();
-        let of_spec = of_spec.map(|(end, _)| &end.ns.value).any(|of| of == ns);
+        let of_spec = of_spec.map(|end| &end.ns.value).any(|of| of == ns);
         let links = self.place(ns).links.values();
         let mut others = links.flat_map(|link| &link.addresses);
         if !of_spec && !others.any(|net| net.addr() == src.value) {

@@ -1,0 +1,187 @@
+//! Links beside each other: bridges and their ports, links that exist, and layer-2 networks.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::resource::Ns;
+use crate::resource::link::LinkKind;
+use crate::resource::name::LinkName;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::{Findings, nearest};
+use crate::spec::model::{End, Link, Spec, Veth};
+use crate::spec::segments::Segments;
+use crate::spec::source::{Span, Spanned};
+
+/// Checks links with one end, ports, and the addresses of each layer-2 network.
+///
+/// `others` are the namespaces that others make, which have links that no topology speaks of.
+pub(super) fn check(veths: &[Veth], links: &[Link], others: &HashSet<Ns>, found: &mut Findings) {
+    let made = links.iter().filter(|link| link.kind.is_some());
+    let joining: HashSet<(&Ns, &LinkName)> = made
+        .filter(|link| link.kind.as_ref().is_some_and(LinkKind::joins))
+        .map(|link| (&link.end.ns.value, &link.end.name.value))
+        .collect();
+    let ends: Vec<&End> = veths
+        .iter()
+        .flat_map(|veth| &veth.ends)
+        .chain(links.iter().map(|link| &link.end))
+        .collect();
+    let made_here = |link: &&Link| !others.contains(&link.end.ns.value);
+    for link in links.iter().filter(made_here) {
+        existing(link, veths, found);
+    }
+    for end in &ends {
+        if let Some(bridge) = &end.bridge {
+            let found_there = others.contains(&end.ns.value);
+            port(end, bridge, (&joining, found_there), &ends, found);
+        }
+    }
+    addresses(veths, links, found);
+}
+
+/// In a namespace that the topology makes only `lo` exists already.
+fn existing(link: &Link, veths: &[Veth], found: &mut Findings) {
+    let end = &link.end;
+    let (Ns::Named(ns), name, false) = (&end.ns.value, &end.name.value, end.is_made()) else {
+        return;
+    };
+    if name.as_str() == "lo" {
+        return;
+    }
+    let mut ends = veths.iter().flat_map(|veth| &veth.ends);
+    if let Some(other) =
+        ends.find(|other| other.ns.value == end.ns.value && other.name.value == *name)
+    {
+        let message =
+            format!("`{name}` of `{ns}` is an end of a veth, so it has no entry in `links`");
+        let help = "say it there";
+        let diagnostic = Diagnostic::new(message, end.name.span, help);
+        found.push(diagnostic.also(other.name.span, "the end"));
+        return;
+    }
+    let message =
+        format!("only `lo` exists in `{ns}` before the topology makes more, and no `{name}`");
+    let help = format!("say of which kind it is: `{name}: {{ bridge: {{}} }}` for example");
+    found.error(message, end.name.span, help);
+}
+
+/// What a link is a port of is a bridge beside it.
+fn port(
+    end: &End,
+    bridge: &Spanned<LinkName>,
+    (joining, found_there): (&HashSet<(&Ns, &LinkName)>, bool),
+    ends: &[&End],
+    found: &mut Findings,
+) {
+    let (ns, name) = (&end.ns.value, &bridge.value);
+    if *name == end.name.value {
+        let message = format!("`{name}` can't be a port of itself");
+        let help = "name a bridge; `bridge: {}` makes the link one";
+        found.error(message, bridge.span, help);
+        return;
+    }
+    if !end.is_made() {
+        let message = format!(
+            "`{}` exists already, and this version can't make such a link a port",
+            end.name.value
+        );
+        let help = format!(
+            "remove it; by hand: `ip link set {} master {name}`",
+            end.name.value
+        );
+        found.error(message, bridge.span, help);
+        return;
+    }
+    if joining.contains(&(ns, name)) {
+        return;
+    }
+    let other = ends
+        .iter()
+        .find(|other| other.is_made() && other.ns.value == *ns && other.name.value == *name);
+    if let Some(other) = other {
+        let message = format!("`{name}` is no bridge, so nothing can be a port of it");
+        let diagnostic = Diagnostic::new(message, bridge.span, "name a bridge");
+        found.push(diagnostic.also(other.name.span, "the link"));
+        return;
+    }
+    if found_there {
+        return;
+    }
+    let here = joining.iter().filter(|(of, _)| *of == ns);
+    let mut here: Vec<&str> = here.map(|(_, bridge)| bridge.as_str()).collect();
+    here.sort_unstable();
+    let near = if found.is_full() {
+        None
+    } else {
+        nearest(name.as_str(), here.iter().copied())
+    };
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            format!("make it: `links: {{ {name}: {{ bridge: {{}} }} }}` in the entry of `{ns}`")
+        }
+    };
+    found.error(format!("`{ns}` has no bridge `{name}`"), bridge.span, help);
+}
+
+/// An address belongs to one link of a layer-2 network.
+fn addresses(veths: &[Veth], links: &[Link], found: &mut Findings) {
+    let segments = Segments::of(veths, links);
+    for segment in segments.all() {
+        let mut seen: HashMap<IpAddr, (&End, Span)> = HashMap::new();
+        for end in segment {
+            for address in &end.addresses {
+                let ip = address.value.addr();
+                let Some((other, first)) = seen.get(&ip) else {
+                    seen.insert(ip, (end, address.span));
+                    continue;
+                };
+                let message = if std::ptr::eq(*other, *end) {
+                    format!("`{}` has the address {ip} twice", end.name.value)
+                } else if segment.len() == 2 && segment.iter().all(|end| end.bridge.is_none()) {
+                    format!("both ends of a veth have the address {ip}")
+                } else {
+                    format!("two links of a layer-2 network have the address {ip}")
+                };
+                let help = "remove it, or choose another";
+                let diagnostic = Diagnostic::new(message, address.span, help);
+                found.push(diagnostic.also(*first, "here it is first"));
+            }
+        }
+    }
+}
+
+/// The holder of a gateway is what its members' packets come in by.
+pub(super) fn gateways(spec: &Spec, found: &mut Findings) {
+    let ends: Vec<&End> = spec.ends().collect();
+    for subnet in spec.subnets.values() {
+        let Some(gateway) = &subnet.gateway else {
+            continue;
+        };
+        let holds = |end: &&&End| {
+            let mut addresses = end.addresses.iter();
+            addresses.any(|address| address.value.addr() == gateway.value)
+        };
+        for end in ends.iter().filter(holds) {
+            let (name, ip) = (&end.name.value, gateway.value);
+            let (message, help) = if let Some(bridge) = &end.bridge {
+                let bridge = &bridge.value;
+                (
+                    format!(
+                        "`{name}` is a port, so what comes for the gateway {ip} comes in by `{bridge}`"
+                    ),
+                    format!("give the address to `{bridge}`"),
+                )
+            } else if end.is_loopback() {
+                (
+                    format!("nobody is behind `lo`, so it can't hold the gateway {ip}"),
+                    "give the address to the link that leads to the members".to_owned(),
+                )
+            } else {
+                continue;
+            };
+            let diagnostic = Diagnostic::new(message, end.name.span, help);
+            found.push(diagnostic.also(gateway.span, "the gateway"));
+        }
+    }
+}

@@ -516,6 +516,54 @@ veths:
 }
 
 #[test]
+fn links_of_a_container_get_addresses_and_ports() {
+    story(|| {
+        sh("ip -n c1 link add theirs type bridge; ip -n c1 link set theirs up").ok();
+        write(
+            "\
+name: legs
+namespaces:
+  c1:
+    external: true
+    links:
+      lo: { addresses: [10.7.0.1/32] }
+      eth0: { addresses: [10.200.0.77/24] }
+      ours: { bridge: {}, addresses: [10.8.0.1/24] }
+  a: {}
+  b: {}
+veths:
+  - ends:
+      - { namespace: a, name: up, addresses: [10.8.0.2/24] }
+      - { namespace: c1, name: a, bridge: ours }
+  - ends:
+      - { namespace: b, name: up, addresses: [10.9.0.2/24] }
+      - { namespace: c1, name: b, bridge: theirs }
+",
+        );
+        apply();
+        assert!(answers("a", "10.8.0.1"));
+        assert!(answers("c1", "10.7.0.1"));
+        let host = sh("ping -n -c1 -W10 10.200.0.77");
+        assert_eq!(host.status, 0, "{}", host.stdout);
+        let ports = inside("c1", "ip -o link show master theirs");
+        assert!(ports.contains(" b@"), "{ports}");
+        // What isn't there is only known when the container is looked at.
+        write(
+            "name: legs\nnamespaces: { c1: { external: true, links: { eth7: { addresses: [10.7.0.1/32] } } } }\n",
+        );
+        netform(&["validate", "-f", SPEC]).ok();
+        let refused = netform(&["plan", "-f", SPEC]);
+        assert!(
+            refused.stderr.contains("namespace c1 has no link `eth7`"),
+            "{}",
+            refused.stderr
+        );
+        netform(&["destroy", "legs", "--yes"]).ok();
+        sh("ip -n c1 link del theirs").ok();
+    });
+}
+
+#[test]
 fn what_topologies_borrow_under_two_names_goes_back_with_the_last() {
     story(|| {
         let spec = |topology: &str, external: &str| {

@@ -128,7 +128,7 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "namespaces",
             Optional,
             Shape::MapOf(NAMESPACE, &NAMESPACE_ENTRY),
-            "The namespaces that the topology makes, by name. `host` is the namespace that netform \
+            "The namespaces that the topology makes or works in, by name. `host` is the namespace that netform \
              runs in: it always exists and needs no entry.",
         ),
         key(

@@ -1,12 +1,13 @@
 //! What a host's namespaces hold, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::resource::address::Held;
-use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::{Family, Id, Resource};
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
+use crate::resource::{Family, Id, Ns, Resource};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,7 +37,7 @@ pub struct Entry {
     pub owner: Owner,
 }
 
-/// A value of the host that topologies have changed for as long as they need it.
+/// A value of the host, or of an external namespace, that topologies have changed for as long as they need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Loan {
     /// What each topology that has it on loan is to give back: the value before the first of them came.
@@ -52,6 +53,10 @@ pub struct Loan {
     pub links: BTreeSet<LinkName>,
 }
 
+/// The namespaces that others make and delete, by the names that a topology has for them, each with the
+/// path that it is found at. `None`: it has that name in `/run/netns`.
+pub type External = BTreeMap<NamespaceName, Option<PathBuf>>;
+
 /// What a host's namespaces hold: an ordered map from identity to resource, and whose each is.
 ///
 /// A desired State holds what a topology wants, all of it the topology's. An observed State holds what
@@ -63,6 +68,8 @@ pub struct State {
     /// The sysctls on loan, by identity. In a desired State, those of one to go back to: what is to be given
     /// back of them, in case they have been given back since.
     pub loans: BTreeMap<Id, Loan>,
+    /// The external namespaces. They have no entry of their own in a desired State.
+    pub external: External,
 }
 
 impl State {
@@ -80,36 +87,75 @@ impl State {
     pub fn insert(&mut self, id: Id, resource: Resource, owner: Owner) {
         self.entries.insert(id, Entry { resource, owner });
     }
+
+    /// Whether others make and delete a namespace: the host, or an external one.
+    pub fn is_found(&self, ns: &Ns) -> bool {
+        ns.name()
+            .is_none_or(|name| self.external.contains_key(name))
+    }
 }
 
-/// What lowering must know of the host: all that a plan depends on besides the spec.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are facts, and independent of each other"
-)]
+/// What lowering must know of a host: all that a plan depends on besides the spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// What makes the link-layer addresses of this host its own: the content of `/etc/machine-id`.
     pub machine: String,
-    /// The links of the host, ours too, by name.
-    pub links: BTreeMap<LinkName, HostLink>,
-    /// The link of the host's default route of each family: that of the lowest metric.
-    pub default: BTreeMap<Family, LinkName>,
     /// Whether IPv6 forwarding can be switched by link (`force_forwarding`, Linux 6.17).
     pub force_forwarding: bool,
-    /// Whether a new link of the host forwards IPv4 by itself, because the whole host does.
-    pub ipv4_forwarding: bool,
-    /// Whether IPv4 forwarding was on for the whole host before netform came.
-    pub ipv4_router: bool,
-    /// Whether IPv6 forwarding was on for the whole host before netform came.
-    pub ipv6_forwarding: bool,
-    /// Whether the host has IPv6 at all (`/proc/sys/net/ipv6` exists).
+    /// Whether the kernel has IPv6 at all (`/proc/sys/net/ipv6` exists).
     pub ipv6: bool,
+    /// The namespace that netform runs in.
+    pub host: Place,
+    /// The external namespaces.
+    pub external: BTreeMap<NamespaceName, Place>,
 }
 
-/// What lowering must know of a link of the host.
+impl Facts {
+    /// What is known of a namespace: nothing of those that netform makes.
+    pub fn place(&self, ns: &Ns) -> Option<&Place> {
+        match ns {
+            Ns::Host => Some(&self.host),
+            Ns::Named(name) => self.external.get(name),
+        }
+    }
+}
+
+/// What lowering must know of a namespace that others make: the host, or an external one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct HostLink {
+pub struct Place {
+    /// Its links, ours too, by name.
+    pub links: BTreeMap<LinkName, PlaceLink>,
+    /// The link of its default route of each family: that of the lowest metric.
+    pub default: BTreeMap<Family, LinkName>,
+    /// Whether a new link there forwards IPv4 by itself, because all of it does.
+    pub ipv4_forwarding: bool,
+    /// Whether IPv4 forwarding was on for all of it before netform came.
+    pub ipv4_router: bool,
+    /// Whether IPv6 forwarding was on for all of it before netform came.
+    pub ipv6_forwarding: bool,
+}
+
+impl Place {
+    /// A link by its name, or by another name that it goes by.
+    pub fn link(&self, name: &LinkName) -> Option<(&LinkName, &PlaceLink)> {
+        self.links.get_key_value(name).or_else(|| {
+            let mut links = self.links.iter();
+            links.find(|(_, link)| link.altnames.contains(name.as_str()))
+        })
+    }
+
+    /// The link of the default route of a family, unless `topology` made it.
+    pub fn default_without(&self, family: Family, topology: &TopologyName) -> Option<&LinkName> {
+        self.default.get(&family).filter(|dev| {
+            let link = self.links.get(*dev);
+            link.is_none_or(|link| link.owner.as_ref() != Some(topology))
+        })
+    }
+}
+
+/// What lowering must know of a link of such a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PlaceLink {
     /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
     pub kind: String,
     /// Its largest packet in bytes.

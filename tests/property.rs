@@ -17,6 +17,7 @@ use model::check::{
 };
 use model::drift::drift;
 use model::execute::observe;
+use model::external::all_run;
 use model::generate::{host, nothing};
 use model::kernel::World;
 use model::sketch::Sketch;
@@ -58,6 +59,9 @@ fn apply(
     others: &[&State],
     rng: &mut Rng,
 ) -> bool {
+    if !all_run(world, desired) {
+        return false;
+    }
     let before = world.clone();
     let Ok(plan) = planned(world, topology, desired) else {
         return false;

@@ -238,7 +238,10 @@ fn undo(mut session: Session, before: &State, options: &Options, done: usize) ->
 /// has on loan, each as it is now.
 fn before(session: &mut Session) -> Result<State, kernel::Error> {
     let topology = &session.topology;
-    let mut owned = State::new();
+    let mut owned = State {
+        external: session.observed.external.clone(),
+        ..State::new()
+    };
     for (id, entry) in &session.observed.entries {
         if !entry.owner.is(topology) {
             continue;

@@ -5,8 +5,9 @@ use super::{Status, output};
 use crate::kernel::{Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
-use crate::resource::Key;
 use crate::resource::name::TopologyName;
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Key, Ns};
 use crate::spec::{self, Spec};
 use crate::state::State;
 
@@ -62,7 +63,9 @@ impl Session {
         })?;
         let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
         let (mut kernel, lock) = open(access)?;
-        let facts = kernel.facts().map_err(|error| failed(&error))?;
+        let facts = kernel
+            .facts(&spec.external())
+            .map_err(|error| failed(&error))?;
         let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
         let topology = spec.name.value.clone();
         let mut session = Session::between(kernel, lock, topology, lowered.state)?;
@@ -132,6 +135,23 @@ fn conflict(conflict: &Conflict, topology: &TopologyName) -> String {
     let what = phrase::located(&conflict.id, topology);
     let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
     match &conflict.owner {
+        Some(owner) if owner == topology && conflict.id.key == Key::Namespace => format!(
+            "{what} was made by this topology, and its spec calls it external now\n  \
+             remove `external` there, or `netform destroy {topology}` and let somebody else make it \
+             (`ip netns add {ns}`) first",
+            ns = conflict.id.ns
+        ),
+        Some(owner)
+            if matches!(conflict.id.key, Key::Sysctl(SysctlKey::Global(_)))
+                && conflict.id.ns != Ns::Host =>
+        {
+            format!(
+                "{what} has another value by the wish of topology {owner}\n  \
+                 it stands there as: {stands}\n  \
+                 write the same in both specs (`forwarding` of the namespace), or `netform destroy {owner}` \
+                 first"
+            )
+        }
         Some(owner) if matches!(conflict.id.key, Key::Sysctl(_)) => format!(
             "{what} is on loan to topology {owner}, with another value\n  \
              it stands there as: {stands}\n  \

@@ -7,7 +7,7 @@ use super::{Status, output};
 use crate::kernel::{Error, Kernel};
 use crate::render::show;
 use crate::resource::name::TopologyName;
-use crate::state::State;
+use crate::state::{External, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -48,7 +48,7 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
 
 /// The topologies that have a record, or a link of the host.
 fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, Error> {
-    let links = kernel.facts()?.links;
+    let links = kernel.facts(&External::new())?.host.links;
     let tagged = links.into_values().filter_map(|link| link.owner);
     Ok(Kernel::topologies()?.into_iter().chain(tagged).collect())
 }

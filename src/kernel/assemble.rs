@@ -9,7 +9,7 @@ use super::{older_than, peers, tag};
 use crate::resource::address::{Address, AddressKey, PROMOTES, Standing};
 use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
-use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::Rule;
@@ -35,6 +35,8 @@ const FALLBACKS: [&str; 9] = [
 /// Puts one namespace's reading into a State.
 pub(super) struct Assembly<'a> {
     pub(super) ns: &'a Ns,
+    /// Whether it is known as an external one.
+    pub(super) external: bool,
     pub(super) reading: &'a Reading,
     pub(super) topology: &'a TopologyName,
     pub(super) desired: &'a State,
@@ -44,8 +46,8 @@ pub(super) struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    /// Puts it in. `switches` are those of the host that are concerned.
-    pub(super) fn assemble(mut self, switches: &BTreeSet<Family>) {
+    /// Puts it in. `switches` are those that are concerned, if it is a namespace of others.
+    pub(super) fn assemble(mut self, switches: Option<&BTreeSet<Family>>) {
         let names: BTreeMap<u32, LinkName> = self
             .reading
             .links
@@ -55,7 +57,9 @@ impl Assembly<'_> {
         let lo = self.reading.links.iter().find(|link| link.is_loopback());
         let of_ns = match self.ns {
             Ns::Host => None,
-            Ns::Named(_) => lo.and_then(|lo| tag::owner(&lo.alias)),
+            Ns::Named(name) => lo
+                .and_then(|lo| tag::owner(&lo.alias))
+                .filter(|owner| owner != self.topology || !self.external || self.is_made(name)),
         };
         if *self.ns != Ns::Host {
             let owner = of_ns.clone().map_or(Owner::Foreign, Owner::Topology);
@@ -158,13 +162,13 @@ impl Assembly<'_> {
         let ours = address.protocol == tag::PROTOCOL
             || address.protocol == 0 && *UNMARKED_ADDRESSES && address.permanent;
         let owner = if ours {
-            match (of_link, of_ns) {
-                (Some(Owner::Topology(owner)), _) => Owner::Topology(owner.clone()),
-                (Some(Owner::Kernel), Some(owner)) if address.protocol == tag::PROTOCOL => {
-                    Owner::Topology(owner.clone())
-                }
-                _ => self.claimed(&id),
-            }
+            let of_ns = of_ns.filter(|_| address.protocol == tag::PROTOCOL);
+            let implied = match (of_link, of_ns) {
+                (Some(Owner::Topology(owner)), _) => Some(owner),
+                (Some(Owner::Kernel), owner) => owner,
+                _ => None,
+            };
+            self.claimed(&id, implied)
         } else if KERNEL_ADDRESSES.contains(&address.protocol) || is_kernels(address) {
             Owner::Kernel
         } else {
@@ -222,10 +226,7 @@ impl Assembly<'_> {
                     _ => None,
                 }
             });
-            match of_hops.or(of_ns) {
-                Some(owner) => Owner::Topology(owner.clone()),
-                None => self.claimed(&id),
-            }
+            self.claimed(&id, of_hops.or(of_ns))
         } else {
             Owner::Foreign
         };
@@ -256,10 +257,7 @@ impl Assembly<'_> {
     fn rule(&mut self, rule: &read::Rule, of_ns: Option<&TopologyName>) {
         let id = Id::new(self.ns.clone(), Key::Rule(Box::new(rule.key.clone())));
         let owner = match rule.protocol {
-            tag::PROTOCOL => match of_ns {
-                Some(owner) => Owner::Topology(owner.clone()),
-                None => self.claimed(&id),
-            },
+            tag::PROTOCOL => self.claimed(&id, of_ns),
             KERNEL_RULES => return,
             _ => Owner::Foreign,
         };
@@ -272,7 +270,7 @@ impl Assembly<'_> {
         names: &BTreeMap<u32, LinkName>,
         owners: &BTreeMap<u32, Owner>,
         of_ns: Option<&TopologyName>,
-        switches: &BTreeSet<Family>,
+        switches: Option<&BTreeSet<Family>>,
     ) {
         let by_name: BTreeMap<&LinkName, &Owner> = names
             .iter()
@@ -286,8 +284,8 @@ impl Assembly<'_> {
             SysctlKey::Global(_) => of_ns.cloned().map_or(Owner::Foreign, Owner::Topology),
         };
         let mut all = self.reading.sysctls.clone();
-        // Throwing a switch of the host writes every link's value: the planner must know them.
-        for family in switches.iter().filter(|_| *self.ns == Ns::Host) {
+        // Throwing a switch writes every link's value, also of others' links: the planner must know them.
+        for family in switches.into_iter().flatten() {
             let written: &[&str] = match family {
                 Family::Ipv4 => &["forwarding"],
                 Family::Ipv6 => &["forwarding", FORCED],
@@ -312,15 +310,22 @@ impl Assembly<'_> {
         }
     }
 
-    /// Whose something with our protocol number is that stands on a link that isn't ours. What no
-    /// record claims is shown, and never pruned.
-    fn claimed(&self, id: &Id) -> Owner {
-        self.records
-            .iter()
-            .find(|record| record.claims.contains(id))
-            .map_or(Owner::Foreign, |record| {
-                Owner::Topology(record.topology.clone())
-            })
+    /// Whether the topology made a namespace, as its record says. The tag alone doesn't say that of an
+    /// external one: who is inside can write it.
+    fn is_made(&self, name: &NamespaceName) -> bool {
+        let mut records = self.records.iter();
+        let mine = records.find(|record| record.topology == *self.topology);
+        mine.is_some_and(|record| record.namespaces.contains(name))
+    }
+
+    /// Whose something with our protocol number is: of the topology whose record claims it, because it stands
+    /// on a link or in a namespace that isn't its own; otherwise of the one that this implies. What
+    /// nothing says that of is shown, and never pruned.
+    fn claimed(&self, id: &Id, implied: Option<&TopologyName>) -> Owner {
+        let mut records = self.records.iter();
+        let claim = records.find(|record| record.claims.contains(id));
+        let owner = claim.map(|record| &record.topology).or(implied);
+        owner.cloned().map_or(Owner::Foreign, Owner::Topology)
     }
 
     /// Puts a resource in, unless one of ours has its place: the kernel tells more apart than a State

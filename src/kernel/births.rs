@@ -33,7 +33,7 @@ pub(super) fn births(
         namespace::prepare().map_err(Failed::at(*first))?;
     }
     let inheritance = Inheritance::default();
-    let room = kernel.room.saturating_sub(kernel.spaces.len());
+    let room = kernel.room().saturating_sub(kernel.spaces.len());
     let jobs = jobs.into_iter().enumerate().collect();
     let results = namespace::spread(
         jobs,

@@ -116,7 +116,7 @@ impl<'p> Writer<'p> {
         let ns = if peer.ns == *draft.ns {
             None
         } else if peer.ns == Ns::Host {
-            Some(kernel.host.as_raw_fd())
+            Some(kernel.doors.host.as_raw_fd())
         } else {
             let fd = kernel.descriptor(&peer.ns)?.ok_or_else(|| Error::Missing {
                 what: format!("namespace {}", peer.ns),

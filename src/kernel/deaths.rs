@@ -116,7 +116,7 @@ fn witness(
     for (ns, place) in dying {
         let space = kernel.space(ns).map_err(Failed::at(*place))?;
         let (inode, tagged) = (space.inode, space.owner.as_ref() == Some(&plan.topology));
-        let door = door_of(&kernel.host, ns).map_err(Failed::at(*place))?;
+        let door = door_of(&kernel.doors, ns).map_err(Failed::at(*place))?;
         if inode_of(door.as_fd()).map_err(Failed::at(*place))? != inode {
             let what = format!("the namespace that was called {ns}");
             return Err(Failed::at(*place)(Error::Missing { what }));

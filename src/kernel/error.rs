@@ -1,8 +1,9 @@
 //! What can go wrong between netform and the kernel.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::nftables;
+use crate::resource::Ns;
 use crate::resource::name::{NamespaceName, TopologyName};
 
 /// Why the kernel could not be read or changed.
@@ -30,6 +31,49 @@ pub enum Error {
         name: NamespaceName,
         /// The namespaces that there are.
         others: Vec<NamespaceName>,
+    },
+    /// There is no such external namespace.
+    #[error("external namespace `{name}` doesn't exist: {}", how_to_make(name, path.as_deref()))]
+    NoExternal {
+        /// What the spec calls it.
+        name: NamespaceName,
+        /// Where it was to be found, if not by its name.
+        path: Option<PathBuf>,
+    },
+    /// What was to be an external namespace is none.
+    #[error(
+        "external namespace `{name}` is none: {path} is {is}, and no network namespace; /proc/PID/ns/net \
+         is that of a process, for example"
+    )]
+    NotNetwork {
+        /// What the spec calls it.
+        name: NamespaceName,
+        /// Where it was to be found.
+        path: PathBuf,
+        /// What is there, with its article.
+        is: String,
+    },
+    /// An external namespace has two names.
+    #[error(
+        "namespaces `{name}` and `{other}` of the spec are the same one: write all that is to be in it below \
+         one of the two names"
+    )]
+    SameNamespace {
+        /// What the spec calls it.
+        name: NamespaceName,
+        /// What it is called too.
+        other: Ns,
+    },
+    /// The topology made a namespace of the name that its spec gives to an external one.
+    #[error(
+        "namespace `{name}` was made by this topology, and the spec has that name for {path}: write another \
+         name there"
+    )]
+    StillMade {
+        /// The name.
+        name: NamespaceName,
+        /// Where the external one is.
+        path: PathBuf,
     },
     /// A file or a system call failed.
     #[error("can't {action} {path}: {source}")]
@@ -198,6 +242,17 @@ impl Error {
             }
             _ => Error::Refused { errno, text },
         }
+    }
+}
+
+/// What to do about an external namespace that doesn't exist.
+fn how_to_make(name: &NamespaceName, path: Option<&Path>) -> String {
+    match path {
+        Some(path) => format!(
+            "there is no {}; start what makes it first, and write its path of today",
+            path.display()
+        ),
+        None => format!("start what makes it first, or run `ip netns add {name}`"),
     }
 }
 

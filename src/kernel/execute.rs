@@ -265,9 +265,9 @@ impl<'p> Run<'p> {
             let ns = &self.plan.operations[*place].id.ns;
             by_ns.entry(ns).or_default().push(*place);
         }
-        let host = &kernel.host;
+        let doors = &kernel.doors;
         let visit = |(ns, places): (&Ns, Vec<usize>)| -> Vec<(usize, Result<(), Error>)> {
-            let entered = super::space::door_of(host, ns).and_then(namespace::enter);
+            let entered = super::space::door_of(doors, ns).and_then(namespace::enter);
             if let Err(error) = entered {
                 return vec![(places[0], Err(error))];
             }

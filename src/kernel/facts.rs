@@ -1,44 +1,60 @@
-//! What lowering must know of the host.
+//! What lowering must know of the host, and of external namespaces.
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
 use super::error::Error;
+use super::observe::Seen;
 use super::read::{self, Reading};
-use super::{Kernel, observe, record, sysctl, tag};
+use super::{Kernel, external, observe, record, sysctl, tag};
 use crate::resource::address::Held;
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{Facts, HostLink};
+use crate::state::{External, Facts, Loan, Place, PlaceLink};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
 
-pub(super) fn facts(kernel: &mut Kernel) -> Result<Facts, Error> {
-    let reading = observe::see_host(kernel)?;
-    let loans = observe::on_loan(&record::all()?);
+pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Error> {
+    external::require(kernel, wanted)?;
+    let seen = observe::see_found(kernel)?;
+    let loans = observe::on_loan(&record::all_seen_from(&kernel.doors)?);
+    let mut facts = Facts {
+        machine: machine(),
+        force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
+        ipv6: sysctl::exists("net/ipv6"),
+        ..Facts::default()
+    };
+    for Seen { ns, reading, .. } in seen {
+        let place = place(&ns, &reading, &loans);
+        match ns {
+            Ns::Host => facts.host = place,
+            Ns::Named(name) => {
+                facts.external.insert(name, place);
+            }
+        }
+    }
+    Ok(facts)
+}
+
+fn place(ns: &Ns, reading: &Reading, loans: &BTreeMap<Id, Loan>) -> Place {
+    let on = |value: Option<&String>| value.is_some_and(|value| value != "0");
+    let forwards = |family| reading.sysctls.get(&SysctlKey::forwarding(family));
     let before = |family| {
         let switch = SysctlKey::forwarding(family);
-        let loan = loans.get(&Id::new(Ns::Host, Key::Sysctl(switch.clone())));
-        let value = match loan {
-            Some(loan) => loan.by.values().next().cloned(),
-            None => sysctl::read(&switch.path())?,
-        };
-        Ok::<bool, Error>(value.is_some_and(|value| value != "0"))
+        let loan = loans.get(&Id::new(ns.clone(), Key::Sysctl(switch)));
+        let original = loan.and_then(|loan| loan.by.values().next());
+        on(original.or(forwards(family)))
     };
-    Ok(Facts {
-        machine: machine(),
-        links: links(&reading),
-        default: default_links(&reading),
-        force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
-        ipv4_forwarding: sysctl::read(&SysctlKey::forwarding(Family::Ipv4).path())?
-            .is_some_and(|value| value != "0"),
-        ipv4_router: before(Family::Ipv4)?,
-        ipv6_forwarding: before(Family::Ipv6)?,
-        ipv6: sysctl::exists("net/ipv6"),
-    })
+    Place {
+        links: links(reading),
+        default: default_links(reading),
+        ipv4_forwarding: on(forwards(Family::Ipv4)),
+        ipv4_router: before(Family::Ipv4),
+        ipv6_forwarding: before(Family::Ipv6),
+    }
 }
 
 /// The identity of this machine (`man 5 machine-id`). A machine without one gets the addresses that any
@@ -49,7 +65,7 @@ fn machine() -> String {
         .unwrap_or_default()
 }
 
-fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
+fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
     let one = |link: &read::Link| {
         let name = LinkName::try_from(link.name.as_str()).ok()?;
         let addresses = reading
@@ -75,7 +91,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
             route.protocol == ADVERTISED
                 && route.hops.iter().any(|hop| hop.index == Some(link.index))
         });
-        let host_link = HostLink {
+        let place_link = PlaceLink {
             kind: link.kind.clone(),
             mtu: link.mtu,
             altnames: link.altnames.clone(),
@@ -85,7 +101,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, HostLink> {
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),
             owner,
         };
-        Some((name, host_link))
+        Some((name, place_link))
     };
     reading.links.iter().filter_map(one).collect()
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Record};
-use super::{Error, Kernel, file, namespace, sysctl};
+use super::space::Doors;
+use super::{Account, Error, Kernel, file, namespace, sysctl};
 use crate::plan::{Action, Plan};
-use crate::resource::name::{LinkName, NamespaceName};
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -16,18 +17,26 @@ pub(super) struct Journal {
     /// What it said before.
     before: Record,
     record: Record,
+    /// What the topology has in external namespaces, and on loan there.
+    abroad: Option<BTreeSet<Id>>,
 }
 
 impl Journal {
     /// Writes down what the plan is about to make and to borrow.
     pub(super) fn open(kernel: &mut Kernel, plan: &Plan) -> Result<Journal, Failed> {
         let fail = |error| Failed { place: None, error };
-        let before = Record::read(&plan.topology).map_err(fail)?;
+        let written = Record::read(&plan.topology).map_err(fail)?;
+        let mut before = written.clone();
+        let mut abroad = None;
+        let last = kernel.last.take();
+        let last = last.filter(|last| last.topology == plan.topology);
+        if let Some(last) = &last {
+            before = before.seen_from(&kernel.doors);
+            abroad = Some(last.abroad.clone());
+        }
         let mut record = before.clone();
         // What a crash left in it, or somebody else removed.
-        if let Some((topology, gone)) = kernel.gone.take()
-            && topology == plan.topology
-        {
+        if let Some(Account { gone, .. }) = last {
             record.claims.retain(|id| !gone.contains(id));
             let (lost, left) = std::mem::take(&mut record.namespaces)
                 .into_iter()
@@ -36,6 +45,16 @@ impl Journal {
             let lost: BTreeSet<NamespaceName> = lost;
             lost.iter().try_for_each(namespace::sweep).map_err(fail)?;
         }
+        for operation in &plan.operations {
+            if let Some(name) = operation.id.ns.name() {
+                record.enter(name.clone(), &kernel.doors);
+            }
+        }
+        // One that the topology made once, and that somebody else made anew.
+        let external = &record.external;
+        record
+            .namespaces
+            .retain(|name| !external.contains_key(name));
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
             let id = &operation.id;
@@ -88,10 +107,15 @@ impl Journal {
                 _ => {}
             }
         }
-        if record != before {
+        withdraw(&plan.topology, &makes, &kernel.doors).map_err(fail)?;
+        if record != written {
             record.write().map_err(fail)?;
         }
-        Ok(Journal { before, record })
+        Ok(Journal {
+            before,
+            record,
+            abroad,
+        })
     }
 
     /// Strikes out what is gone, and removes the record if nothing is left.
@@ -103,6 +127,9 @@ impl Journal {
     fn strike(self, plan: &Plan, done: &[bool]) -> Result<(), Error> {
         let mut record = self.record;
         let old = record.clone();
+        if let Some(abroad) = self.abroad.filter(|_| done.iter().all(|done| *done)) {
+            leave(&mut record, abroad, plan);
+        }
         let makes = made(plan);
         let kept = unfinished(plan, done);
         for (place, (operation, done)) in plan.operations.iter().zip(done).enumerate() {
@@ -195,10 +222,46 @@ fn hand_over(record: &mut Record) -> Result<(), Error> {
     }
     let heir = record::all()?
         .into_iter()
-        .find(|other| other.topology != record.topology && !other.namespaces.is_empty());
+        .find(|other| other.topology != record.topology && other.has_namespaces());
     if let Some(mut heir) = heir {
         heir.directories.extend(directories);
         heir.write()?;
+    }
+    Ok(())
+}
+
+/// Strikes out the external namespaces that a plan, all of which is done, leaves nothing in.
+fn leave(record: &mut Record, mut abroad: BTreeSet<Id>, plan: &Plan) {
+    for operation in &plan.operations {
+        match operation.action {
+            Action::Create(_) | Action::Borrow { .. } => {
+                abroad.insert(operation.id.clone());
+            }
+            Action::Remove(_) | Action::GiveBack { .. } => {
+                abroad.remove(&operation.id);
+            }
+            Action::Update { .. } => {}
+        }
+    }
+    let inhabited: BTreeSet<&NamespaceName> = abroad.iter().filter_map(|id| id.ns.name()).collect();
+    record.external.retain(|name, _| inhabited.contains(name));
+}
+
+/// Strikes out the claims of other topologies on what a plan makes: what they had there is gone.
+fn withdraw(topology: &TopologyName, makes: &HashSet<&Id>, doors: &Doors) -> Result<(), Error> {
+    for other in record::all()? {
+        if other.topology == *topology {
+            continue;
+        }
+        let mut left = other.clone();
+        let is_theirs = |id: &Id| {
+            let here = other.seen_as(id, doors);
+            id.key == Key::Table || here.is_none_or(|id| !makes.contains(&id))
+        };
+        left.claims.retain(is_theirs);
+        if left != other {
+            left.write()?;
+        }
     }
     Ok(())
 }
@@ -230,7 +293,10 @@ fn found_without_record(
                 .and_then(|space| space.links.get(link))
                 .is_some_and(|known| known.owner.as_ref() == Some(&plan.topology) || known.untagged)
     };
-    let ns_is_ours = *ns != Ns::Host
+    let external = ns
+        .name()
+        .is_none_or(|name| kernel.doors.external.contains_key(name));
+    let ns_is_ours = !external
         && (makes.contains(&Id::namespace(ns.clone()))
             || kernel
                 .spaces
@@ -259,7 +325,7 @@ fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
     };
-    let records = record::all()?;
+    let records = record::all_seen_from(&kernel.doors)?;
     if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
         return Ok(loan.links.clone());
     }

@@ -16,6 +16,7 @@ mod encode;
 pub mod enter;
 mod error;
 mod execute;
+mod external;
 mod facts;
 mod file;
 mod journal;
@@ -36,7 +37,6 @@ mod tag;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,11 +47,11 @@ pub use self::lock::Lock;
 pub(crate) use self::read::{ifa, ifla, rta};
 pub(crate) use self::socket::{Requests, Socket};
 
-use self::space::Space;
+use self::space::{Doors, Space};
 use crate::plan::Plan;
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Ns};
-use crate::state::{Facts, State};
+use crate::state::{External, Facts, State};
 
 /// Descriptors that are kept free for everything but the sockets of namespaces.
 const SPARE: u64 = 128;
@@ -61,12 +61,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The kernel of this machine, seen from the network namespace that it was opened in, the host.
 pub struct Kernel {
-    host: OwnedFd,
+    doors: Doors,
     /// How many sockets may be kept open.
     room: usize,
     spaces: BTreeMap<Ns, Space>,
-    /// What the record of a topology names and the last observation did not find.
-    gone: Option<(TopologyName, BTreeSet<Id>)>,
+    /// What the last observation means for the record.
+    last: Option<Account>,
+}
+
+/// What an observation means for the record of its topology.
+struct Account {
+    topology: TopologyName,
+    /// What the record names and was not found.
+    gone: BTreeSet<Id>,
+    /// What of the topology's is in external namespaces, and on loan there.
+    abroad: BTreeSet<Id>,
 }
 
 impl Kernel {
@@ -87,10 +96,14 @@ impl Kernel {
             }
         }
         Ok(Kernel {
-            host: namespace::open_own()?,
+            doors: Doors {
+                host: namespace::open_own()?,
+                external: BTreeMap::new(),
+                names: BTreeMap::new(),
+            },
             room: raise_limit(),
             spaces: BTreeMap::new(),
-            gone: None,
+            last: None,
         })
     }
 
@@ -105,13 +118,16 @@ impl Kernel {
         Lock::take(patience)
     }
 
-    /// What lowering must know of the host.
-    pub fn facts(&mut self) -> Result<Facts, Error> {
-        facts::facts(self)
+    /// What lowering must know of the host, and of the external namespaces of a spec.
+    ///
+    /// Fails with [`Error::NoExternal`], [`Error::NotNetwork`] and [`Error::SameNamespace`] where one of
+    /// these can't be worked in.
+    pub fn facts(&mut self, external: &External) -> Result<Facts, Error> {
+        facts::facts(self, external)
     }
 
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the
-    /// topology made before. Namespaces that don't exist are absent.
+    /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
         observe::observe(self, topology, desired)
     }

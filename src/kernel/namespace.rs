@@ -41,9 +41,14 @@ pub fn open(name: &NamespaceName) -> Result<Option<OwnedFd>, Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path, e)),
     };
-    let stat = rustix::fs::fstatfs(&file).map_err(|e| Error::io("look at", path, e))?;
-    let is_one = u64::try_from(stat.f_type).is_ok_and(|kind| kind == NSFS);
+    let is_one = is_one(&file).map_err(|e| Error::io("look at", path, e))?;
     Ok(is_one.then_some(file))
+}
+
+/// Whether a descriptor is of a namespace, of whichever kind.
+pub(super) fn is_one(file: impl AsFd) -> rustix::io::Result<bool> {
+    let stat = rustix::fs::fstatfs(file)?;
+    Ok(u64::try_from(stat.f_type).is_ok_and(|kind| kind == NSFS))
 }
 
 /// The names in `/run/netns`, also of files that no namespace is mounted over.

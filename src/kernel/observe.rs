@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 
 use super::assemble::Assembly;
 use super::error::Error;
+use super::external::Identity;
 use super::read::{self, Reading};
 use super::record::Record;
 use super::socket::Socket;
-use super::space::{Space, door, inode_of};
-use super::{Kernel, file, namespace, peers, record, sysctl, tables, tag};
+use super::space::{Doors, Space, door, inode_of};
+use super::{Account, Kernel, external, file, namespace, peers, record, sysctl, tables, tag};
 use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
 use crate::resource::link::veth::{self};
@@ -43,6 +44,7 @@ pub(super) struct Seen {
     pub(super) reading: Reading,
     socket: Option<Socket>,
     inode: u64,
+    identity: Identity,
 }
 
 pub(super) fn observe(
@@ -50,11 +52,32 @@ pub(super) fn observe(
     topology: &TopologyName,
     desired: &State,
 ) -> Result<State, Error> {
-    let records = record::all()?;
+    let written = record::all()?;
+    let mine = written.iter().find(|record| record.topology == *topology);
+    still_made(mine, desired)?;
+    external::locate(kernel, &desired.external, mine)?;
+    // Files outlive the namespaces that they are for.
+    let outlived = mine.iter().flat_map(|record| record.external.keys());
+    let outlived: Vec<NamespaceName> = outlived.cloned().collect();
+    let doors = &kernel.doors;
+    let seen_from = |doors: &Doors| -> Vec<Record> {
+        let records = written.iter().cloned();
+        records.map(|record| record.seen_from(doors)).collect()
+    };
+    let records = seen_from(doors);
     let mine = records.iter().find(|record| record.topology == *topology);
     let mut wanted: BTreeMap<Ns, Wanted> = BTreeMap::new();
     // With a record, that says where there is a table. To ask may load a module of the kernel.
-    wanted.entry(Ns::Host).or_default().nftables = mine.is_none().then(|| topology.clone());
+    let table = mine.is_none().then(|| topology.clone());
+    let external = doors.external.keys().cloned().map(Ns::Named);
+    let found: Vec<Ns> = external.chain([Ns::Host]).collect();
+    for ns in &found {
+        wanted
+            .entry(ns.clone())
+            .or_default()
+            .nftables
+            .clone_from(&table);
+    }
     for name in mine.iter().flat_map(|record| &record.namespaces) {
         wanted.entry(Ns::Named(name.clone())).or_default();
     }
@@ -74,13 +97,17 @@ pub(super) fn observe(
             _ => {}
         }
     }
-    let switches: BTreeSet<Family> = wanted[&Ns::Host]
-        .sysctls
-        .iter()
-        .filter_map(SysctlKey::switch)
-        .collect();
+    let switches = found.iter().map(|ns| {
+        let keys = wanted[ns].sysctls.iter();
+        (ns.clone(), keys.filter_map(SysctlKey::switch).collect())
+    });
+    let switches: BTreeMap<Ns, BTreeSet<Family>> = switches.collect();
     let mut names: BTreeSet<NamespaceName> = wanted.keys().filter_map(Ns::name).cloned().collect();
     let mut seen = see(kernel, wanted)?;
+    external::distinct(
+        seen.iter().map(|one| (&one.ns, one.inode)),
+        &desired.external,
+    )?;
     let mut peers = peers::resolve(kernel, &seen)?;
     if leads_out(&seen, topology, &peers) {
         let lost = lost(kernel, topology, &names)?;
@@ -96,6 +123,13 @@ pub(super) fn observe(
         seen.extend(see(kernel, wanted.collect())?);
         peers = peers::resolve(kernel, &seen)?;
     }
+    // Of namespaces of the topology's own others may say that they have something in them.
+    for Seen { ns, identity, .. } in &seen {
+        let names = &mut kernel.doors.names;
+        ns.name().map(|name| names.insert(*identity, name.clone()));
+    }
+    let records = seen_from(&kernel.doors);
+    let mine = records.iter().find(|record| record.topology == *topology);
     let mut state = State::new();
     for one in &mut seen {
         if let Some(table) = one.reading.nftables.take() {
@@ -105,6 +139,7 @@ pub(super) fn observe(
         }
         let assembly = Assembly {
             ns: &one.ns,
+            external: one.ns != Ns::Host && found.contains(&one.ns),
             reading: &one.reading,
             topology,
             desired,
@@ -112,23 +147,62 @@ pub(super) fn observe(
             peers: &peers,
             state: &mut state,
         };
-        assembly.assemble(&switches);
+        assembly.assemble(switches.get(&one.ns));
     }
     // Also of namespaces that don't exist: their files may outlive them.
-    for name in &names {
+    for name in names.iter().chain(&outlived) {
         files(name, &mut state)?;
     }
     state.loans = on_loan(&records);
+    let external = kernel.doors.external.iter();
+    state.external = external
+        .map(|(name, one)| (name.clone(), one.path.clone()))
+        .collect();
     let index = mine.iter().flat_map(|record| &record.namespaces);
     let index = index.map(|name| Id::namespace(Ns::Named(name.clone())));
     let claims = mine.iter().flat_map(|record| &record.claims).cloned();
     let gone = index.chain(claims).filter(|id| state.get(id).is_none());
-    kernel.gone = Some((topology.clone(), gone.collect()));
+    kernel.last = Some(Account {
+        topology: topology.clone(),
+        gone: gone.collect(),
+        abroad: abroad(topology, &state),
+    });
     Ok(state)
+}
+
+/// What of a topology's is in external namespaces, and on loan there.
+fn abroad(topology: &TopologyName, state: &State) -> BTreeSet<Id> {
+    let owned = state.entries.iter();
+    let owned = owned.filter(|(id, entry)| {
+        entry.owner.is(topology) && !matches!(id.key, Key::Sysctl(_) | Key::Namespace)
+    });
+    let lent = state.loans.iter();
+    let lent = lent.filter(|(_, loan)| loan.by.contains_key(topology));
+    let ids = owned.map(|(id, _)| id).chain(lent.map(|(id, _)| id));
+    ids.filter(|id| id.ns != Ns::Host && state.is_found(&id.ns))
+        .cloned()
+        .collect()
+}
+
+/// That no external namespace has the name of one that the topology made, and that is another.
+fn still_made(mine: Option<&Record>, desired: &State) -> Result<(), Error> {
+    for name in mine.iter().flat_map(|record| &record.namespaces) {
+        let elsewhere = desired.external.get(name).and_then(Option::as_ref);
+        if let Some(path) = elsewhere
+            && namespace::open(name)?.is_some()
+        {
+            return Err(Error::StillMade {
+                name: name.clone(),
+                path: path.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Reads namespaces, on several threads, and takes in what must be known to change them.
 fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, Error> {
+    let room = kernel.room();
     let spaces = &mut kernel.spaces;
     let tasks = wanted
         .into_iter()
@@ -138,14 +212,14 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
             let space = spaces.remove(&ns);
             Task {
                 socket: space.and_then(|space| space.socket.map(|socket| (socket, space.inode))),
-                keep: place < kernel.room,
+                keep: place < room,
                 ns,
                 wanted,
             }
         })
         .collect();
-    let host = &kernel.host;
-    let results = namespace::spread(tasks, |task| see_one(host, task));
+    let doors = &kernel.doors;
+    let results = namespace::spread(tasks, |task| see_one(doors, task));
     let mut all = Vec::with_capacity(results.len());
     for result in results {
         let Some(mut seen) = result? else { continue };
@@ -162,8 +236,8 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
 }
 
 /// Reads one namespace, on a thread that ends afterwards. None: it doesn't exist.
-fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Error> {
-    let Some(door) = door(host, &task.ns)? else {
+fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
+    let Some(door) = door(doors, &task.ns)? else {
         return Ok(None);
     };
     let inode = inode_of(door.as_fd())?;
@@ -233,7 +307,9 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
             reading.sysctls.insert(key.clone(), value.to_string());
         }
     }
+    let identity = Identity::of(&socket, door.as_fd())?;
     Ok(Some(Seen {
+        identity,
         ns: task.ns,
         reading,
         socket: task.keep.then_some(socket),
@@ -241,11 +317,17 @@ fn see_one(host: &std::os::fd::OwnedFd, task: Task) -> Result<Option<Seen>, Erro
     }))
 }
 
-/// Reads the host alone.
-pub(super) fn see_host(kernel: &mut Kernel) -> Result<Reading, Error> {
-    let wanted = [(Ns::Host, Wanted::default())].into();
-    let seen = see(kernel, wanted)?.pop();
-    Ok(seen.expect("the host exists").reading)
+/// Reads the host and the external namespaces, with their switches of forwarding.
+pub(super) fn see_found(kernel: &mut Kernel) -> Result<Vec<Seen>, Error> {
+    let external = kernel.doors.external.keys().cloned().map(Ns::Named);
+    let wanted = external.chain([Ns::Host]).map(|ns| {
+        let wanted = Wanted {
+            sysctls: Family::BOTH.map(SysctlKey::forwarding).into(),
+            ..Wanted::default()
+        };
+        (ns, wanted)
+    });
+    see(kernel, wanted.collect())
 }
 
 /// Whether a link of the topology on the host leads into a namespace that was not read: the record
@@ -259,7 +341,7 @@ fn leads_out(seen: &[Seen], topology: &TopologyName, peers: &peers::Peers) -> bo
     })
 }
 
-/// The namespaces that carry a topology's tag, of those that were not read.
+/// The namespaces that carry a topology's tag, or have a link that does, of those that were not read.
 fn lost(
     kernel: &Kernel,
     topology: &TopologyName,
@@ -267,16 +349,15 @@ fn lost(
 ) -> Result<Vec<NamespaceName>, Error> {
     let mut names = namespace::names()?;
     names.retain(|name| !read.contains(name));
-    let host = &kernel.host;
+    let doors = &kernel.doors;
     let owned = namespace::spread(names, |name| {
-        let Some(door) = door(host, &Ns::Named(name.clone()))? else {
+        let Some(door) = door(doors, &Ns::Named(name.clone()))? else {
             return Ok(None);
         };
         namespace::enter(&door)?;
         let links = read::links(&mut Socket::open()?)?;
-        let lo = links.iter().find(|link| link.is_loopback());
-        let owner = lo.and_then(|lo| tag::owner(&lo.alias));
-        Ok((owner.as_ref() == Some(topology)).then_some(name))
+        let mut owners = links.iter().filter_map(|link| tag::owner(&link.alias));
+        Ok(owners.any(|owner| owner == *topology).then_some(name))
     });
     owned.into_iter().filter_map(Result::transpose).collect()
 }

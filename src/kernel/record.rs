@@ -3,7 +3,7 @@
 //! It is written before the change that it describes, and may so name what never came to be, but never
 //! lacks what is there. It lies in `/run` because it shall live as long as the kernel's own state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use crate::resource::Id;
+use super::external::Identity;
+use super::space::Doors;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
+use crate::resource::{Id, Ns};
 
 /// Where the records lie.
 pub(super) const DIRECTORY: &str = "/run/netform";
@@ -29,6 +31,10 @@ pub(super) struct Record {
     pub(super) topology: TopologyName,
     /// The namespaces it made, or was about to make.
     pub(super) namespaces: BTreeSet<NamespaceName>,
+    /// The external namespaces that it has something in, or was about to. Loans and claims in them are
+    /// of these very ones, and not of others that have their names later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) external: BTreeMap<NamespaceName, Known>,
     /// The sysctls it has on loan.
     pub(super) loans: Vec<Borrowed>,
     /// Its addresses and routes on links that aren't its own; and its tables, which say themselves whose
@@ -36,6 +42,17 @@ pub(super) struct Record {
     pub(super) claims: BTreeSet<Id>,
     /// The directories it made for its files.
     pub(super) directories: BTreeSet<PathBuf>,
+}
+
+/// An external namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Known {
+    /// Where it was found. None: by its name in `/run/netns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
+    /// Which it is.
+    pub(super) identity: Identity,
 }
 
 /// A sysctl on loan.
@@ -68,6 +85,7 @@ impl Record {
             format_version: FORMAT,
             topology,
             namespaces: BTreeSet::new(),
+            external: BTreeMap::new(),
             loans: Vec::new(),
             claims: BTreeSet::new(),
             directories: BTreeSet::new(),
@@ -77,6 +95,7 @@ impl Record {
     /// Whether it says nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
+            && self.external.is_empty()
             && self.loans.is_empty()
             && self.claims.is_empty()
             && self.directories.is_empty()
@@ -107,6 +126,52 @@ impl Record {
         let draft = path.with_extension("json.new");
         fs::write(&draft, text + "\n").map_err(|e| Error::io("write", &draft, e))?;
         fs::rename(&draft, &path).map_err(|e| Error::io("write", path, e))
+    }
+
+    /// The same, with the names that external namespaces have here, and without what is said of those that
+    /// are gone, or not of concern.
+    pub(super) fn seen_from(mut self, doors: &Doors) -> Record {
+        let loans = self.loans.iter().filter_map(|loan| {
+            let id = self.seen_as(&loan.id, doors)?;
+            Some(Borrowed { id, ..loan.clone() })
+        });
+        let loans = loans.collect();
+        let claims = self.claims.iter();
+        let claims = claims.filter_map(|id| self.seen_as(id, doors)).collect();
+        (self.loans, self.claims) = (loans, claims);
+        for known in std::mem::take(&mut self.external).into_values() {
+            if let Some(name) = doors.names.get(&known.identity) {
+                self.enter(name.clone(), doors);
+            }
+        }
+        self
+    }
+
+    /// What one of its identities is from here. None: it is in an external namespace that is gone, or not
+    /// of concern.
+    pub(super) fn seen_as(&self, id: &Id, doors: &Doors) -> Option<Id> {
+        let known = id.ns.name().and_then(|name| self.external.get(name));
+        let ns = match known {
+            Some(known) => Ns::Named(doors.names.get(&known.identity)?.clone()),
+            None => id.ns.clone(),
+        };
+        Some(Id::new(ns, id.key.clone()))
+    }
+
+    /// Whether it has something in namespaces other than the host.
+    pub(super) fn has_namespaces(&self) -> bool {
+        !self.namespaces.is_empty() || !self.external.is_empty()
+    }
+
+    /// Notes an external namespace that is open here.
+    pub(super) fn enter(&mut self, name: NamespaceName, doors: &Doors) {
+        if let Some(one) = doors.external.get(&name) {
+            let known = Known {
+                path: one.path.clone(),
+                identity: one.identity,
+            };
+            self.external.insert(name, known);
+        }
     }
 
     /// The loan of a sysctl.
@@ -152,6 +217,12 @@ pub(super) fn names() -> Result<BTreeSet<TopologyName>, Error> {
     Ok(names)
 }
 
+/// All records, as they are seen from here.
+pub(super) fn all_seen_from(doors: &Doors) -> Result<Vec<Record>, Error> {
+    let records = all()?.into_iter();
+    Ok(records.map(|record| record.seen_from(doors)).collect())
+}
+
 /// All records.
 pub(super) fn all() -> Result<Vec<Record>, Error> {
     names()?.iter().map(Record::read).collect()
@@ -172,6 +243,14 @@ mod tests {
         let host = |key| Id::new(Ns::Host, key);
         Record {
             namespaces: [NamespaceName::try_from("a").expect("a name")].into(),
+            external: [(
+                NamespaceName::try_from("box").expect("a name"),
+                Known {
+                    path: Some(PathBuf::from("/proc/7/ns/net")),
+                    identity: serde_json::from_str("4097").expect("a number"),
+                },
+            )]
+            .into(),
             loans: vec![Borrowed {
                 id: host(Key::Sysctl(SysctlKey::conf(
                     Family::Ipv4,
@@ -202,6 +281,43 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_knows_no_external_namespaces_is_read() {
+        let mut record = full();
+        record.external.clear();
+        let text = serde_json::to_string(&record).expect("plain data");
+        assert!(!text.contains("external"), "{text}");
+        assert_eq!(parse(&text), Ok(record));
+    }
+
+    #[test]
+    fn what_is_said_of_a_namespace_is_true_of_that_one_only() {
+        let named = |text: &str| NamespaceName::try_from(text).expect("a name");
+        let rule = |ns: &str| {
+            let key = RouteKey::main("fd08::/64".parse().expect("a prefix"));
+            Id::new(Ns::Named(named(ns)), Key::Route(key))
+        };
+        let mut record = full();
+        let on_host = record.clone().claims;
+        record.claims.insert(rule("box"));
+        record.loans[0].id.ns = Ns::Named(named("box"));
+        let mut doors = Doors {
+            host: crate::kernel::namespace::open_own().expect("it exists"),
+            external: BTreeMap::new(),
+            names: BTreeMap::new(),
+        };
+        let gone = record.clone().seen_from(&doors);
+        assert_eq!((gone.claims, gone.loans), (on_host, Vec::new()));
+
+        // The same one by another name.
+        let identity = record.external[&named("box")].identity;
+        doors.names.insert(identity, named("other"));
+        let found = record.seen_from(&doors);
+        assert!(found.claims.contains(&rule("other")));
+        assert!(!found.claims.contains(&rule("box")));
+        assert_eq!(found.loans[0].id.ns, Ns::Named(named("other")));
+    }
+
+    #[test]
     fn a_record_of_another_format_is_refused_before_the_rest_is_looked_at() {
         let refused = parse(r#"{"format_version": 2, "novelty": true}"#).expect_err("refused");
         assert!(refused.contains("format 2"), "{refused}");
@@ -215,6 +331,10 @@ mod tests {
         for record in [
             Record {
                 namespaces: full.namespaces,
+                ..empty.clone()
+            },
+            Record {
+                external: full.external,
                 ..empty.clone()
             },
             Record {

@@ -1,6 +1,7 @@
 //! A netlink socket of one namespace (`man 7 rtnetlink`).
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use libc::{
     MSG_DONTWAIT, NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
@@ -20,6 +21,12 @@ pub(super) const DATAGRAM: usize = 32 * 1024;
 pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     sequence: u32,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Socket {

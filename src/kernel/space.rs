@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::Error;
+use super::external::{Found, Identity};
 use super::read;
 use super::socket::Socket;
 use super::{Kernel, namespace, tag};
 use crate::resource::Ns;
-use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 
 /// A namespace that was read or made.
 #[derive(Default)]
@@ -36,32 +37,44 @@ pub(super) struct Known {
     pub(super) forwarding: [bool; 2],
 }
 
-/// A descriptor of a namespace: one of the host's is at hand, another's is opened.
+/// The namespaces that are not looked for by their names each time.
+pub(super) struct Doors {
+    pub(super) host: OwnedFd,
+    /// Those that others make, as far as they exist.
+    pub(super) external: BTreeMap<NamespaceName, Found>,
+    /// What the namespaces that were read are called here, our own too.
+    pub(super) names: BTreeMap<Identity, NamespaceName>,
+}
+
+/// A descriptor of a namespace: one of the host's or of an external one is at hand, another's is opened.
 pub(super) enum Door<'a> {
-    Host(BorrowedFd<'a>),
+    AtHand(BorrowedFd<'a>),
     Named(OwnedFd),
 }
 
 impl AsFd for Door<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Door::Host(fd) => *fd,
+            Door::AtHand(fd) => *fd,
             Door::Named(fd) => fd.as_fd(),
         }
     }
 }
 
 /// Opens a namespace. None: it doesn't exist.
-pub(super) fn door<'a>(host: &'a OwnedFd, ns: &Ns) -> Result<Option<Door<'a>>, Error> {
-    Ok(match ns {
-        Ns::Host => Some(Door::Host(host.as_fd())),
-        Ns::Named(name) => namespace::open(name)?.map(Door::Named),
+pub(super) fn door<'a>(doors: &'a Doors, ns: &Ns) -> Result<Option<Door<'a>>, Error> {
+    let Ns::Named(name) = ns else {
+        return Ok(Some(Door::AtHand(doors.host.as_fd())));
+    };
+    Ok(match doors.external.get(name) {
+        Some(one) => Some(Door::AtHand(one.fd.as_fd())),
+        None => namespace::open(name)?.map(Door::Named),
     })
 }
 
 /// The same, of one that must exist.
-pub(super) fn door_of<'a>(host: &'a OwnedFd, ns: &Ns) -> Result<Door<'a>, Error> {
-    door(host, ns)?.ok_or_else(|| Error::Missing {
+pub(super) fn door_of<'a>(doors: &'a Doors, ns: &Ns) -> Result<Door<'a>, Error> {
+    door(doors, ns)?.ok_or_else(|| Error::Missing {
         what: format!("namespace {ns}"),
     })
 }
@@ -97,16 +110,21 @@ impl Space {
 }
 
 impl Kernel {
+    /// How many sockets may be kept open beside the external namespaces.
+    pub(super) fn room(&self) -> usize {
+        self.room.saturating_sub(self.doors.external.len())
+    }
+
     /// The space of a namespace, with a socket and the numbers of its links.
     pub(super) fn space(&mut self, ns: &Ns) -> Result<&mut Space, Error> {
-        if self.spaces.len() >= self.room && self.spaces.get(ns).is_none_or(|s| s.socket.is_none())
-        {
+        let closed = self.spaces.get(ns).is_none_or(|s| s.socket.is_none());
+        if closed && self.spaces.len() >= self.room() {
             self.close_one();
         }
-        let host = &self.host;
+        let doors = &self.doors;
         let space = self.spaces.entry(ns.clone()).or_default();
         if space.socket.is_none() {
-            let door = door_of(host, ns)?;
+            let door = door_of(doors, ns)?;
             let inode = inode_of(door.as_fd())?;
             let mut socket = namespace::inside(door.as_fd(), Socket::open)?;
             if space.inode != inode {
@@ -138,10 +156,11 @@ impl Kernel {
 
     /// A descriptor of a namespace, for the kernel to know it by. None: it doesn't exist.
     pub(super) fn descriptor(&self, ns: &Ns) -> Result<Option<OwnedFd>, Error> {
-        match ns {
-            Ns::Named(name) => namespace::open(name),
-            Ns::Host => {
-                let copy = self.host.try_clone();
+        match door(&self.doors, ns)? {
+            None => Ok(None),
+            Some(Door::Named(fd)) => Ok(Some(fd)),
+            Some(Door::AtHand(fd)) => {
+                let copy = fd.try_clone_to_owned();
                 copy.map(Some)
                     .map_err(|e| Error::call("copy a descriptor", e))
             }

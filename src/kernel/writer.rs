@@ -1,6 +1,7 @@
 //! Links, addresses and routes: from operations to requests, and out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::outbox::Outbox;
 use super::peers::CHOSEN;
 use super::rules::Rules;
 use super::space::Known;
-use super::{Kernel, sysctl, tag};
+use super::{Kernel, namespace, sysctl, tag};
 use crate::plan::{Action, Operation, Plan, Reason};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::Link;
@@ -109,9 +110,7 @@ impl<'p> Writer<'p> {
             let late = std::mem::take(&mut draft.late);
             self.send(kernel, ns, draft.outbox, places[0])?;
             if !rising.is_empty() {
-                if *ns == Ns::Host {
-                    hush(&rising)?;
-                }
+                hush(kernel, ns, &rising)?;
                 let mut outbox = self.rise(ns, rising);
                 for (place, index, key, new) in late {
                     outbox.put(place, |r| encode::new_address(r, index, key, new));
@@ -420,19 +419,28 @@ impl<'p> Writer<'p> {
     }
 }
 
-/// Has new links of the host use their link-local addresses as soon as they are up, without duplicate
-/// address detection. In a namespace of our own all links do (see `births`).
-fn hush(links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
-    let here = sysctl::Here::default();
-    for (place, _, name) in links {
-        let key = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad");
-        match here.write(&key, "0") {
-            // A link whose MTU is below 1280 has no IPv6.
-            Ok(()) | Err(Error::NoSysctl { .. }) => {}
-            Err(error) => return Err(Failed::at(*place)(error)),
+/// Has new links of the host, or of an external namespace, use their link-local addresses as soon as they
+/// are up, without duplicate address detection. In a namespace of our own all links do (see `births`).
+fn hush(kernel: &Kernel, ns: &Ns, links: &[(usize, u32, LinkName)]) -> Result<(), Failed> {
+    let inside = || {
+        let here = sysctl::Here::default();
+        for (_, _, name) in links {
+            let key = SysctlKey::conf(Family::Ipv6, name.clone(), "accept_dad");
+            match here.write(&key, "0") {
+                // A link whose MTU is below 1280 has no IPv6.
+                Ok(()) | Err(Error::NoSysctl { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let external = ns.name().and_then(|name| kernel.doors.external.get(name));
+    let hushed = match external {
+        Some(one) => namespace::inside(one.fd.as_fd(), inside),
+        None if *ns == Ns::Host => inside(),
+        None => Ok(()),
+    };
+    hushed.map_err(Failed::at(links[0].0))
 }
 
 impl Draft<'_> {

@@ -53,7 +53,13 @@ pub(super) fn decide<'s>(
         }
         // A sysctl is not a thing that is there or not.
         (None, Some(entry)) if !matches!(id.key, Key::Sysctl(_)) && entry.owner.is(topology) => {
-            Some((id, Decision::Remove(&entry.resource)))
+            // One that the topology made is to be somebody else's: it can't be both.
+            let decision = if id.key == Key::Namespace && desired.is_found(&id.ns) {
+                Decision::Conflict(entry, &entry.resource)
+            } else {
+                Decision::Remove(&entry.resource)
+            };
+            Some((id, decision))
         }
         (None, _) => None,
     };

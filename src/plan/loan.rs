@@ -1,4 +1,4 @@
-//! Sysctls of the host: borrowed for as long as a topology needs them, then given back.
+//! Sysctls of the host and of external namespaces: borrowed for as long as a topology needs them, then given back.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,18 @@ use super::{Action, Stays};
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
-use crate::state::{Loan, State};
+use crate::state::{Loan, Owner, State};
 
-/// Whether a sysctl is the host's own, and not one of a link that the topology makes.
+/// Whether a sysctl is one of a namespace that others make, and not of a link that the topology makes.
 pub(super) fn is_borrowed(id: &Id, desired: &State) -> bool {
-    match (&id.ns, &id.key) {
-        (Ns::Host, Key::Sysctl(SysctlKey::Global(_))) => true,
-        (Ns::Host, Key::Sysctl(SysctlKey::Conf { link, .. })) => {
-            desired.get(&Id::link(Ns::Host, link.clone())).is_none()
+    let found = desired.is_found(&id.ns);
+    match &id.key {
+        Key::Sysctl(SysctlKey::Global(_)) => found,
+        Key::Sysctl(SysctlKey::Conf { link, .. }) => {
+            found
+                && desired
+                    .get(&Id::link(id.ns.clone(), link.clone()))
+                    .is_none()
         }
         _ => false,
     }
@@ -29,7 +33,7 @@ pub(super) fn value<'s>(state: &'s State, id: &Id) -> Option<&'s str> {
     }
 }
 
-/// What it takes for a sysctl of the host to be as wanted. None: nothing.
+/// What it takes for a sysctl on loan to be as wanted. None: nothing.
 pub(super) fn borrow(
     topology: &TopologyName,
     id: &Id,
@@ -70,7 +74,10 @@ pub(super) fn borrow(
 /// Whether it is another sysctl of the plan that writes this one: what it was must be known even where it
 /// is as wanted.
 fn is_overwritten(id: &Id, observed: &State, desired: &State) -> bool {
-    let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(Family::Ipv4)));
+    let switch = Id::new(
+        id.ns.clone(),
+        Key::Sysctl(SysctlKey::forwarding(Family::Ipv4)),
+    );
     id.key == Key::Sysctl(SysctlKey::redirects())
         && value(desired, &switch).is_some_and(|wanted| Some(wanted) != value(observed, &switch))
 }
@@ -80,7 +87,8 @@ fn lent<'l>(loan: &'l Loan, topology: &TopologyName, key: &SysctlKey) -> &'l str
     loan.lent.get(topology).map_or(key.lent(), String::as_str)
 }
 
-/// Another topology that has a sysctl on loan with another value than this one wants.
+/// Another topology that has a sysctl on loan with another value than this one wants, or that makes the
+/// namespace and says so there.
 pub(super) fn rival<'s>(
     topology: &TopologyName,
     id: &Id,
@@ -90,13 +98,28 @@ pub(super) fn rival<'s>(
     let Key::Sysctl(key) = &id.key else {
         return None;
     };
-    let loan = observed.loans.get(id)?;
-    let mut others = loan.by.keys().filter(|other| *other != topology);
-    others.find(|other| lent(loan, other, key) != wanted.value)
+    if let Some(loan) = observed.loans.get(id) {
+        let mut others = loan.by.keys().filter(|other| *other != topology);
+        let rival = others.find(|other| lent(loan, other, key) != wanted.value);
+        if rival.is_some() {
+            return rival;
+        }
+    }
+    // Who makes a namespace always says whether it forwards.
+    match observed.get(&Id::namespace(id.ns.clone()))?.owner {
+        Owner::Topology(ref owner)
+            if owner != topology
+                && key.switch().is_some()
+                && value(observed, id) != Some(&wanted.value) =>
+        {
+            Some(owner)
+        }
+        _ => None,
+    }
 }
 
-/// What it takes to give a sysctl of the host back. None: the topology has it not on loan, or it stays on
-/// loan because the topology has the whole host forward: when it gives that back, it gives this back too.
+/// What it takes to give a sysctl back. None: the topology has it not on loan, or it stays on loan because
+/// the topology has all of the namespace forward: when it gives that back, it gives this back too.
 pub(super) fn give_back(
     topology: &TopologyName,
     id: &Id,
@@ -110,14 +133,17 @@ pub(super) fn give_back(
     let original = loan.by.get(topology)?;
     let other = loan.by.keys().find(|other| *other != topology);
     let current = value(observed, id);
-    if other.is_none() && current == Some(lent(loan, topology, key)) && forwards_all(key, desired) {
+    if other.is_none()
+        && current == Some(lent(loan, topology, key))
+        && forwards_all(&id.ns, key, desired)
+    {
         return None;
     }
     let stays = match (other, current) {
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
         (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
-        (None, Some(_)) => relied(topology, key, observed).then_some(Stays::Relied),
+        (None, Some(_)) => relied(topology, (&id.ns, key), observed).then_some(Stays::Relied),
     };
     let before = Sysctl {
         value: current.unwrap_or(original).to_owned(),
@@ -137,15 +163,16 @@ pub(super) fn give_back(
 
 /// Has what is borrowed and given back of links begin with what a switch that is given back leaves them.
 pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
-    for family in Family::BOTH {
-        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
-        let Some(decision @ Decision::Loan(Action::GiveBack { .. })) = decisions.get(&switch)
-        else {
-            continue;
+    let switches = decisions.iter().filter_map(|(id, decision)| {
+        let Key::Sysctl(key) = &id.key else {
+            return None;
         };
-        let Some(left) = written(decision).map(str::to_owned) else {
-            continue;
-        };
+        let given_back = matches!(decision, Decision::Loan(Action::GiveBack { .. }));
+        let left = written(decision).filter(|_| given_back)?;
+        Some((&id.ns, key.switch()?, left.to_owned()))
+    });
+    let switches: Vec<(&Ns, Family, String)> = switches.collect();
+    for (ns, family, left) in switches {
         for (id, decision) in decisions.iter_mut() {
             let redirects = SysctlKey::redirects();
             if let Some(left) = SysctlKey::forwarding(family).writes(&left, &redirects)
@@ -164,7 +191,7 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
                     || family == Family::Ipv6 && left == "0" && key.is_forced());
             if let Decision::Loan(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
                 decision
-                && id.ns == Ns::Host
+                && id.ns == *ns
                 && of_link
             {
                 before.value.clone_from(&left);
@@ -173,21 +200,21 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
     }
 }
 
-/// Whether a topology has the whole host forward what a sysctl has one link forward.
-fn forwards_all(key: &SysctlKey, desired: &State) -> bool {
+/// Whether a topology has all of a namespace forward what a sysctl has one link forward.
+fn forwards_all(ns: &Ns, key: &SysctlKey, desired: &State) -> bool {
     key.forwarding_of_link().is_some_and(|family| {
-        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
         value(desired, &switch).is_some_and(|value| value != "0")
     })
 }
 
-/// Whether a link's forwarding must stay on, because the whole host forwards, and not for the sake of this
-/// topology's switch, which goes too.
-fn relied(topology: &TopologyName, key: &SysctlKey, observed: &State) -> bool {
+/// Whether a link's forwarding must stay on, because all of its namespace forwards, and not for the sake of
+/// this topology's switch, which goes too.
+fn relied(topology: &TopologyName, (ns, key): (&Ns, &SysctlKey), observed: &State) -> bool {
     let Some(family) = key.forwarding_of_link() else {
         return false;
     };
-    let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+    let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
     let ours_alone = observed
         .loans
         .get(&switch)
@@ -201,7 +228,7 @@ fn switch_is_off(id: &Id, observed: &State) -> bool {
         return false;
     };
     key.forwarding_of_link().is_some_and(|family| {
-        let switch = Id::new(Ns::Host, Key::Sysctl(SysctlKey::forwarding(family)));
+        let switch = Id::new(id.ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
         value(observed, &switch) == Some("0")
     })
 }
@@ -214,6 +241,6 @@ fn thrown<'s>(id: &Id, observed: &'s State) -> Option<&'s Loan> {
     let switch = SysctlKey::forwarding(key.forwarding_of_link()?);
     observed
         .loans
-        .get(&Id::new(Ns::Host, Key::Sysctl(switch)))
+        .get(&Id::new(id.ns.clone(), Key::Sysctl(switch)))
         .filter(|loan| !loan.by.is_empty())
 }

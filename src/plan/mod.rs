@@ -71,7 +71,7 @@ pub enum Action {
     },
     /// It is removed.
     Remove(Resource),
-    /// A sysctl of the host is set, and its value recorded first. The value may stay the same: another
+    /// A sysctl of the host, or of an external namespace, is set, and its value recorded first. The value may stay the same: another
     /// topology set it, and the last to leave gives it back.
     Borrow {
         /// What it is.
@@ -100,7 +100,7 @@ pub enum Stays {
     Borrowed(TopologyName),
     /// Somebody changed it meanwhile.
     Changed,
-    /// Something else relies on it now: forwarding of a link while the whole host forwards.
+    /// Something else relies on it now: forwarding of a link while all of its namespace forwards.
     Relied,
     /// It is gone, with its link.
     Gone,
@@ -161,7 +161,7 @@ impl fmt::Display for Stays {
         match self {
             Stays::Borrowed(topology) => write!(f, "topology {topology} needs it too"),
             Stays::Changed => f.write_str("somebody changed it meanwhile"),
-            Stays::Relied => f.write_str("the whole host forwards now"),
+            Stays::Relied => f.write_str("all links there forward now"),
             Stays::Gone => f.write_str("its link is gone"),
         }
     }

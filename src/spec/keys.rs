@@ -58,6 +58,8 @@ pub(super) enum Shape {
     Gateways,
     /// For which families a namespace is a router.
     Forwarding,
+    /// Whether others make a namespace, and where it is.
+    External,
     /// Where a route leads: a prefix, an address or a default route.
     Destination,
     /// A routing table.
@@ -130,7 +132,7 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             "namespaces",
             Optional,
             Shape::MapOf(NAMESPACE, &NAMESPACE_ENTRY),
-            "The namespaces that the topology makes, by name. `host` is the namespace that netform \
+            "The namespaces that the topology makes or works in, by name. `host` is the namespace that netform \
              runs in: it always exists and needs no entry.",
         ),
         key(
@@ -155,6 +157,13 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
     about: "A network namespace.",
     keys: &[
         key(
+            "external",
+            Optional,
+            Shape::External,
+            "Whether somebody else makes and deletes the namespace: `ip netns`, a container engine, systemd. \
+             netform works in it as it does in `host`. `{path: …}` for one that has no name in `/run/netns`.",
+        ),
+        key(
             "gateway",
             Optional,
             Shape::Gateways,
@@ -166,8 +175,8 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
             "forwarding",
             Optional,
             Shape::Forwarding,
-            "Whether the namespace is a router between its links. Without it: no, and on `host` it \
-             is left as it is.",
+            "Whether the namespace is a router between its links. Without it: no, and on `host` and in \
+             external ones it is left as it is.",
         ),
         key(
             "routes",
@@ -185,14 +194,15 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
             "dns",
             Optional,
             Shape::Of(&DNS),
-            "The namespace's resolv.conf, at `/etc/netns/NAME/resolv.conf`. Not for `host`.",
+            "The namespace's resolv.conf, at `/etc/netns/NAME/resolv.conf`. Not for `host`, \
+             nor for an external one with a `path`.",
         ),
         key(
             "hosts",
             Optional,
             Shape::Hosts,
             "The namespace's hosts file, at `/etc/netns/NAME/hosts`: names with an address or a list of \
-             them. The lines of localhost are added. Not for `host`.",
+             them. The lines of localhost are added. Not for `host`, nor for an external one with a `path`.",
         ),
         key(
             "links",
@@ -205,11 +215,25 @@ pub(super) static NAMESPACE_ENTRY: Mapping = Mapping {
             "sysctls",
             Optional,
             Shape::Sysctls,
-            "Settings below `net` by name, `net.ipv4.conf.veth1.rp_filter: 1` for example. On `host` they \
-             are borrowed, and given back.",
+            "Settings below `net` by name, `net.ipv4.conf.veth1.rp_filter: 1` for example. On `host` and \
+             in external ones they are borrowed, and given back.",
         ),
     ],
-    later: &["external"],
+    later: &[],
+};
+
+/// `external` of a namespace, when it says where.
+pub(super) static EXTERNAL: Mapping = Mapping {
+    what: "an `external` mapping",
+    about: "A namespace of somebody else that has no name in `/run/netns`.",
+    keys: &[key(
+        "path",
+        Required,
+        Shape::Pattern("^/"),
+        "The file of the namespace, `/proc/PID/ns/net` or `/run/docker/netns/ID` for example. It is only \
+         opened.",
+    )],
+    later: &[],
 };
 
 /// An item of `routes` of a namespace.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -12,13 +13,14 @@ use crate::resource::name::{LinkName, NamespaceName, SubnetName, TopologyName};
 use crate::resource::rule::{Action, Mark};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Ns};
+use crate::state;
 
 /// A topology: everything that netform makes true on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     /// Its name.
     pub name: Spanned<TopologyName>,
-    /// The namespaces that it makes.
+    /// The namespaces that it makes, or works in.
     pub namespaces: BTreeMap<NamespaceName, Namespace>,
     /// The pairs of links, in the order written.
     pub veths: Vec<Veth>,
@@ -44,6 +46,38 @@ impl Spec {
         let of_pairs = self.veths.iter().flat_map(|veth| &veth.ends);
         of_pairs.chain(self.links.iter().map(|link| &link.end))
     }
+
+    /// What it says of a namespace.
+    pub fn entry(&self, ns: &Ns) -> Option<&Namespace> {
+        match ns {
+            Ns::Named(name) => self.namespaces.get(name),
+            Ns::Host => self.host.as_ref(),
+        }
+    }
+
+    /// Whether others make and delete a namespace: the host, or an external one. It may have links,
+    /// addresses and routes that the topology doesn't speak of.
+    pub fn is_found(&self, ns: &Ns) -> bool {
+        *ns == Ns::Host || self.entry(ns).is_some_and(|entry| entry.external.is_some())
+    }
+
+    /// The external namespaces, and where they are found.
+    pub fn external(&self) -> state::External {
+        let entries = self.namespaces.iter();
+        entries
+            .filter_map(|(name, entry)| {
+                let External { path } = entry.external.as_ref()?;
+                Some((name.clone(), path.clone()))
+            })
+            .collect()
+    }
+}
+
+/// A namespace that others make and delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// Where it is found, an absolute path. `None`: it has its name in `/run/netns`.
+    pub path: Option<PathBuf>,
 }
 
 /// What a topology says of a namespace.
@@ -53,9 +87,12 @@ pub struct Namespace {
     pub ns: Ns,
     /// Where its name stands.
     pub span: Span,
+    /// Who makes it; `None` means the topology, and on the host nobody.
+    pub external: Option<External>,
     /// Which default routes it gets; `None` leaves that to the subnets.
     pub gateway: Option<Gateways>,
-    /// Whether it is a router; `None` means no, and on the host: as it is.
+    /// Whether it is a router; `None` means no, and on the host and in
+    /// external ones: as it is.
     pub forwarding: Option<Spanned<Forwarding>>,
     /// Its static routes, in the order written.
     pub routes: Vec<Route>,

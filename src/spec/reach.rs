@@ -42,7 +42,7 @@ pub(super) enum Way<'s> {
 }
 
 impl<'s> Reach<'s> {
-    /// What the spec says of all namespaces, and the facts of the host if they are known.
+    /// What the spec says of all namespaces, and the facts of those that others make if they are known.
     pub(super) fn of(spec: &'s Spec, facts: Option<&'s Facts>) -> Reach<'s> {
         let mut beside: HashMap<&'s Ns, Vec<(IpNet, Near<'s>)>> = HashMap::new();
         for end in spec.ends().filter(|end| !end.is_loopback()) {
@@ -57,12 +57,17 @@ impl<'s> Reach<'s> {
                 nears.extend(address.value.beside().map(|net| (net, near(net))));
             }
         }
-        for (name, link) in facts.iter().flat_map(|facts| &facts.links) {
+        let found = spec.namespaces.values().map(|namespace| &namespace.ns);
+        let places = found.chain([&Ns::Host]).filter_map(|ns| {
+            let place = facts?.place(ns)?;
+            Some(place.links.iter().map(move |(name, link)| (ns, name, link)))
+        });
+        for (ns, name, link) in places.flatten() {
             // What the topology has there from before is as the spec says it now.
             if link.owner.as_ref() == Some(&spec.name.value) {
                 continue;
             }
-            let nears = beside.entry(&Ns::Host).or_default();
+            let nears = beside.entry(ns).or_default();
             for address in &link.addresses {
                 let near = |net: IpNet| Near {
                     link: name,

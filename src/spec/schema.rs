@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Mapping, Need, POINT_TO_POINT, Shape, TOPOLOGY};
+use super::keys::{EXTERNAL, Key, Mapping, Need, POINT_TO_POINT, Shape, TOPOLOGY};
 
 mod hints;
 
@@ -125,6 +125,10 @@ fn shape(of: &Shape) -> Map<String, Value> {
             json!([false, true, "ipv4", "ipv6"]),
             Some(&["No.", "IPv4 and IPv6.", "IPv4 alone.", "IPv6 alone."]),
         ),
+        Shape::External => {
+            let bool = json!({ "type": "boolean", "default": false });
+            json!({ "anyOf": [bool, mapping(&EXTERNAL)] })
+        }
         Shape::Destination => {
             let words = hints::words(&["default", "default4", "default6"]);
             let prefix = json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" });

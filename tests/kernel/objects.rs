@@ -5,7 +5,7 @@ use netform::resource::address::{Address, AddressKey};
 use netform::resource::route::{NextHop, Route, RouteKey, Target};
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
-use netform::state::State;
+use netform::state::{External, State};
 
 use crate::lab::{Builder, apply, difference, name, on_a_private_host, sh, story};
 
@@ -253,8 +253,11 @@ fn facts_are_those_of_the_host() {
             ip route add default via 10.9.9.1 dev low metric 20
             ip route add default via fd95::2 dev wan",
         );
-        let facts = Kernel::open().expect("open").facts().expect("facts");
-        let wan = &facts.links["wan"];
+        let facts = Kernel::open()
+            .expect("open")
+            .facts(&External::new())
+            .expect("facts");
+        let wan = &facts.host.links["wan"];
         assert_eq!(wan.mtu, 1400);
         assert!(wan.altnames.contains("enp0s1"));
         assert!(
@@ -274,13 +277,16 @@ fn facts_are_those_of_the_host() {
             )
         );
         assert_eq!((wan.accept_ra, wan.takes_ra), (Some(1), true));
-        assert!(!facts.links["lo"].takes_ra);
-        assert_eq!(facts.default[&Family::Ipv4].as_str(), "wan");
-        assert_eq!(facts.default[&Family::Ipv6].as_str(), "wan");
-        assert!(facts.ipv6 && !facts.ipv6_forwarding);
+        assert!(!facts.host.links["lo"].takes_ra);
+        assert_eq!(facts.host.default[&Family::Ipv4].as_str(), "wan");
+        assert_eq!(facts.host.default[&Family::Ipv6].as_str(), "wan");
+        assert!(facts.ipv6 && !facts.host.ipv6_forwarding);
         sh("sysctl -qw net.ipv6.conf.all.forwarding=1");
-        let facts = Kernel::open().expect("open").facts().expect("facts");
-        assert!(facts.ipv6_forwarding && !facts.links["wan"].takes_ra);
+        let facts = Kernel::open()
+            .expect("open")
+            .facts(&External::new())
+            .expect("facts");
+        assert!(facts.host.ipv6_forwarding && !facts.host.links["wan"].takes_ra);
     });
 }
 

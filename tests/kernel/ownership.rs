@@ -56,6 +56,34 @@ fn what_is_on_foreign_links_is_known_by_the_record() {
 }
 
 #[test]
+fn what_one_topology_lost_is_anothers_who_makes_it() {
+    on_a_private_host(|| {
+        sh(
+            "ip link add d0 type veth peer name d0x; ip link set d0 up; ip link set d0x up
+            ip address add 10.0.0.1/24 dev d0",
+        );
+        let mut first = Builder::new();
+        first.topology = name("first");
+        first.route(&Ns::Host, "10.60.0.0/16", "10.0.0.9", "d0");
+        first.own();
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &first.topology, &first.state);
+        sh("ip route del 10.60.0.0/16");
+        let mut second = Builder::new();
+        second.topology = name("second");
+        second.end((&Ns::Host, "s0"), (&Ns::Host, "s1"), 1);
+        second.end((&Ns::Host, "s1"), (&Ns::Host, "s0"), 2);
+        second.address(&Ns::Host, "s0", "10.1.0.1/24");
+        second.route(&Ns::Host, "10.60.0.0/16", "10.1.0.9", "s0");
+        second.own();
+        apply(&mut kernel, &second.topology, &second.state);
+        assert_eq!(difference(&mut kernel, &second.topology, &second.state), []);
+        apply(&mut kernel, &first.topology, &State::new());
+        assert!(sh("ip route").contains("10.60.0.0/16 via 10.1.0.9"));
+    });
+}
+
+#[test]
 fn our_number_without_a_record_is_nobodys() {
     on_a_private_host(|| {
         let mut b = Builder::new();

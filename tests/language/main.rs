@@ -42,6 +42,17 @@ const FOREIGN: &str = "
     nft add table inet theirs
 ";
 
+/// What the container has in it.
+fn container() -> String {
+    let script =
+        "ip -o link; ip -4 -o address; ip route show table all; ip -6 route show table all; ip rule
+        ip -6 rule; nft -s list ruleset; cd /proc/sys/net; cat ipv4/ip_default_ttl core/somaxconn
+        grep -s . ipv4/conf/*/forwarding ipv6/conf/*/force_forwarding ipv4/conf/eth9/*";
+    let text = sh(&format!("ip netns exec box sh -c '{script}'")).ok();
+    let lines = text.lines().filter(|line| !line.contains(" table local "));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
 /// A case that fails says how to try it again, and what was wanted.
 struct Case {
     seed: u64,
@@ -74,7 +85,7 @@ impl Host {
     /// What a spec means here, and the plan to get there.
     fn plan(&mut self, spec: Option<&Spec>) -> (State, State, Plan) {
         let wanted = spec.map_or_else(State::new, |spec| {
-            let facts = self.kernel.facts().expect("facts");
+            let facts = self.kernel.facts(&spec.external()).expect("facts");
             spec::lower(spec, &facts).expect("it fits this host").state
         });
         let observed = self.kernel.observe(&self.topology, &wanted);
@@ -154,7 +165,8 @@ fn next(sketch: &mut Sketch, random: &mut Rng) -> (String, Spec) {
 fn transitions(drifts: bool) {
     in_sandbox(|| {
         sh(FOREIGN).ok();
-        let before = world();
+        sh(sketch::CONTAINER).ok();
+        let before = (world(), container());
         let seed = number("NETFORM_SEED", fastrand::u64(..));
         let mut random = Rng::with_seed(seed);
         let mut case = Case {
@@ -181,7 +193,11 @@ fn transitions(drifts: bool) {
         }
         host.become_like(None, &mut random);
         drop(lock);
-        assert_same_world(&before, &world());
+        assert_same_world(&before.0, &world());
+        // What somebody did to the container by hand is theirs.
+        if !drifts {
+            assert_same_world(&before.1, &container());
+        }
     });
 }
 

@@ -9,7 +9,19 @@ use fastrand::Rng;
 pub(crate) const NAME: &str = "random";
 
 /// The namespaces that there may be; their order is not that of anything.
-const PLACES: [&str; 4] = ["zed", "alpha", "mid", "host"];
+const PLACES: [&str; 5] = ["zed", "alpha", "mid", "box", "host"];
+
+/// The one of them that somebody else makes, with a link of its own.
+pub(crate) const CONTAINER: &str = "
+    ip netns add box
+    ip -n box link add name eth9 type veth peer name eth9x
+    ip -n box link set lo up
+    ip -n box link set eth9 up
+    ip -n box link set eth9x up
+    ip -n box address add 10.96.0.1/24 dev eth9
+    ip -n box route add 10.95.0.0/16 via 10.96.0.2
+    ip netns exec box nft add table inet theirs
+";
 
 /// How many pairs there may be.
 const PAIRS: usize = 5;
@@ -186,6 +198,9 @@ impl Sketch {
             .flatten()
             .filter(|end| end.place == place && self.up(end))
             .collect();
+        if place == "box" {
+            key("external", "true");
+        }
         // The host has a default route of its own.
         if place != "host" {
             key("gateway", &self.gateway(place, &own));
@@ -215,8 +230,12 @@ impl Sketch {
                     &["", "", "{ a: 192.0.2.3, b.example: [192.0.2.4, fd00::1] }"],
                 ),
             );
+            sysctls.push("{ net.ipv4.ip_default_ttl: 100 }");
+        }
+        if place == "box" {
+            sysctls.push("{ net.ipv4.conf.eth9.arp_notify: 1, net.ipv4.conf.eth9.rp_filter: 2 }");
+        } else if place != "host" {
             sysctls.extend([
-                "{ net.ipv4.ip_default_ttl: 100 }",
                 "{ net.ipv4.conf.default.rp_filter: 2, net.ipv6.conf.default.hop_limit: 50 }",
                 "{ net.ipv4.conf.all.arp_notify: 1 }",
             ]);
@@ -438,6 +457,7 @@ impl Sketch {
             .find(|end| end.place == holder.place && end.pair != number && self.up(end));
         let dev = match (holder.place, other) {
             ("host", _) => "ens33".to_owned(),
+            ("box", _) => "eth9".to_owned(),
             (_, Some(end)) => end.link(),
             (_, None) => String::new(),
         };
@@ -512,6 +532,10 @@ impl Sketch {
                 && (place != "host" || !command.contains("sysctl"));
             if random.u8(..12) == 0 && place != "host" {
                 lines.push(format!("ip netns del {place}"));
+                // A container may come again at once, but never stays away: that is an error.
+                if place == "box" {
+                    lines.push(CONTAINER.to_owned());
+                }
             } else if harmless {
                 lines.push(format!("{inside}{command}"));
             }

@@ -78,9 +78,9 @@ pub(crate) fn carry_out_shuffled(world: &mut World, plan: &Plan, rng: &mut Rng) 
     lead_somewhere(plan, &order);
 }
 
-/// On the way back from a gateway the host stops forwarding before its links go.
+/// On the way back from a gateway its namespace stops forwarding before its links go.
 fn forwarding_goes_first(world: &World, plan: &Plan, done: impl Fn(usize) -> bool) {
-    let mut pending = plan
+    let pending = plan
         .operations
         .iter()
         .enumerate()
@@ -88,13 +88,13 @@ fn forwarding_goes_first(world: &World, plan: &Plan, done: impl Fn(usize) -> boo
             matches!(&operation.action, Action::GiveBack { before, after, .. } if before != after)
                 && !done(*place)
         });
-    if pending.next().is_none() {
-        return;
-    }
+    let pending: BTreeSet<&Ns> = pending.map(|(_, operation)| &operation.id.ns).collect();
     for operation in &plan.operations {
         let removed = matches!(operation.action, Action::Remove(Resource::Link(_)));
         assert!(
-            !removed || operation.id.ns != Ns::Host || world.entries.contains_key(&operation.id),
+            !removed
+                || !pending.contains(&operation.id.ns)
+                || world.entries.contains_key(&operation.id),
             "{:?} goes before the forwarding",
             operation.id
         );

@@ -242,12 +242,14 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         }
         if let Key::Sysctl(key) = &id.key {
             let by_switch = matches!(key, SysctlKey::Conf { family, name, .. } if name == "forwarding"
-                && changed.iter().any(|id| id.ns == Ns::Host && family_of_switch(&id.key) == Some(*family)));
-            if id.ns != Ns::Host || by_switch || changed.contains(id) {
+                && changed.iter().any(|other| other.ns == id.ns && family_of_switch(&other.key) == Some(*family)));
+            if !before.is_found(&id.ns) || by_switch || changed.contains(id) {
                 continue;
             }
             // It may have gone with a link, or have come again with one.
-            if key_of_own_link(before, &plan.topology, key) || gone(before, after, id, &announced) {
+            if key_of_own_link(before, &plan.topology, &id.ns, key)
+                || gone(before, after, id, &announced)
+            {
                 continue;
             }
         }
@@ -276,18 +278,19 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
     }
 }
 
-/// While the whole host forwards, its links do.
+/// While the whole host forwards, or a container, its links do.
 fn still_forwards(before: &World, after: &World) {
     for (id, entry) in &before.entries {
         let Key::Sysctl(SysctlKey::Conf { family, link, name }) = &id.key else {
             continue;
         };
-        let on = |world: &World, key: Key| world.value(&Ns::Host, key) == Some("1");
+        let on = |world: &World, key: Key| world.value(&id.ns, key) == Some("1");
         let all = |world| on(world, switch(*family));
         let link = before
             .entries
-            .get(&Id::link(Ns::Host, link.clone()))
+            .get(&Id::link(id.ns.clone(), link.clone()))
             .is_some_and(|link| link.owner == Owner::Foreign);
+        let link = link && before.is_found(&id.ns);
         if link && name == "forwarding" && all(before) && all(after) && on(before, id.key.clone()) {
             let gone = !after.entries.contains_key(id);
             assert!(gone || on(after, id.key.clone()), "{id:?}, was {entry:?}");
@@ -295,11 +298,11 @@ fn still_forwards(before: &World, after: &World) {
     }
 }
 
-fn key_of_own_link(world: &World, topology: &TopologyName, key: &SysctlKey) -> bool {
+fn key_of_own_link(world: &World, topology: &TopologyName, ns: &Ns, key: &SysctlKey) -> bool {
     let SysctlKey::Conf { link, .. } = key else {
         return false;
     };
-    let id = Id::link(Ns::Host, link.clone());
+    let id = Id::link(ns.clone(), link.clone());
     world
         .entries
         .get(&id)

@@ -11,6 +11,7 @@ use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
+use super::external;
 use super::generate::{LINKS, SPACES, link_name};
 use super::kernel::World;
 use super::sketch::table;
@@ -27,7 +28,7 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
         .iter()
         .filter(|(id, entry)| {
             is_ours(&entry.owner)
-                || matches!(id.key, Key::Sysctl(_) | Key::Link(_)) && id.ns != Ns::Host
+                || matches!(id.key, Key::Sysctl(_) | Key::Link(_)) && !world.is_found(&id.ns)
         })
         .map(|(id, _)| id.clone())
         .collect();
@@ -43,8 +44,9 @@ pub(crate) fn drift(world: &mut World, rng: &mut Rng) {
             }
         }
         1 => foreign(world, rng),
-        2 => world.unplug(rng),
-        3 => {
+        2 => external::come_or_go(world, rng),
+        3 => world.unplug(rng),
+        4 => {
             let links = ours.iter().filter(|id| matches!(id.key, Key::Link(_)));
             if let Some(Id {
                 ns,
@@ -259,7 +261,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
         }
         _ => {
             // On a link that isn't lent to anybody, or the values to give back aren't known.
-            if *ns != Ns::Host {
+            if !world.is_found(ns) {
                 let key = SysctlKey::Global("net/core/somaxconn".to_owned());
                 world.write(ns, &key, "77").unwrap();
             }

@@ -11,6 +11,7 @@ use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner, State};
 
+use super::external;
 use super::kernel::{Refusal, World, switch};
 
 /// Writes down what a plan borrows, before it begins.
@@ -90,18 +91,25 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
             spaces.insert(&id.ns);
         }
     }
+    let names = external::known(world, &Owner::Topology(topology.clone()), desired);
+    let external = names.into_iter().map(|name| (name, None)).collect();
+    let mut state = State {
+        external,
+        ..State::new()
+    };
+    let external: Vec<Ns> = state.external.keys().cloned().map(Ns::Named).collect();
+    spaces.extend(&external);
     let asked: BTreeSet<&Id> = desired
         .entries
         .keys()
         .chain(world.loans.keys())
         .filter(|id| matches!(id.key, Key::Sysctl(_)))
         .collect();
-    let switches: Vec<Family> = asked
+    let switches: Vec<(&Ns, Family)> = asked
         .iter()
-        .filter(|id| id.ns == Ns::Host)
-        .filter_map(|id| family_of_switch(&id.key))
+        .filter(|id| state.is_found(&id.ns))
+        .filter_map(|id| Some((&id.ns, family_of_switch(&id.key)?)))
         .collect();
-    let mut state = State::new();
     for (id, entry) in &world.entries {
         let files = matches!(id.key, Key::File(_));
         let seen = spaces.contains(&id.ns) || files && entry.owner.is(topology);
@@ -111,9 +119,8 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
         let mut entry = entry.clone();
         if let Key::Sysctl(key) = &id.key {
             let by_switch = matches!(key, SysctlKey::Conf { family, name, .. }
-                if id.ns == Ns::Host
-                    && matches!(name.as_str(), "forwarding" | "force_forwarding")
-                    && switches.contains(family));
+                if matches!(name.as_str(), "forwarding" | "force_forwarding")
+                    && switches.contains(&(&id.ns, *family)));
             if !asked.contains(id) && !by_switch {
                 continue;
             }

@@ -10,6 +10,7 @@ use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner};
 
+use super::external::{self, CONTAINERS};
 use super::kernel::{RA, World};
 use super::sketch::{End, Lead, Own, Pair, Sketch, Space, Spread, Way, ip4};
 
@@ -48,7 +49,7 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             .add_address(&Ns::Host, &key, &Address::new(24), Owner::Foreign)
             .unwrap();
         if rng.bool() {
-            foreign_route(&mut world, &link, "::/0", "fe80::1", Some(RA));
+            foreign_route(&mut world, &Ns::Host, &link, "::/0", "fe80::1", Some(RA));
             takes_ra.push(link);
         }
     }
@@ -57,6 +58,7 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
     }
     foreign_route(
         &mut world,
+        &Ns::Host,
         &link_name("ens33"),
         "0.0.0.0/0",
         "10.0.0.1",
@@ -73,11 +75,17 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
         };
         world.write(&Ns::Host, &key, "1").unwrap();
     }
+    for name in CONTAINERS {
+        if !some(rng, 3) {
+            external::appear(&mut world, name, rng);
+        }
+    }
     (world, takes_ra)
 }
 
 pub(crate) fn foreign_route(
     world: &mut World,
+    ns: &Ns,
     dev: &LinkName,
     to: &str,
     via: &str,
@@ -96,7 +104,7 @@ pub(crate) fn foreign_route(
     };
     world
         .entries
-        .insert(Id::new(Ns::Host, Key::Route(key)), entry);
+        .insert(Id::new(ns.clone(), Key::Route(key)), entry);
 }
 
 pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
@@ -104,6 +112,7 @@ pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
         topology: TopologyName::try_from(name).unwrap(),
         number,
         spaces: [].into(),
+        external: [].into(),
         pairs: Vec::new(),
         singles: Vec::new(),
         uplinks: [].into(),
@@ -120,7 +129,7 @@ pub(crate) fn some(rng: &mut Rng, one_in: u8) -> bool {
     rng.u8(..one_in) == 0
 }
 
-fn variant(rng: &mut Rng) -> Option<u8> {
+pub(crate) fn variant(rng: &mut Rng) -> Option<u8> {
     rng.bool().then(|| rng.u8(..2))
 }
 
@@ -133,7 +142,7 @@ impl Sketch {
     }
 
     fn change_once(&mut self, rng: &mut Rng) {
-        match rng.u8(..18) {
+        match rng.u8(..20) {
             0 | 1 if self.spaces.len() < 4 => {
                 let name = format!("{}-{}", rng.choice(SPACES).unwrap(), self.topology);
                 let name = NamespaceName::try_from(name.as_str()).unwrap();
@@ -143,17 +152,7 @@ impl Sketch {
                 let name = rng.choice(self.spaces.keys()).cloned();
                 if let Some(name) = name {
                     self.spaces.remove(&name);
-                    let spaces = &self.spaces;
-                    self.pairs.retain(|pair| {
-                        pair.ends.iter().all(|end| match &end.ns {
-                            Ns::Host => true,
-                            Ns::Named(name) => spaces.contains_key(name),
-                        })
-                    });
-                    self.singles.retain(|single| match &single.end.ns {
-                        Ns::Host => true,
-                        Ns::Named(name) => spaces.contains_key(name),
-                    });
+                    self.leave();
                 }
             }
             3 => {
@@ -225,8 +224,28 @@ impl Sketch {
             14 | 15 if self.singles.len() < 4 => self.new_single(rng),
             16 if !self.singles.is_empty() => self.change_single(rng),
             17 if !self.singles.is_empty() && !self.pairs.is_empty() => self.trade(rng),
+            18 => {
+                let name = external::name(rng.choice(CONTAINERS).unwrap());
+                self.external.insert(name, external::abroad(rng));
+            }
+            19 if some(rng, 3) => {
+                let name = external::name(rng.choice(CONTAINERS).unwrap());
+                self.external.remove(&name);
+                self.leave();
+            }
             _ => {}
         }
+    }
+
+    /// Takes away the pairs with an end in a namespace that isn't its own any more.
+    fn leave(&mut self) {
+        let (spaces, external) = (&self.spaces, &self.external);
+        let stays = |end: &End| match &end.ns {
+            Ns::Host => true,
+            Ns::Named(name) => spaces.contains_key(name) || external.contains_key(name),
+        };
+        self.pairs.retain(|pair| pair.ends.iter().all(stays));
+        self.singles.retain(|single| stays(&single.end));
     }
 
     fn new_pair(&mut self, rng: &mut Rng) {
@@ -308,7 +327,7 @@ fn table_of(rng: &mut Rng) -> u32 {
     *rng.choice(&[254, 254, 100, 4_000_000_000]).unwrap()
 }
 
-fn leads(rng: &mut Rng) -> Vec<Lead> {
+pub(crate) fn leads(rng: &mut Rng) -> Vec<Lead> {
     let priorities: Vec<u32> = [10, 20, 30].into_iter().filter(|_| some(rng, 3)).collect();
     priorities
         .into_iter()

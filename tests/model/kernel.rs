@@ -133,6 +133,13 @@ impl World {
         *ns == Ns::Host || self.entries.contains_key(&Id::namespace(ns.clone()))
     }
 
+    /// Whether others make a namespace.
+    pub(crate) fn is_found(&self, ns: &Ns) -> bool {
+        let id = Id::namespace(ns.clone());
+        let entry = self.entries.get(&id);
+        *ns == Ns::Host || entry.is_some_and(|entry| entry.owner == Owner::Foreign)
+    }
+
     pub(crate) fn link(&self, ns: &Ns, name: &LinkName) -> Option<&Link> {
         match &self
             .entries
@@ -167,6 +174,8 @@ impl World {
         self.entries
             .retain(|id, _| id.ns != *ns || matches!(id.key, Key::File(_)));
         self.tables.retain(|(of, _), _| of != ns);
+        // One of the same name is another: nothing is given back to it.
+        self.loans.retain(|id, _| id.ns != *ns);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod carry;
 pub(crate) mod check;
 pub(crate) mod drift;
 pub(crate) mod execute;
+pub(crate) mod external;
 pub(crate) mod fray;
 pub(crate) mod generate;
 pub(crate) mod kernel;

@@ -65,14 +65,16 @@ impl Sketch {
 
     /// Where a link might be, if the name is free there.
     pub(crate) fn place(&self, rng: &mut Rng) -> Option<(Ns, LinkName)> {
-        let named = rng.choice(self.spaces.keys()).filter(|_| !some(rng, 3));
+        let named = self.spaces.keys().chain(self.external.keys());
+        let named = rng.choice(named.collect::<Vec<_>>());
+        let named = named.filter(|_| !some(rng, 3));
         let (ns, name) = match named {
-            Some(name) => (
+            Some(name) if self.spaces.contains_key(name) => (
                 Ns::Named(name.clone()),
                 (*rng.choice(&LINKS).unwrap()).to_owned(),
             ),
-            None => (
-                Ns::Host,
+            found => (
+                found.map_or(Ns::Host, |name| Ns::Named(name.clone())),
                 format!("{}-{}", rng.choice(LINKS).unwrap(), self.topology),
             ),
         };

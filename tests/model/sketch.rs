@@ -16,6 +16,7 @@ use netform::resource::sysctl::Sysctl;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Owner, State};
 
+use super::external::Abroad;
 use super::kernel::{conf, path4, switch};
 use super::singles::Single;
 
@@ -26,6 +27,7 @@ pub(crate) struct Sketch {
     /// Tells its addresses from those of others.
     pub(crate) number: u8,
     pub(crate) spaces: BTreeMap<NamespaceName, Space>,
+    pub(crate) external: BTreeMap<NamespaceName, Abroad>,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) singles: Vec<Single>,
     /// The links of the host that forward for it.
@@ -151,13 +153,20 @@ pub(crate) fn table(topology: &TopologyName, variant: u8) -> Table {
 
 impl Sketch {
     pub(crate) fn desired(&self) -> State {
-        let mut state = State::new();
+        let names = self.external.keys();
+        let mut state = State {
+            external: names.map(|name| (name.clone(), None)).collect(),
+            ..State::new()
+        };
         let mut put = |ns: &Ns, key: Key, resource: Resource| {
             let owner = Owner::Topology(self.topology.clone());
             state.insert(Id::new(ns.clone(), key), resource, owner);
         };
         for (name, space) in &self.spaces {
             self.space(&Ns::Named(name.clone()), space, &mut put);
+        }
+        for (name, abroad) in &self.external {
+            self.abroad(&Ns::Named(name.clone()), abroad, &mut put);
         }
         for pair in &self.pairs {
             for i in [0, 1] {
@@ -289,9 +298,8 @@ impl Sketch {
         for (third, way) in end.routes.iter().filter(|_| end.up) {
             self.route(number, end, *third, way, put);
         }
-        if *ns == Ns::Host {
-            let on =
-                |family: Family| self.switches[family as usize] || end.forwarding[family as usize];
+        if let Some(switches) = self.switches_of(ns) {
+            let on = |family: Family| switches[family as usize] || end.forwarding[family as usize];
             put(
                 ns,
                 conf(Family::Ipv4, &end.name, "forwarding"),
@@ -358,7 +366,7 @@ impl Sketch {
             metric: if way.family == Family::Ipv6 { 1024 } else { 0 } + way.metric,
         };
         // Nothing wants a default route of the host's own metric.
-        if !(end.ns == Ns::Host && third == 0) {
+        if !(self.switches_of(&end.ns).is_some() && third == 0) {
             put(&end.ns, Key::Route(key), Resource::Route(route));
         }
     }
@@ -412,7 +420,7 @@ impl Sketch {
         put(ns, Key::Route(key), Resource::Route(route));
     }
 
-    fn lead(&self, ns: &Ns, lead: &Lead, put: &mut impl FnMut(&Ns, Key, Resource)) {
+    pub(crate) fn lead(&self, ns: &Ns, lead: &Lead, put: &mut impl FnMut(&Ns, Key, Resource)) {
         let mut key = RuleKey::new(lead.family, lead.priority + u32::from(self.number));
         if lead.from {
             let from = match lead.family {
@@ -507,7 +515,8 @@ impl Sketch {
     }
 }
 
-/// No rule may reject what the kernel looks next hops up by; on the host also those of the other topology.
+/// No rule may reject what the kernel looks next hops up by; where others make
+/// the namespace also those of the other topology.
 fn unbar(state: &mut State) {
     let seeking: BTreeSet<Ns> = state
         .entries
@@ -520,6 +529,7 @@ fn unbar(state: &mut State) {
         .collect();
     // They come in the order in which the kernel asks them; the first that decides does.
     let mut decided = BTreeSet::new();
+    let external = &state.external;
     for (id, entry) in &mut state.entries {
         let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &mut entry.resource) else {
             continue;
@@ -529,13 +539,14 @@ fn unbar(state: &mut State) {
             continue;
         }
         let first = decided.insert((id.ns.clone(), key.family));
-        if rejects && (id.ns == Ns::Host || first && seeking.contains(&id.ns)) {
+        let shared = id.ns.name().is_none_or(|name| external.contains_key(name));
+        if rejects && (shared || first && seeking.contains(&id.ns)) {
             rule.action = netform::resource::rule::Action::Lookup(254);
         }
     }
 }
 
-fn sysctl(on: bool) -> Resource {
+pub(crate) fn sysctl(on: bool) -> Resource {
     let value = if on { "1" } else { "0" }.to_owned();
     Resource::Sysctl(Sysctl { value })
 }

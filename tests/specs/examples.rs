@@ -128,6 +128,35 @@ Plan: 0 to add, 1 to change, 0 to remove.
     ..PLAIN
 };
 
+a_container_reaches_the_world_and_its_database: Example {
+    spec: "external",
+    given: "ip netns add app; ip -n app link set lo up",
+    works: &[
+        Answers("app", "198.51.100.10"),
+        Answers("app", "10.9.0.2"),
+        Silent("db", "-I app 198.51.100.10"),
+    ],
+    edit: &[
+        ("  app: { external: true }\n", "  app: { external: true, gateway: none }\n"),
+        ("  db: {}\n", "  db: { routes: [{ to: default, via: 10.9.0.1 }] }\n"),
+    ],
+    plan: "\
+namespace app
+  -  route default via 192.168.50.1 dev out
+
+  namespace db
+  +  route default via 10.9.0.1 dev app
+
+Plan: 1 to add, 0 to change, 1 to remove.
+",
+    then: &[
+        // It is no router, whatever its neighbour thinks.
+        Silent("db", "192.168.50.1"),
+        Answers("db", "10.9.0.1"),
+    ],
+    ..PLAIN
+};
+
 namespaces_behind_a_bridge_reach_each_other_and_the_world: Example {
     spec: "bridge",
     works: &[

@@ -38,7 +38,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
                 .as_ref()
                 .and_then(|egress| egress.dev.as_ref());
             if let Some(dev) = dev {
-                check_dev(dev, end, subnet, &links, found);
+                check_dev(dev, end, subnet, &links, spec, found);
             }
         }
         for family in Family::BOTH {
@@ -58,6 +58,7 @@ fn check_dev(
     holder: &End,
     subnet: &Subnet,
     links: &HashMap<&Ns, Vec<&LinkName>>,
+    spec: &Spec,
     found: &mut Findings,
 ) {
     let (ns, name) = (&holder.ns.value, &dev.value);
@@ -69,9 +70,9 @@ fn check_dev(
         found.push(diagnostic.also(holder.name.span, "the link that has the gateway"));
         return;
     }
-    // The host has links that no topology speaks of.
+    // What others made has links that no topology speaks of.
     let here = links.get(ns).map_or(&[][..], Vec::as_slice);
-    if *ns == Ns::Host || here.contains(&name) {
+    if spec.is_found(ns) || here.contains(&name) {
         return;
     }
     let others = here.iter().filter(|link| ***link != holder.name.value);

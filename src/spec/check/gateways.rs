@@ -49,8 +49,8 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         match said.and_then(|said| said.gateway.as_ref()) {
             Some(Gateways::None) => {}
             Some(Gateways::Through(gateways)) => here.check_said(gateways, spec, found),
-            // Whether the host takes an offer depends on the default route that it has.
-            None if ns == Ns::Host => {}
+            // Whether the host takes an offer, or an external one, depends on the default route it has.
+            None if spec.is_found(&ns) => {}
             None => here.check_offered(said, &index, found),
         }
     }

@@ -1,6 +1,6 @@
 //! Links beside each other: bridges and their ports, links that exist, and layer-2 networks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::resource::Ns;
@@ -16,7 +16,9 @@ use crate::spec::source::{Span, Spanned};
 type Made<'s> = HashMap<(&'s Ns, &'s LinkName), (bool, &'s End)>;
 
 /// Checks links with one end, ports, and the addresses of each layer-2 network.
-pub(super) fn check(veths: &[Veth], links: &[Link], found: &mut Findings) {
+///
+/// `others` are the namespaces that others make, which have links that no topology speaks of.
+pub(super) fn check(veths: &[Veth], links: &[Link], others: &HashSet<Ns>, found: &mut Findings) {
     let ends = veths.iter().flat_map(|veth| &veth.ends);
     let single = links.iter().map(|link| {
         let joins = link.kind.as_ref().is_some_and(LinkKind::joins);
@@ -28,12 +30,14 @@ pub(super) fn check(veths: &[Veth], links: &[Link], found: &mut Findings) {
         .filter(|(_, end)| end.is_made())
         .map(|(joins, end)| ((&end.ns.value, &end.name.value), (*joins, *end)))
         .collect();
-    for link in links {
+    let made_here = |link: &&Link| !others.contains(&link.end.ns.value);
+    for link in links.iter().filter(made_here) {
         existing(link, &made, found);
     }
     for (_, end) in &all {
         if let Some(bridge) = &end.bridge {
-            port(end, bridge, &made, found);
+            let found_there = others.contains(&end.ns.value);
+            port(end, bridge, &made, found_there, found);
         }
     }
     addresses(veths, links, found);
@@ -63,7 +67,13 @@ fn existing(link: &Link, made: &Made<'_>, found: &mut Findings) {
 }
 
 /// What a link is a port of is a bridge beside it.
-fn port(end: &End, bridge: &Spanned<LinkName>, made: &Made<'_>, found: &mut Findings) {
+fn port(
+    end: &End,
+    bridge: &Spanned<LinkName>,
+    made: &Made<'_>,
+    found_there: bool,
+    found: &mut Findings,
+) {
     let (ns, name) = (&end.ns.value, &bridge.value);
     if *name == end.name.value {
         let message = format!("`{name}` can't be a port of itself");
@@ -93,8 +103,7 @@ fn port(end: &End, bridge: &Spanned<LinkName>, made: &Made<'_>, found: &mut Find
         }
         None => {}
     }
-    // The host has links that no topology speaks of.
-    if *ns == Ns::Host {
+    if found_there {
         return;
     }
     let near = if found.is_full() {

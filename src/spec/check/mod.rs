@@ -22,7 +22,8 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
     let name = document.name.clone();
     let resolved = resolve::resolve(document, found);
     ends::check(&resolved.veths, &resolved.links, found);
-    links::check(&resolved.veths, &resolved.links, found);
+    let others = resolved.others();
+    links::check(&resolved.veths, &resolved.links, &others, found);
     subnets::check(&resolved.subnets, found);
     let spec = Spec {
         name: name?,

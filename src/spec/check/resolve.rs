@@ -1,6 +1,6 @@
 //! From what is written to what it means: names that refer, addresses without a length, defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -30,6 +30,18 @@ pub(super) struct Resolved {
     pub(super) veths: Vec<Veth>,
     pub(super) links: Vec<Link>,
     pub(super) subnets: BTreeMap<SubnetName, Subnet>,
+}
+
+impl Resolved {
+    /// The namespaces that others make: the host, and the external ones.
+    pub(super) fn others(&self) -> HashSet<Ns> {
+        let external = self.namespaces.values();
+        let external = external.filter(|namespace| namespace.external.is_some());
+        external
+            .map(|namespace| namespace.ns.clone())
+            .chain([Ns::Host])
+            .collect()
+    }
 }
 
 /// Resolves a document. What can't be is left out, and `found` says why.
@@ -90,6 +102,7 @@ fn namespace(ns: Ns, entry: NamespaceEntry) -> Namespace {
     Namespace {
         ns,
         span: entry.key.span,
+        external: entry.external,
         gateway: entry.gateway,
         forwarding: entry.forwarding,
         routes: entry.routes,

@@ -19,8 +19,8 @@ use crate::spec::model::{End, Namespace, NextHop, Route, Rule, Spec};
 use crate::spec::reach::{Reach, Way};
 use crate::spec::source::{Span, Spanned};
 
-/// Checks the routes and rules of all namespaces. What concerns links of the host that no topology
-/// speaks of is looked at when they are known.
+/// Checks the routes and rules of all namespaces. What concerns links of the host and of external ones
+/// that no topology speaks of is looked at when they are known.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let reach = Reach::of(spec, None);
     let gateways = lower::gateway_routes(spec);
@@ -32,6 +32,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         let ends = ends.get(ns).map_or(&[][..], Vec::as_slice);
         let here = Here {
             ns,
+            found: spec.is_found(ns),
             links: ends.iter().map(|end| (&end.name.value, *end)).collect(),
             addresses: ends
                 .iter()
@@ -50,6 +51,8 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
 /// A namespace, its links and its addresses.
 struct Here<'s> {
     ns: &'s Ns,
+    /// Whether others make it.
+    found: bool,
     links: BTreeMap<&'s LinkName, &'s End>,
     addresses: BTreeSet<IpAddr>,
     reach: &'s Reach<'s>,
@@ -82,7 +85,7 @@ impl<'s> Here<'s> {
                 }
             }
             if let Some(src) = &route.src
-                && *self.ns != Ns::Host
+                && !self.found
                 && !self.addresses.contains(&src.value)
             {
                 let (ns, ip) = (self.ns, src.value);
@@ -96,7 +99,7 @@ impl<'s> Here<'s> {
     /// A default route beside the one that a subnet brings.
     fn beside_gateway(&self, key: &RouteKey, route: &Route, found: &mut Findings) {
         let usual = RouteKey::main(key.to);
-        if key.to.prefix_len() > 0 || *key != usual || *self.ns == Ns::Host {
+        if key.to.prefix_len() > 0 || *key != usual || self.found {
             return;
         }
         if let Some((via, _)) = self.gateways.get(&(self.ns, key.family())) {
@@ -172,7 +175,7 @@ impl<'s> Here<'s> {
     fn way(&self, hop: &'s NextHop, via: &Spanned<IpAddr>, found: &mut Findings) {
         let (ns, ip) = (self.ns, via.value);
         if let Some(dev) = &hop.dev {
-            let known = *ns != Ns::Host || self.links.contains_key(&dev.value);
+            let known = !self.found || self.links.contains_key(&dev.value);
             let nears = self.reach.beside(ns, ip);
             if known && !hop.onlink && !nears.iter().any(|near| *near.link == dev.value) {
                 let message = format!("no address of `{}` is beside the next hop {ip}", dev.value);
@@ -188,8 +191,8 @@ impl<'s> Here<'s> {
         }
         match self.reach.toward(ns, ip) {
             Way::Link(_) => {}
-            // The host has links that no topology speaks of.
-            Way::Nowhere if *ns == Ns::Host => {}
+            // What others made has links that no topology speaks of.
+            Way::Nowhere if self.found => {}
             Way::Nowhere => {
                 let message = format!("no address of `{ns}` reaches the next hop {ip}");
                 let help = format!(
@@ -240,10 +243,10 @@ impl<'s> Here<'s> {
         false
     }
 
-    /// Whether there is such a link here; on the host there may be.
+    /// Whether there is such a link here; where others made the namespace there may be.
     fn link(&self, name: &Spanned<LinkName>, found: &mut Findings) -> bool {
         let known = self.links.contains_key(&name.value) || name.value.as_str() == "lo";
-        if known || *self.ns == Ns::Host {
+        if known || self.found {
             return true;
         }
         let near = if found.is_full() {

@@ -23,14 +23,14 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
     for (ns, namespace) in named.chain(host) {
         let ends = ends.get(&ns).map_or(&[][..], Vec::as_slice);
         for setting in &namespace.sysctls {
-            if ns == Ns::Host {
-                for_host(setting, found);
+            if spec.is_found(&ns) {
+                borrowed(setting, &ns, found);
             } else {
                 link(setting, &ns, ends, found);
             }
             without_ipv6(setting, ends, found);
             if let Some(family) = forwards(&setting.key.value) {
-                forwarding(setting, family, &ns, namespace, found);
+                forwarding(setting, family, spec.is_found(&ns), namespace, found);
             }
         }
         ipv6(namespace, ends, found);
@@ -99,11 +99,15 @@ fn without_ipv6(setting: &Setting, ends: &[&End], found: &mut Findings) {
     }
 }
 
-/// What would change more of the host than can be given back.
-fn for_host(setting: &Setting, found: &mut Findings) {
+/// What would change more of a namespace of others than can be given back.
+fn borrowed(setting: &Setting, ns: &Ns, found: &mut Findings) {
     let key = &setting.key.value;
     if key.is_for_every_link() && key.switch().is_none() {
-        let message = format!("`{key}` changes every link of the host, and can't be given back");
+        let whose = match ns {
+            Ns::Host => "the host".to_owned(),
+            Ns::Named(name) => format!("`{name}`"),
+        };
+        let message = format!("`{key}` changes every link of {whose}, and can't be given back");
         let help = "set it for the links that need it";
         found.error(message, setting.key.span, help);
     }
@@ -113,22 +117,22 @@ fn for_host(setting: &Setting, found: &mut Findings) {
 fn forwarding(
     setting: &Setting,
     family: Family,
-    ns: &Ns,
+    borrowed: bool,
     namespace: &Namespace,
     found: &mut Findings,
 ) {
     let key = &setting.key.value;
     let said = namespace.forwarding;
     let on = said.is_some_and(|said| said.value.covers(family));
-    let agrees = match (ns, key) {
+    let agrees = match key {
         // Switched off it leaves all to the switch.
         _ if forces(key) && setting.value.value == "0" => true,
         // Links that are made later would forward, though nothing says so.
-        (Ns::Host, _) if key.of_default() == Some((Family::Ipv6, FORCED)) => false,
+        _ if borrowed && key.of_default() == Some((Family::Ipv6, FORCED)) => false,
         // The host's links may forward without the host, but be kept from it only by the host.
-        (Ns::Host, SysctlKey::Conf { .. }) => setting.value.value == "1",
-        (Ns::Host, _) => on && setting.value.value == "1",
-        (Ns::Named(_), _) => setting.value.value == if on { "1" } else { "0" },
+        SysctlKey::Conf { .. } if borrowed => setting.value.value == "1",
+        _ if borrowed => on && setting.value.value == "1",
+        _ => setting.value.value == if on { "1" } else { "0" },
     };
     if agrees {
         return;

@@ -1,6 +1,7 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
 mod address;
+mod external;
 mod links;
 mod routing;
 mod settings;
@@ -19,7 +20,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
 use crate::spec::model::{
-    Dns, Egress, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
+    Dns, Egress, External, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
 };
 use crate::spec::reader::{Fields, Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
@@ -42,6 +43,7 @@ pub(super) struct Document {
 pub(super) struct NamespaceEntry {
     pub(super) key: Spanned<String>,
     pub(super) ns: Option<Ns>,
+    pub(super) external: Option<External>,
     /// Where its gateway stands, also when that can't be read.
     pub(super) gateway_span: Option<Span>,
     pub(super) gateway: Option<Gateways>,
@@ -198,6 +200,7 @@ impl Reader<'_> {
         let mut read = NamespaceEntry {
             key,
             ns,
+            external: None,
             gateway_span: None,
             gateway: None,
             forwarding: None,
@@ -216,6 +219,9 @@ impl Reader<'_> {
         let Some(fields) = self.fields(&entry.value, &keys::NAMESPACE_ENTRY, span) else {
             return read;
         };
+        if let Some(node) = fields.get("external") {
+            read.external = self.external(node, read.ns.as_ref());
+        }
         if let Some(node) = fields.get("gateway") {
             read.gateway_span = Some(node.span);
             read.gateway = self.gateways(node);
@@ -238,7 +244,7 @@ impl Reader<'_> {
                 let message = "`dns` isn't for the host: its resolv.conf is not netform's";
                 self.found
                     .error(message, node.span, "remove it, or say it of a namespace");
-            } else {
+            } else if self.mounted("dns", node, read.external.as_ref()) {
                 read.dns = self.dns(node);
             }
         }
@@ -247,7 +253,7 @@ impl Reader<'_> {
                 let message = "`hosts` isn't for the host: its /etc/hosts is not netform's";
                 self.found
                     .error(message, node.span, "remove it, or say it of a namespace");
-            } else {
+            } else if self.mounted("hosts", node, read.external.as_ref()) {
                 read.hosts = self.hosts(node);
             }
         }

@@ -5,17 +5,18 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Lowering, Routes, has_ipv6, listed};
+use super::{Lowering, Routes, called, has_ipv6, listed};
 use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
     Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
 };
-use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::model::{self, End, Subnet};
 use crate::spec::source::Spanned;
+use crate::state::PlaceLink;
 
 /// The gateway links of each namespace.
 pub(super) type Gateways = BTreeMap<Ns, BTreeMap<LinkName, GatewayLink>>;
@@ -29,12 +30,10 @@ impl<'s> Lowering<'s> {
         for (ns, links) in &gateways {
             let fallback = self.forward(ns, links);
             self.ignore_advertisements(ns, links);
-            let plain_router = match ns {
-                Ns::Named(name) => self.spec.namespaces.get(name),
-                Ns::Host => self.spec.host.as_ref(),
-            }
-            .and_then(|namespace| namespace.forwarding.as_ref())
-            .is_some_and(|forwarding| forwarding.value != model::Forwarding::Off);
+            let entry = self.spec.entry(ns);
+            let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
+            let plain_router =
+                said.is_some_and(|forwarding| forwarding.value != model::Forwarding::Off);
             let gateway = Gateway {
                 topology: self.topology.clone(),
                 links: links.clone(),
@@ -62,8 +61,8 @@ impl<'s> Lowering<'s> {
                     "nobody here holds {}, the gateway of `{}`, so its egress leads nowhere",
                     gateway.value, subnet.name.value
                 );
-                let help =
-                    "give the address to an end of a veth, to a bridge, or to a link of the host";
+                let help = "give the address to an end of a veth, to a bridge, or to a link of the host \
+                            or of an external namespace";
                 self.errors
                     .push(Diagnostic::new(message, egress.span, help));
             }
@@ -118,7 +117,7 @@ impl<'s> Lowering<'s> {
         let joins = if let Some(Resource::Link(link)) = made.map(|entry| &entry.resource) {
             link.kind.joins()
         } else {
-            let found = self.facts.links.get(link).filter(|_| *ns == Ns::Host);
+            let found = self.place(ns).links.get(link);
             found.is_some_and(|link| link.kind == bridge::NAME)
         };
         if joins {
@@ -129,20 +128,26 @@ impl<'s> Lowering<'s> {
     }
 
     /// Who holds a gateway's address: a link of the spec, itself besides if the topology makes it, or a link
-    /// that the host has.
+    /// that the host has, or an external namespace.
     fn holder(&self, gateway: IpAddr) -> Option<(Ns, LinkName, Option<&'s End>)> {
         if let Some(end) = self.holders(gateway).first().copied() {
             let made = Some(end).filter(|end| end.is_made());
             return Some((end.ns.value.clone(), end.name.value.clone(), made));
         }
-        let (name, _) = self.facts.links.iter().find(|(_, link)| {
-            link.owner.as_ref() != Some(self.topology)
-                && link
-                    .addresses
-                    .iter()
-                    .any(|address| address.addr() == gateway)
-        })?;
-        Some((Ns::Host, name.clone(), None))
+        let external = self.facts.external.iter();
+        let external = external.map(|(name, place)| (Ns::Named(name.clone()), place));
+        let mut places = [(Ns::Host, &self.facts.host)].into_iter().chain(external);
+        places.find_map(|(ns, place)| {
+            let holds = |link: &PlaceLink| {
+                link.owner.as_ref() != Some(self.topology)
+                    && link
+                        .addresses
+                        .iter()
+                        .any(|address| address.addr() == gateway)
+            };
+            let (name, _) = place.links.iter().find(|(_, link)| holds(link))?;
+            Some((ns, name.clone(), None))
+        })
     }
 
     /// The addresses that may come in by a gateway link: those of its layer-2 network; on a link that exists
@@ -169,10 +174,7 @@ impl<'s> Lowering<'s> {
 
     /// The prefixes that a gateway's namespace routes through a member, or onto the link itself.
     fn routed(&self, ns: &Ns, link: &LinkName, members: &BTreeSet<IpAddr>) -> BTreeSet<IpNet> {
-        let namespace = match ns {
-            Ns::Named(name) => self.spec.namespaces.get(name),
-            Ns::Host => self.spec.host.as_ref(),
-        };
+        let namespace = self.spec.entry(ns);
         let routes = namespace.iter().flat_map(|namespace| &namespace.routes);
         let leads_here = |hop: &'s model::NextHop| {
             hop.via.is_none_or(|via| members.contains(&via.value))
@@ -193,9 +195,9 @@ impl<'s> Lowering<'s> {
         subnet: &Subnet,
         routes: &Routes<'s>,
     ) -> Option<LinkName> {
-        match (&egress.dev, ns) {
-            (Some(dev), Ns::Host) => Some(self.link_of_host(dev, subnet)),
-            (Some(dev), Ns::Named(_)) => {
+        match (&egress.dev, self.spec.is_found(ns)) {
+            (Some(dev), true) => Some(self.link_of_others(ns, dev, subnet)),
+            (Some(dev), false) => {
                 let id = Id::link(ns.clone(), dev.value.clone());
                 if self.state.get(&id).is_some() {
                     return Some(dev.value.clone());
@@ -214,22 +216,21 @@ impl<'s> Lowering<'s> {
                 self.errors.push(Diagnostic::new(message, dev.span, help));
                 None
             }
-            // It is the host's once it is applied.
-            (None, Ns::Host) if self.static_default(ns, family).is_some() => {
-                self.static_default(ns, family).cloned()
-            }
-            (None, Ns::Host) => {
-                let dev = self.facts.default.get(&family).filter(|dev| {
-                    let owner = self
-                        .facts
-                        .links
-                        .get(*dev)
-                        .and_then(|link| link.owner.as_ref());
-                    owner != Some(self.topology)
-                });
+            (None, found) => {
+                // What is written has its place once it is applied, as what the subnets bring.
+                let written = self.static_default(ns, family);
+                let own = self.place(ns).default_without(family, self.topology);
+                let brought = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
+                let brought = brought.map(|(_, (_, dev))| *dev);
+                let dev = if found {
+                    written.or(own).or(brought)
+                } else {
+                    brought.or(written)
+                };
                 if dev.is_none() {
                     let message = format!(
-                        "the host has no {family} default route, so `{}` has no way out",
+                        "{} has no {family} default route, so `{}` has no way out",
+                        called(ns),
                         subnet.name.value
                     );
                     let help = "name the link that leads out: `egress: { dev: LINK }`";
@@ -238,34 +239,21 @@ impl<'s> Lowering<'s> {
                 }
                 dev.cloned()
             }
-            (None, Ns::Named(_)) => {
-                let route = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
-                if let Some((_, (_, dev))) = route {
-                    return Some((*dev).clone());
-                }
-                if let Some(dev) = self.static_default(ns, family) {
-                    return Some(dev.clone());
-                }
-                let message = format!(
-                    "namespace {ns} has no {family} default route, so `{}` has no way out",
-                    subnet.name.value
-                );
-                let help = "name the link that leads out: `egress: { dev: LINK }`";
-                self.errors
-                    .push(Diagnostic::new(message, egress.span, help));
-                None
-            }
         }
     }
 
-    /// A link of the host, also one that is yet to come.
-    fn link_of_host(&mut self, dev: &Spanned<LinkName>, subnet: &Subnet) -> LinkName {
-        let made = Id::link(Ns::Host, dev.value.clone());
-        if self.facts.links.contains_key(&dev.value) || self.state.get(&made).is_some() {
+    /// A link of a namespace of others by its name, or by another name that it goes by.
+    fn link_of_others(&mut self, ns: &Ns, dev: &Spanned<LinkName>, subnet: &Subnet) -> LinkName {
+        let made = Id::link(ns.clone(), dev.value.clone());
+        if self.state.get(&made).is_some() {
             return dev.value.clone();
         }
-        let links = &self.facts.links;
-        let foreign = links
+        let place = self.place(ns);
+        if let Some((name, _)) = place.link(&dev.value) {
+            return name.clone();
+        }
+        let foreign = place
+            .links
             .iter()
             .filter(|(_, link)| link.owner.is_none())
             .map(|(name, _)| name);
@@ -276,12 +264,12 @@ impl<'s> Lowering<'s> {
             subnet.name.value,
             listed(foreign)
         );
-        self.remark(&Ns::Host, text);
+        self.remark(ns, text);
         dev.value.clone()
     }
 
-    /// Switches on the forwarding that gateway links need. Says how the rest of the
-    /// host is kept from forwarding, if it must be.
+    /// Switches on the forwarding that gateway links need. Says how the rest of a namespace of others is
+    /// kept from forwarding, if it must be.
     fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
@@ -294,30 +282,27 @@ impl<'s> Lowering<'s> {
                 continue;
             }
             let switch = SysctlKey::forwarding(family);
-            let everywhere = *ns != Ns::Host
-                || self
-                    .state
-                    .get(&Id::new(Ns::Host, Key::Sysctl(switch.clone())))
-                    .is_some();
+            let id = Id::new(ns.clone(), Key::Sysctl(switch.clone()));
+            let everywhere = !self.spec.is_found(ns) || self.state.get(&id).is_some();
             match family {
                 _ if everywhere => self.set(ns, switch, Sysctl::on()),
                 Family::Ipv6 if !self.facts.force_forwarding => {
-                    self.forward_everywhere(family);
-                    fallback = (!self.facts.ipv6_forwarding).then(|| self.fallback());
+                    self.forward_everywhere(ns, family);
+                    fallback = (!self.place(ns).ipv6_forwarding).then(|| self.fallback(ns));
                 }
-                Family::Ipv4 => self.forward_links(family, "forwarding", ways),
-                Family::Ipv6 => self.forward_links(family, "force_forwarding", ways),
+                Family::Ipv4 => self.forward_links(ns, family, "forwarding", ways),
+                Family::Ipv6 => self.forward_links(ns, family, FORCED, ways),
             }
         }
         fallback
     }
 
-    /// What keeps the rest of the host from forwarding IPv6.
-    fn fallback(&self) -> Fallback {
-        let links = self.facts.links.iter();
+    /// What keeps the rest of a namespace of others from forwarding IPv6.
+    fn fallback(&self, ns: &Ns) -> Fallback {
+        let links = self.place(ns).links.iter();
         // One of ours may have lost its tag.
         let made = |name: &LinkName| {
-            let id = Id::link(Ns::Host, name.clone());
+            let id = Id::link(ns.clone(), name.clone());
             self.state.get(&id).is_some()
         };
         let bridges = links.filter(|(name, link)| {
@@ -329,13 +314,16 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    /// Switches forwarding on for some links of the host, as far as they are there.
-    fn forward_links(&mut self, family: Family, sysctl: &str, links: BTreeSet<&LinkName>) {
+    /// Switches forwarding on for some links of a namespace of others, as far as they are there.
+    fn forward_links(&mut self, ns: &Ns, family: Family, sysctl: &str, links: BTreeSet<&LinkName>) {
         for link in links {
-            let made = self.state.get(&Id::link(Ns::Host, link.clone())).is_some();
-            if made || self.facts.links.contains_key(link) {
+            let made = self
+                .state
+                .get(&Id::link(ns.clone(), link.clone()))
+                .is_some();
+            if made || self.place(ns).links.contains_key(link) {
                 let key = SysctlKey::conf(family, link.clone(), sysctl);
-                self.set(&Ns::Host, key, Sysctl::on());
+                self.set(ns, key, Sysctl::on());
             }
         }
     }

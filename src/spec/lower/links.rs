@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::altnames::find;
-use super::{Lowering, listed, mac};
+use super::{Lowering, called, listed, mac};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind, bridge};
@@ -13,7 +12,7 @@ use crate::resource::{Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::model::{End, Spec};
 use crate::spec::source::{Span, Spanned};
-use crate::state::{Facts, HostLink};
+use crate::state::{Facts, Place, PlaceLink};
 
 impl Lowering<'_> {
     pub(super) fn links(&mut self) {
@@ -79,7 +78,7 @@ impl Lowering<'_> {
 /// The links that there are not, and bridges that are none.
 pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, Vec<Diagnostic>> {
     let concerned =
-        |end: &End| end.ns.value == Ns::Host && (!end.is_made() || end.bridge.is_some());
+        |end: &End| spec.is_found(&end.ns.value) && (!end.is_made() || end.bridge.is_some());
     if !spec.ends().any(concerned) {
         return Ok(Cow::Borrowed(spec));
     }
@@ -90,20 +89,25 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
         .iter_mut()
         .filter(|link| concerned(&link.end))
     {
-        existing(&mut link.end, facts, &mut errors);
+        if let Some(place) = facts.place(&link.end.ns.value) {
+            existing(&mut link.end, place, &mut errors);
+        }
     }
     errors.extend(twice(&resolved));
     let made = spec
         .ends()
-        .filter(|end| end.ns.value == Ns::Host && end.is_made());
-    let made: BTreeSet<&LinkName> = made.map(|end| &end.name.value).collect();
+        .filter(|end| spec.is_found(&end.ns.value) && end.is_made());
+    let made: BTreeSet<(&Ns, &LinkName)> =
+        made.map(|end| (&end.ns.value, &end.name.value)).collect();
     let of_pairs = resolved.veths.iter_mut().flat_map(|veth| &mut veth.ends);
     let ends = of_pairs.chain(resolved.links.iter_mut().map(|link| &mut link.end));
-    for end in ends.filter(|end| end.ns.value == Ns::Host) {
+    for end in ends.filter(|end| spec.is_found(&end.ns.value)) {
+        let ns = &end.ns.value;
         if let Some(bridge) = &mut end.bridge
-            && !made.contains(&bridge.value)
+            && let Some(place) = facts.place(ns)
+            && !made.contains(&(ns, &bridge.value))
         {
-            existing_bridge(bridge, facts, &mut errors);
+            existing_bridge(ns, bridge, place, &mut errors);
         }
     }
     if errors.is_empty() {
@@ -113,13 +117,14 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
     }
 }
 
-/// The links of the host that are written once by one name, and once by another.
+/// The links of others that are written once by one name, and once by another.
 fn twice(resolved: &Spec) -> Vec<Diagnostic> {
-    let mut seen: BTreeMap<&LinkName, Span> = BTreeMap::new();
+    let mut seen: BTreeMap<(&Ns, &LinkName), Span> = BTreeMap::new();
     let mut errors = Vec::new();
-    let on_host = resolved.links.iter().map(|link| &link.end);
-    for end in on_host.filter(|end| end.ns.value == Ns::Host) {
-        if let Some(first) = seen.insert(&end.name.value, end.name.span) {
+    let ends = resolved.links.iter().map(|link| &link.end);
+    for end in ends.filter(|end| resolved.is_found(&end.ns.value)) {
+        let link = (&end.ns.value, &end.name.value);
+        if let Some(first) = seen.insert(link, end.name.span) {
             let message = format!("two entries are of the link `{}`", end.name.value);
             let diagnostic = Diagnostic::new(message, end.name.span, "make one entry of them");
             errors.push(diagnostic.also(first, "the other"));
@@ -128,14 +133,14 @@ fn twice(resolved: &Spec) -> Vec<Diagnostic> {
     errors
 }
 
-/// Has a link that exists on the host be called by its own name.
-fn existing(end: &mut End, facts: &Facts, errors: &mut Vec<Diagnostic>) {
+/// Has a link that others made be called by its own name.
+fn existing(end: &mut End, place: &Place, errors: &mut Vec<Diagnostic>) {
     if end.is_made() {
         return;
     }
-    let Some((name, link)) = find(&end.name.value, facts) else {
-        let message = format!("the host has no link `{}`", end.name.value);
-        let names = facts.links.iter().filter(|(_, link)| link.owner.is_none());
+    let Some((name, link)) = place.link(&end.name.value) else {
+        let message = format!("{} has no link `{}`", called(&end.ns.value), end.name.value);
+        let names = place.links.iter().filter(|(_, link)| link.owner.is_none());
         let help = format!(
             "its links are: {}; with `bridge: {{}}`, for example, it is made",
             listed(names.map(|(name, _)| name))
@@ -154,18 +159,23 @@ fn existing(end: &mut End, facts: &Facts, errors: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Has a bridge that exists on the host be called by its own name.
-fn existing_bridge(bridge: &mut Spanned<LinkName>, facts: &Facts, errors: &mut Vec<Diagnostic>) {
-    let is_bridge = |link: &HostLink| link.kind == bridge::NAME;
-    let names = facts.links.iter().filter(|(_, link)| is_bridge(link));
+/// Has a bridge that others made be called by its own name.
+fn existing_bridge(
+    ns: &Ns,
+    bridge: &mut Spanned<LinkName>,
+    place: &Place,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let is_bridge = |link: &PlaceLink| link.kind == bridge::NAME;
+    let names = place.links.iter().filter(|(_, link)| is_bridge(link));
     let mut names = names.map(|(name, _)| name).peekable();
     let help = if names.peek().is_some() {
         format!("its bridges are: {}", listed(names))
     } else {
         let name = &bridge.value;
-        format!("make it: `links: {{ {name}: {{ bridge: {{}} }} }}` in the entry of `host`")
+        format!("make it: `links: {{ {name}: {{ bridge: {{}} }} }}` in the entry of `{ns}`")
     };
-    let message = match find(&bridge.value, facts) {
+    let message = match place.link(&bridge.value) {
         Some((name, link)) if is_bridge(link) => {
             bridge.value = name.clone();
             return;
@@ -174,7 +184,7 @@ fn existing_bridge(bridge: &mut Spanned<LinkName>, facts: &Facts, errors: &mut V
             "`{}` is no bridge, so nothing can be a port of it",
             bridge.value
         ),
-        None => format!("the host has no bridge `{}`", bridge.value),
+        None => format!("{} has no bridge `{}`", called(ns), bridge.value),
     };
     errors.push(Diagnostic::new(message, bridge.span, help));
 }

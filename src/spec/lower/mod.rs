@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use ipnet::IpNet;
 
 use super::diagnostic::Diagnostic;
-use super::model::{End, Spec, Subnet};
+use super::model::{self, End, Spec, Subnet};
 use super::reach::Reach;
 use super::segments::Segments;
 use crate::plan::Warning;
@@ -28,7 +28,7 @@ use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
-use crate::state::{Facts, Owner, State};
+use crate::state::{Facts, Owner, Place, State};
 
 /// What a spec means on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     lowering.links();
     lowering.static_routes();
     lowering.rules();
-    lowering.host_ends();
+    lowering.ends_of_others();
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
     lowering.settings();
@@ -67,31 +67,33 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     }
 }
 
-/// The facts without what the topology itself has on the host from before: of that, what counts is what
-/// the spec says now. Links that stay are known to exist.
+/// The facts without what the topology itself has from before in the namespaces of others: of that, what
+/// counts is what the spec says now. Links that stay are known to exist.
 fn apart(spec: &Spec, facts: &Facts) -> Facts {
     let mut facts = facts.clone();
-    let topology = &spec.name.value;
-    let on_host = spec.ends().filter(|end| end.ns.value == Ns::Host);
-    let stays: BTreeSet<&LinkName> = on_host.map(|end| &end.name.value).collect();
-    let links = &facts.links;
-    let is_own = |name: &LinkName| {
-        let link = links.get(name);
-        link.is_some_and(|link| link.owner.as_ref() == Some(topology))
-    };
-    let own: Vec<LinkName> = links.keys().filter(|name| is_own(name)).cloned().collect();
-    facts.default.retain(|_, dev| !own.contains(dev));
-    for name in own {
-        if !stays.contains(&name) {
-            facts.links.remove(&name);
-        } else if let Some(link) = facts.links.get_mut(&name) {
-            link.addresses.clear();
+    let host = (Ns::Host, &mut facts.host);
+    let external = facts.external.iter_mut();
+    let external = external.map(|(name, place)| (Ns::Named(name.clone()), place));
+    for (ns, place) in external.chain([host]) {
+        let here = spec.ends().filter(|end| end.ns.value == ns);
+        let stays: BTreeSet<&LinkName> = here.map(|end| &end.name.value).collect();
+        let topology = &spec.name.value;
+        let links = place.links.iter();
+        let own = links.filter(|(_, link)| link.owner.as_ref() == Some(topology));
+        let own: Vec<LinkName> = own.map(|(name, _)| name.clone()).collect();
+        place.default.retain(|_, dev| !own.contains(dev));
+        for name in own {
+            if !stays.contains(&name) {
+                place.links.remove(&name);
+            } else if let Some(link) = place.links.get_mut(&name) {
+                link.addresses.clear();
+            }
         }
     }
     facts
 }
 
-/// The default routes that the subnets bring, if the host has none of its own.
+/// The default routes that the subnets bring, if the host and the external namespaces have none of their own.
 pub(super) fn gateway_routes(spec: &Spec) -> Routes<'_> {
     static NOTHING: LazyLock<Facts> = LazyLock::new(Facts::default);
     Lowering::new(spec, &NOTHING).choose_routes()
@@ -164,7 +166,10 @@ impl<'s> Lowering<'s> {
             reach: Reach::of(spec, Some(facts)),
             segments: Segments::of(&spec.veths, &spec.links),
             topology: &spec.name.value,
-            state: State::new(),
+            state: State {
+                external: spec.external(),
+                ..State::new()
+            },
             warnings: Vec::new(),
             errors: Vec::new(),
         }
@@ -198,32 +203,8 @@ impl<'s> Lowering<'s> {
         let spec = self.spec;
         for (name, namespace) in &spec.namespaces {
             let ns = Ns::Named(name.clone());
-            self.put(
-                &ns,
-                Key::Namespace,
-                Resource::Namespace(Namespace::default()),
-            );
-            let lo = LinkName::try_from("lo").expect("`lo` is a link's name");
-            let up = Link {
-                kind: LinkKind::Loopback,
-                up: true,
-                mtu: None,
-                mac: None,
-                master: None,
-                tagged: true,
-            };
-            self.put(&ns, Key::Link(lo), Resource::Link(up));
-            for family in self.families() {
-                let forwards = namespace
-                    .forwarding
-                    .as_ref()
-                    .is_some_and(|forwarding| forwarding.value.covers(family));
-                let value = if forwards {
-                    Sysctl::on()
-                } else {
-                    Sysctl::off()
-                };
-                self.set(&ns, SysctlKey::forwarding(family), value);
+            if namespace.external.is_none() {
+                self.namespace(&ns, namespace);
             }
             if let Some(dns) = &namespace.dns {
                 let (kind, file) = files::resolv_conf(dns);
@@ -234,20 +215,59 @@ impl<'s> Lowering<'s> {
                 self.put(&ns, Key::File(kind), Resource::File(file));
             }
         }
-        let host = spec.host.as_ref().and_then(|host| host.forwarding.as_ref());
-        for family in self.families() {
-            if host.is_some_and(|forwarding| forwarding.value.covers(family)) {
-                self.forward_everywhere(family);
+        for (ns, namespace) in spec.all_namespaces() {
+            let said = namespace.forwarding.filter(|_| spec.is_found(ns));
+            for family in self.families() {
+                if said.is_some_and(|forwarding| forwarding.value.covers(family)) {
+                    self.forward_everywhere(ns, family);
+                }
             }
         }
     }
 
-    /// Switches forwarding on for the whole host. With IPv6 the links that take router advertisements
-    /// must go on taking them, or the host loses its default route.
-    fn forward_everywhere(&mut self, family: Family) {
+    /// A namespace that the topology makes.
+    fn namespace(&mut self, ns: &Ns, namespace: &model::Namespace) {
+        self.put(
+            ns,
+            Key::Namespace,
+            Resource::Namespace(Namespace::default()),
+        );
+        let lo = LinkName::try_from("lo").expect("`lo` is a link's name");
+        let up = Link {
+            kind: LinkKind::Loopback,
+            up: true,
+            mtu: None,
+            mac: None,
+            master: None,
+            tagged: true,
+        };
+        self.put(ns, Key::Link(lo), Resource::Link(up));
+        for family in self.families() {
+            let forwards = namespace
+                .forwarding
+                .as_ref()
+                .is_some_and(|forwarding| forwarding.value.covers(family));
+            let value = if forwards {
+                Sysctl::on()
+            } else {
+                Sysctl::off()
+            };
+            self.set(ns, SysctlKey::forwarding(family), value);
+        }
+    }
+
+    /// What is known of a namespace that others make: nothing until it is looked at.
+    fn place(&self, ns: &Ns) -> &'s Place {
+        static UNKNOWN: LazyLock<Place> = LazyLock::new(Place::default);
+        self.facts.place(ns).unwrap_or(&UNKNOWN)
+    }
+
+    /// Switches forwarding on for all of a namespace of others. With IPv6 the links that take router
+    /// advertisements must go on taking them, or it loses its default route.
+    fn forward_everywhere(&mut self, ns: &Ns, family: Family) {
         if family == Family::Ipv6 {
             let takers: Vec<LinkName> = self
-                .facts
+                .place(ns)
                 .links
                 .iter()
                 .filter(|(_, link)| link.takes_ra && link.owner.is_none())
@@ -258,44 +278,42 @@ impl<'s> Lowering<'s> {
                 let value = Sysctl {
                     value: key.lent().to_owned(),
                 };
-                self.set(&Ns::Host, key, value);
+                self.set(ns, key, value);
             }
         }
         // The switch has redirects refused, and accepted once it is off, whatever was said before. So it is
         // borrowed like the switch.
         let redirects = SysctlKey::redirects();
-        let said = self.spec.host.as_ref().is_some_and(|host| {
-            let mut settings = host.sysctls.iter();
+        let said = self.spec.entry(ns).is_some_and(|entry| {
+            let mut settings = entry.sysctls.iter();
             settings.any(|setting| setting.key.value == redirects)
         });
-        if family == Family::Ipv4 && !self.facts.ipv4_router && !said {
-            self.set(&Ns::Host, redirects, Sysctl::off());
+        if family == Family::Ipv4 && !self.place(ns).ipv4_router && !said {
+            self.set(ns, redirects, Sysctl::off());
         }
-        self.set(&Ns::Host, SysctlKey::forwarding(family), Sysctl::on());
+        self.set(ns, SysctlKey::forwarding(family), Sysctl::on());
     }
 
-    /// What our own links of the host are as long as they are no gateways, and what they become again: they
-    /// don't forward, unless the whole host does, and believe no router advertisements from a namespace.
-    /// A new link doesn't forward by itself.
-    fn host_ends(&mut self) {
-        let host = self
-            .spec
-            .host
-            .as_ref()
-            .and_then(|host| host.forwarding.as_ref());
-        let router = |family| host.is_some_and(|forwarding| forwarding.value.covers(family));
+    /// What our own links of the host and of external namespaces are as long as they are no gateways, and
+    /// what they become again: they don't forward, unless all of the namespace does, and believe no router
+    /// advertisements from the other end. A new link doesn't forward by itself.
+    fn ends_of_others(&mut self) {
+        let spec = self.spec;
         let ends: Vec<&End> = self.made().collect();
-        for end in ends.into_iter().filter(|end| end.ns.value == Ns::Host) {
-            let name = &end.name.value;
+        for end in ends.into_iter().filter(|end| spec.is_found(&end.ns.value)) {
+            let (ns, name) = (&end.ns.value, &end.name.value);
+            let place = self.place(ns);
+            let said = spec.entry(ns).and_then(|entry| entry.forwarding);
+            let router = said.is_some_and(|forwarding| forwarding.value.covers(Family::Ipv4));
             let conf = |family, last: &str| SysctlKey::conf(family, name.clone(), last);
-            let exists = self.facts.links.contains_key(name);
-            if exists && !self.facts.ipv4_forwarding && !router(Family::Ipv4) {
-                self.set(&Ns::Host, conf(Family::Ipv4, "forwarding"), Sysctl::off());
+            let exists = place.links.contains_key(name);
+            if exists && !place.ipv4_forwarding && !router {
+                self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::off());
             }
             if self.facts.ipv6 && has_ipv6(end) {
-                self.set(&Ns::Host, conf(Family::Ipv6, "accept_ra"), Sysctl::off());
+                self.set(ns, conf(Family::Ipv6, "accept_ra"), Sysctl::off());
                 if exists && self.facts.force_forwarding {
-                    self.set(&Ns::Host, conf(Family::Ipv6, FORCED), Sysctl::off());
+                    self.set(ns, conf(Family::Ipv6, FORCED), Sysctl::off());
                 }
             }
         }
@@ -319,6 +337,14 @@ fn has_ipv6(end: &End) -> bool {
 
 /// The default route that each namespace gets of each family: through which router, over which link.
 pub(super) type Routes<'s> = BTreeMap<(&'s Ns, Family), (IpAddr, &'s LinkName)>;
+
+/// What a message calls a namespace.
+fn called(ns: &Ns) -> String {
+    match ns {
+        Ns::Host => "the host".to_owned(),
+        Ns::Named(name) => format!("namespace {name}"),
+    }
+}
 
 /// Names, in order, for a message.
 fn listed<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

@@ -19,7 +19,8 @@ impl<'s> Lowering<'s> {
                 Family::Ipv4 => ipnet::Ipv4Net::default().into(),
                 Family::Ipv6 => ipnet::Ipv6Net::default().into(),
             };
-            // On the host the one that is written wins: whether there is another depends on the host.
+            // Where others make the namespace the one that is written wins: whether there is another
+            // depends on them.
             let id = Id::new((*ns).clone(), Key::Route(RouteKey::main(to)));
             if self.state.get(&id).is_none() {
                 let route = Route::through(*via, (*dev).clone());
@@ -42,11 +43,9 @@ impl<'s> Lowering<'s> {
         let nothing = None;
         for end in pairs.flat_map(|veth| &veth.ends).chain(single) {
             let ns = &end.ns.value;
-            let entry = match ns {
-                Ns::Named(name) => spec.namespaces.get(name),
-                Ns::Host => spec.host.as_ref(),
-            };
-            let wish = entry.map_or(&nothing, |entry: &Namespace| &entry.gateway);
+            let wish = spec
+                .entry(ns)
+                .map_or(&nothing, |entry: &Namespace| &entry.gateway);
             for address in &end.addresses {
                 let ip = address.value.addr();
                 let family = Family::of(ip);
@@ -74,7 +73,10 @@ impl<'s> Lowering<'s> {
 
     /// The gateway of the subnet that an address is in, for a namespace that doesn't hold it.
     fn offered(&self, ns: &Ns, ip: IpAddr) -> Option<IpAddr> {
-        if *ns == Ns::Host && self.has_default_of_its_own(Family::of(ip)) {
+        let own = self
+            .place(ns)
+            .default_without(Family::of(ip), self.topology);
+        if self.spec.is_found(ns) && own.is_some() {
             return None;
         }
         let holds = |gateway: IpAddr| {
@@ -87,20 +89,12 @@ impl<'s> Lowering<'s> {
             .find(|gateway| !holds(*gateway))
     }
 
-    /// Whether the host has a default route that isn't this topology's.
-    fn has_default_of_its_own(&self, family: Family) -> bool {
-        self.facts.default.get(&family).is_some_and(|dev| {
-            let link = self.facts.links.get(dev);
-            link.is_none_or(|link| link.owner.as_ref() != Some(self.topology))
-        })
-    }
-
     /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements.
     fn shut_ears(&mut self, routes: &Routes<'s>) {
         let deaf: BTreeSet<(&'s Ns, &'s LinkName)> = self
             .made()
             .filter(|end| {
-                end.ns.value != Ns::Host
+                !self.spec.is_found(&end.ns.value)
                     && has_ipv6(end)
                     && (routes.contains_key(&(&end.ns.value, Family::Ipv6))
                         || self.static_default(&end.ns.value, Family::Ipv6).is_some())

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Lowering, listed};
+use super::{Lowering, called, listed};
 use crate::resource::name::LinkName;
 use crate::resource::route::{MAIN, NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Rule, RuleKey};
@@ -46,8 +46,8 @@ impl<'s> Lowering<'s> {
             model::Target::Unreachable => Target::Unreachable,
             model::Target::Prohibit => Target::Prohibit,
         };
-        if let (Some(src), Ns::Host) = (&route.src, ns) {
-            self.check_source(src);
+        if let Some(src) = route.src.filter(|_| self.spec.is_found(ns)) {
+            self.check_source(ns, &src);
         }
         Some(Route {
             target,
@@ -56,10 +56,10 @@ impl<'s> Lowering<'s> {
         })
     }
 
-    /// The link of a next hop. That there is none on the host is only known now.
+    /// The link of a next hop. That there is none in a namespace of others is only known now.
     fn dev_of(&mut self, ns: &'s Ns, hop: &'s model::NextHop) -> Option<LinkName> {
         match (&hop.dev, hop.via) {
-            (Some(dev), via) if *ns == Ns::Host => self.dev_of_host(dev, hop, via),
+            (Some(dev), via) if self.spec.is_found(ns) => self.dev_of_others(ns, dev, hop, via),
             (Some(dev), _) => Some(dev.value.clone()),
             (None, Some(via)) => match self.reach.toward(ns, via.value) {
                 Way::Link(link) => Some(link.clone()),
@@ -84,22 +84,23 @@ impl<'s> Lowering<'s> {
         }
     }
 
-    /// A link of the host.
-    fn dev_of_host(
+    /// A link of a namespace of others by its name, or by another name that it goes by.
+    fn dev_of_others(
         &mut self,
+        ns: &Ns,
         dev: &Spanned<LinkName>,
         hop: &model::NextHop,
         via: Option<Spanned<IpAddr>>,
     ) -> Option<LinkName> {
-        let made = Id::link(Ns::Host, dev.value.clone());
+        let made = Id::link(ns.clone(), dev.value.clone());
         if self.state.get(&made).is_some() {
             return Some(dev.value.clone());
         }
-        let links = &self.facts.links;
-        let Some((name, link)) = links.get_key_value(&dev.value) else {
-            let foreign = links.iter().filter(|(_, link)| link.owner.is_none());
+        let place = self.place(ns);
+        let Some((name, link)) = place.link(&dev.value) else {
+            let foreign = place.links.iter().filter(|(_, link)| link.owner.is_none());
             let help = format!("its links are: {}", listed(foreign.map(|(name, _)| name)));
-            let message = format!("the host has no link `{}`", dev.value);
+            let message = format!("{} has no link `{}`", called(ns), dev.value);
             self.errors.push(Diagnostic::new(message, dev.span, help));
             return None;
         };
@@ -109,24 +110,27 @@ impl<'s> Lowering<'s> {
             let local = matches!(via.value, IpAddr::V6(ip) if ip.is_unicast_link_local());
             if !beside && !local {
                 let text = format!(
-                    "no address of link {name} is beside the next hop {}: unless a route of the host \
+                    "no address of link {name} is beside the next hop {}: unless a route of {} \
                      leads to it, say `onlink: true`",
-                    via.value
+                    via.value,
+                    called(ns)
                 );
-                self.remark(&Ns::Host, text);
+                self.remark(ns, text);
             }
         }
         Some(name)
     }
 
-    /// Says so when a source is no address of the host.
-    fn check_source(&mut self, src: &Spanned<IpAddr>) {
+    /// Says so when a source is no address of a namespace of others.
+    fn check_source(&mut self, ns: &Ns, src: &Spanned<IpAddr>) {
         let of_spec = self.holders(src.value).iter();
-        let of_spec = of_spec.map(|end| &end.ns.value).any(|ns| *ns == Ns::Host);
-        let mut of_host = self.facts.links.values().flat_map(|link| &link.addresses);
-        if !of_spec && !of_host.any(|net| net.addr() == src.value) {
+        let of_spec = of_spec.map(|end| &end.ns.value).any(|of| of == ns);
+        let links = self.place(ns).links.values();
+        let mut others = links.flat_map(|link| &link.addresses);
+        if !of_spec && !others.any(|net| net.addr() == src.value) {
             let message = format!(
-                "the host has no address {}, so it can't be a source",
+                "{} has no address {}, so it can't be a source",
+                called(ns),
                 src.value
             );
             let help = "name one of its addresses, or remove `src`";
@@ -136,11 +140,7 @@ impl<'s> Lowering<'s> {
 
     /// The link of the default route that a namespace's entry says it has.
     pub(super) fn static_default(&self, ns: &Ns, family: Family) -> Option<&'s LinkName> {
-        let namespace = match ns {
-            Ns::Named(name) => self.spec.namespaces.get(name),
-            Ns::Host => self.spec.host.as_ref(),
-        };
-        let defaults = namespace?.routes.iter().filter(|route| {
+        let defaults = self.spec.entry(ns)?.routes.iter().filter(|route| {
             let to = route.to.value;
             to.prefix_len() == 0 && Family::of(to.addr()) == family && route.table == MAIN
         });

@@ -1,6 +1,6 @@
 //! Sysctls as the spec names them, beside those that its other words bring.
 
-use super::{Lowering, listed};
+use super::{Lowering, called, listed};
 use crate::resource::name::LinkName;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Id, Key, Ns, Resource};
@@ -25,8 +25,9 @@ impl Lowering<'_> {
 
     fn setting(&mut self, ns: &Ns, setting: &Setting) {
         let key = setting.key.value.clone();
-        if let (Ns::Host, SysctlKey::Conf { link, .. }) = (ns, &key)
-            && !self.is_known(link, setting.key.span)
+        if let SysctlKey::Conf { link, .. } = &key
+            && self.spec.is_found(ns)
+            && !self.is_known(ns, link, setting.key.span)
         {
             return;
         }
@@ -67,24 +68,24 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether the host has a link, or is to have it. Says so where not.
-    fn is_known(&mut self, link: &LinkName, at: Span) -> bool {
-        let made = Id::link(Ns::Host, link.clone());
-        let links = &self.facts.links;
-        if links.contains_key(link) || self.state.get(&made).is_some() {
+    /// Whether a namespace of others has a link, or is to have it. Says so where not.
+    fn is_known(&mut self, ns: &Ns, link: &LinkName, at: Span) -> bool {
+        let made = Id::link(ns.clone(), link.clone());
+        let place = self.place(ns);
+        if place.links.contains_key(link) || self.state.get(&made).is_some() {
             return true;
         }
-        let made = self.state.entries.keys().filter(|id| id.ns == Ns::Host);
+        let made = self.state.entries.keys().filter(|id| id.ns == *ns);
         let made = made.filter_map(|id| match &id.key {
             Key::Link(name) => Some(name),
             _ => None,
         });
-        let names = links.keys().chain(made);
+        let names = place.links.keys().chain(made);
         let help = match nearest(link.as_str(), names.clone().map(LinkName::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("its links are: {}", listed(names)),
         };
-        let message = format!("the host has no link `{link}`");
+        let message = format!("{} has no link `{link}`", called(ns));
         self.errors.push(Diagnostic::new(message, at, help));
         false
     }

@@ -1,0 +1,258 @@
+//! Namespaces that others make: where they are found, and which they are.
+//!
+//! They are opened once for all that is done with what was read, and kept open: the path of one may be
+//! another's a moment later.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::record::Record;
+use super::socket::Socket;
+use super::space::{Doors, inode_of};
+use super::{Kernel, namespace};
+use crate::resource::Ns;
+use crate::resource::name::NamespaceName;
+use crate::state::External;
+
+/// Which network namespace one is: a number that no other gets while this machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Identity(u64);
+
+impl Identity {
+    /// That of the namespace that a socket is of: its cookie (`SO_NETNS_COOKIE`, Linux 5.14). Older kernels
+    /// tell only the number of its file, which another may have later.
+    pub(super) fn of(socket: &Socket, door: BorrowedFd<'_>) -> Result<Identity, Error> {
+        match cookie(socket) {
+            Ok(cookie) => Ok(Identity(cookie)),
+            Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => inode_of(door).map(Identity),
+            Err(e) => Err(Error::call("ask which network namespace one is", e)),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "no crate knows this option of sockets")]
+fn cookie(socket: &Socket) -> std::io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length: libc::socklen_t = 8;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+/// An external namespace that is open.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) fd: OwnedFd,
+    /// Where it was found; none: by its name.
+    pub(super) path: Option<PathBuf>,
+    pub(super) identity: Identity,
+}
+
+/// What is at a path.
+#[derive(Debug)]
+enum There {
+    Namespace(OwnedFd, Identity),
+    Nothing,
+    /// Something else: what.
+    Other(String),
+}
+
+/// Looks at a path, and opens what is there if it is a network namespace, and only then: the opening of
+/// a device can do harm, and that of a pipe wait for ever. This thread is inside of it afterwards.
+fn look(path: &Path) -> Result<There, Error> {
+    let closed = OFlags::PATH | OFlags::CLOEXEC;
+    let handle = match rustix::fs::openat(CWD, path, closed, Mode::empty()) {
+        Ok(handle) => handle,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => return Ok(There::Nothing),
+        Err(e) => return Err(Error::io("look at", path, e)),
+    };
+    if !namespace::is_one(&handle).map_err(|e| Error::io("look at", path, e))? {
+        let stat = rustix::fs::fstat(&handle).map_err(|e| Error::io("look at", path, e))?;
+        let is = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => "a directory",
+            FileType::RegularFile if stat.st_size == 0 => "an empty file",
+            FileType::RegularFile => "a file",
+            FileType::Fifo => "a pipe",
+            FileType::Socket => "a socket",
+            FileType::BlockDevice | FileType::CharacterDevice => "a device",
+            _ => "something else",
+        };
+        return Ok(There::Other(is.to_owned()));
+    }
+    let same = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let open = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, same, open, Mode::empty())
+        .map_err(|e| Error::io("open", path, e))?;
+    match kind(&fd).map_err(|e| Error::io("look at", path, e))? {
+        libc::CLONE_NEWNET => {}
+        other => {
+            let of = match other {
+                libc::CLONE_NEWNS => "mount",
+                libc::CLONE_NEWPID => "PID",
+                libc::CLONE_NEWUSER => "user",
+                libc::CLONE_NEWUTS => "UTS",
+                libc::CLONE_NEWIPC => "IPC",
+                libc::CLONE_NEWCGROUP => "cgroup",
+                _ => "time",
+            };
+            return Ok(There::Other(format!("a {of} namespace")));
+        }
+    }
+    namespace::enter(&fd)?;
+    let identity = Identity::of(&Socket::open()?, fd.as_fd())?;
+    Ok(There::Namespace(fd, identity))
+}
+
+/// Which kind of namespace one is, as `clone(2)` calls it (`NS_GET_NSTYPE`, `man 2 ioctl_ns`).
+#[expect(unsafe_code, reason = "no crate knows this request")]
+fn kind(ns: &OwnedFd) -> std::io::Result<i32> {
+    // SAFETY: the request takes no argument.
+    let kind = unsafe { libc::ioctl(ns.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    if kind < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(kind)
+    }
+}
+
+/// Looks for namespaces, on several threads.
+fn look_for(wanted: &External) -> Vec<(NamespaceName, Option<PathBuf>, Result<There, Error>)> {
+    let places = wanted.iter().collect();
+    namespace::spread(
+        places,
+        |(name, path): (&NamespaceName, &Option<PathBuf>)| {
+            let at = path.clone().unwrap_or_else(|| namespace::path(name));
+            (name.clone(), path.clone(), look(&at))
+        },
+    )
+}
+
+/// Opens the external namespaces of a spec. All of them must exist, and be different ones.
+pub(super) fn require(kernel: &mut Kernel, wanted: &External) -> Result<(), Error> {
+    let mut found = BTreeMap::new();
+    for (name, path, there) in look_for(wanted) {
+        match there? {
+            There::Namespace(fd, identity) => {
+                let one = Found { fd, path, identity };
+                found.insert(name, one);
+            }
+            There::Nothing => return Err(Error::NoExternal { name, path }),
+            There::Other(is) => {
+                let path = path.unwrap_or_else(|| namespace::path(&name));
+                return Err(Error::NotNetwork { name, path, is });
+            }
+        }
+    }
+    kernel.doors.hold(found);
+    let doors = &kernel.doors;
+    let mut inodes = vec![(Ns::Host, inode_of(doors.host.as_fd())?)];
+    for (name, one) in &doors.external {
+        inodes.push((Ns::Named(name.clone()), inode_of(one.fd.as_fd())?));
+    }
+    distinct(inodes.iter().map(|(ns, inode)| (ns, *inode)), wanted)
+}
+
+/// Opens those of the external namespaces of a State that exist, and those that the record of the topology
+/// has: if they are still the same.
+pub(super) fn locate(
+    kernel: &mut Kernel,
+    wanted: &External,
+    mine: Option<&Record>,
+) -> Result<(), Error> {
+    let mut found: BTreeMap<NamespaceName, Found> = BTreeMap::new();
+    for (name, path, there) in look_for(wanted) {
+        if let There::Namespace(fd, identity) = there? {
+            let one = Found { fd, path, identity };
+            found.insert(name, one);
+        }
+    }
+    let recorded = mine.iter().flat_map(|record| &record.external);
+    let recorded: External = recorded
+        .filter(|(_, known)| !found.values().any(|one| one.identity == known.identity))
+        .map(|(name, known)| (name.clone(), known.path.clone()))
+        .collect();
+    for (name, path, there) in look_for(&recorded) {
+        let known = mine.and_then(|record| record.external.get(&name));
+        // A path that can't be opened any more is as good as none.
+        if let (Ok(There::Namespace(fd, identity)), Some(known)) = (there, known)
+            && identity == known.identity
+        {
+            let name = free(name, &found);
+            let one = Found { fd, path, identity };
+            found.insert(name, one);
+        }
+    }
+    for name in kernel.doors.external.keys() {
+        if !found.contains_key(name) {
+            kernel.spaces.remove(&Ns::Named(name.clone()));
+        }
+    }
+    kernel.doors.hold(found);
+    Ok(())
+}
+
+/// A name for a namespace whose own is another's by now: the spec has another path for it.
+fn free(name: NamespaceName, taken: &BTreeMap<NamespaceName, Found>) -> NamespaceName {
+    let mut free = name;
+    while taken.contains_key(&free) {
+        let longer = format!("{free}.before");
+        let Ok(longer) = NamespaceName::try_from(longer) else {
+            break;
+        };
+        free = longer;
+    }
+    free
+}
+
+/// That no external namespace is one that has another name too.
+pub(super) fn distinct<'s>(
+    inodes: impl Iterator<Item = (&'s Ns, u64)>,
+    external: &External,
+) -> Result<(), Error> {
+    let mut seen: BTreeMap<u64, &Ns> = BTreeMap::new();
+    for (ns, inode) in inodes {
+        let Some(other) = seen.insert(inode, ns) else {
+            continue;
+        };
+        let name = [ns, other].into_iter().filter_map(Ns::name);
+        let mut name = name.filter(|name| external.contains_key(*name));
+        if let Some(name) = name.next() {
+            let other = if ns.name() == Some(name) { other } else { ns };
+            return Err(Error::SameNamespace {
+                name: name.clone(),
+                other: other.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Doors {
+    /// Keeps these open, and those only.
+    fn hold(&mut self, external: BTreeMap<NamespaceName, Found>) {
+        let names = external.iter();
+        self.names = names
+            .map(|(name, one)| (one.identity, name.clone()))
+            .collect();
+        self.external = external;
+    }
+}

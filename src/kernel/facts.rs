@@ -30,15 +30,16 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
         ipv6: sysctl::exists("net/ipv6"),
         ..Facts::default()
     };
-    for Seen { ns, reading, .. } in seen {
-        let place = place(&ns, &reading, &records, &loans);
+    for Seen { ns, reading, .. } in &seen {
+        let place = place(ns, reading, &records, &loans);
         match ns {
             Ns::Host => facts.host = place,
             Ns::Named(name) => {
-                facts.external.insert(name, place);
+                facts.external.insert(name.clone(), place);
             }
         }
     }
+    observe::remember(kernel, seen);
     Ok(facts)
 }
 

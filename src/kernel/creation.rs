@@ -1,4 +1,4 @@
-//! Making links.
+//! Making links, and ports of those of others.
 
 use std::os::fd::AsRawFd;
 
@@ -61,6 +61,39 @@ impl<'p> Writer<'p> {
         if link.up {
             draft.rising.push((place, index, name.clone()));
         }
+        Ok(())
+    }
+
+    /// Has a link of others be a port, or none any more.
+    pub(super) fn port(
+        &mut self,
+        kernel: &mut Kernel,
+        draft: &mut Draft<'p>,
+        place: usize,
+        name: &LinkName,
+        action: &Action,
+    ) -> Result<(), Error> {
+        let master = match action {
+            Action::Create(Resource::Port(port))
+            | Action::Update {
+                after: Resource::Port(port),
+                ..
+            } => {
+                let master = index_of(kernel, draft.ns, &port.master)?;
+                self.note_master(draft.ns, master);
+                master
+            }
+            Action::Remove(_) => 0,
+            _ => return Err(Error::Impossible("a port is something else")),
+        };
+        let change = Change {
+            master: Some(master),
+            ..Change::default()
+        };
+        let index = index_of(kernel, draft.ns, name)?;
+        draft
+            .outbox
+            .put(place, |requests| encode::set_link(requests, index, &change));
         Ok(())
     }
 

@@ -47,6 +47,7 @@ pub use self::lock::Lock;
 pub(crate) use self::read::{ifa, ifla, rta};
 pub(crate) use self::socket::{Requests, Socket};
 
+use self::record::Membership;
 use self::space::{Doors, Space};
 use crate::plan::Plan;
 use crate::resource::name::TopologyName;
@@ -74,6 +75,8 @@ struct Account {
     topology: TopologyName,
     /// What the record names and was not found.
     gone: BTreeSet<Id>,
+    /// The links that the record has as ports, and that are not.
+    left: BTreeSet<Membership>,
     /// What of the topology's is in external namespaces, and on loan there.
     abroad: BTreeSet<Id>,
 }

@@ -104,6 +104,14 @@ impl Session {
             }
             Status::Failed
         })?;
+        let lacking = kernel.lacking(&plan);
+        for (place, error) in &lacking {
+            let what = phrase::located(&plan.operations[*place].id, &topology);
+            output::error(&format!("{what} isn't possible on this machine: {error}"));
+        }
+        if !lacking.is_empty() {
+            return Err(Status::Failed);
+        }
         Ok(Session {
             _lock: lock,
             kernel,

@@ -26,6 +26,7 @@ pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
+mod probe;
 mod read;
 mod record;
 mod rules;
@@ -133,6 +134,13 @@ impl Kernel {
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
         observe::observe(self, topology, desired)
+    }
+
+    /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that
+    /// needs it: [`Error::NoKind`] and [`Error::NoSetting`]. Nothing is changed to find out, but the kernel may load
+    /// a module.
+    pub fn lacking(&self, plan: &Plan) -> Vec<(usize, Error)> {
+        probe::lacking(plan)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

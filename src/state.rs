@@ -125,8 +125,8 @@ impl Facts {
 pub struct Place {
     /// Its links, ours too, by name.
     pub links: BTreeMap<LinkName, PlaceLink>,
-    /// The link of its default route of each family: that of the lowest metric.
-    pub default: BTreeMap<Family, LinkName>,
+    /// Its default routes of each family, that of the lowest metric first.
+    pub default: BTreeMap<Family, Vec<DefaultRoute>>,
     /// Whether a new link there forwards IPv4 by itself, because all of it does.
     pub ipv4_forwarding: bool,
     /// Whether IPv4 forwarding was on for all of it before netform came.
@@ -144,13 +144,25 @@ impl Place {
         })
     }
 
-    /// The link of the default route of a family, unless `topology` made it.
+    /// The link of the default route of a family that would be there without `topology`.
     pub fn default_without(&self, family: Family, topology: &TopologyName) -> Option<&LinkName> {
-        self.default.get(&family).filter(|dev| {
-            let link = self.links.get(*dev);
-            link.is_none_or(|link| link.owner.as_ref() != Some(topology))
-        })
+        let routes = self.default.get(&family).into_iter().flatten();
+        let mut others = routes.filter(|route| {
+            let link = self.links.get(&route.link);
+            let of_link = link.and_then(|link| link.owner.as_ref());
+            route.owner.as_ref() != Some(topology) && of_link != Some(topology)
+        });
+        others.next().map(|route| &route.link)
     }
+}
+
+/// What lowering must know of a default route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DefaultRoute {
+    /// The link that it leads over, the first of several.
+    pub link: LinkName,
+    /// The topology that made it.
+    pub owner: Option<TopologyName>,
 }
 
 /// What lowering must know of a link of such a namespace.

@@ -214,9 +214,12 @@ fn ipv4_addresses_stand_in_the_order_written() {
 
 #[test]
 fn the_order_is_mended_with_what_stands_on_the_addresses() {
-    let routes = "routes: [{ to: 10.8.0.0/16, via: 10.0.0.2, src: 10.0.0.7 }, { to: 10.7.0.0/16, via: 10.0.0.2 }]";
+    // Those of other tables than the main one keep a source that goes.
+    let routes = "routes: [{ to: 10.8.0.0/16, via: 10.0.0.2, src: 10.0.0.7 }, \
+                           { to: 10.6.0.0/16, via: 10.0.0.2, src: 10.0.0.7, table: 77 }, \
+                           { to: 10.7.0.0/16, via: 10.0.0.2 }]";
     for promotes in ["0", "1"] {
-        let all = || in_a("ip route") + &order().join(" ");
+        let all = || in_a("ip -4 route show table all") + &order().join(" ");
         story(|| {
             write(
                 routes,

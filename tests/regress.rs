@@ -414,3 +414,21 @@ fn a_value_that_is_not_given_back_as_it_was_written_is_told_of() {
         assert_same_world(&before, &world());
     });
 }
+
+#[test]
+fn the_host_keeps_its_default_route_beside_one_of_the_topology() {
+    in_sandbox(|| {
+        let default = "routes: [{ to: default4, via: 10.9.1.2, dev: r0, metric: 7 }]";
+        routed("/run/a.yaml", default, "");
+        // The host is a member, and would get a default route if it had none.
+        sh("cat >> /run/a.yaml <<'EOF'
+subnets: { s: { cidr: 10.9.1.0/24, gateway: 10.9.1.2 } }
+EOF")
+        .ok();
+        netform(&["apply", "-f", "/run/a.yaml"]).ok();
+        netform(&["plan", "-f", "/run/a.yaml", "--detailed-exitcode"]).ok();
+        routed("/run/b.yaml", "", "");
+        netform(&["apply", "-f", "/run/b.yaml", "--yes"]).ok();
+        netform(&["plan", "-f", "/run/b.yaml", "--detailed-exitcode"]).ok();
+    });
+}

@@ -1,18 +1,20 @@
 //! What lowering must know of the host, and of external namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ipnet::IpNet;
 
 use super::error::Error;
 use super::observe::Seen;
 use super::read::{self, Reading};
+use super::record::Record;
 use super::{Kernel, external, observe, record, sysctl, tag};
 use crate::resource::address::Held;
 use crate::resource::name::LinkName;
+use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{External, Facts, Loan, Place, PlaceLink};
+use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -20,26 +22,28 @@ const ADVERTISED: u8 = 9;
 pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Error> {
     external::require(kernel, wanted)?;
     let seen = observe::see_found(kernel)?;
-    let loans = observe::on_loan(&record::all_seen_from(&kernel.doors)?);
+    let records = record::all_seen_from(&kernel.doors)?;
+    let loans = observe::on_loan(&records);
     let mut facts = Facts {
         machine: machine(),
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
         ipv6: sysctl::exists("net/ipv6"),
         ..Facts::default()
     };
-    for Seen { ns, reading, .. } in seen {
-        let place = place(&ns, &reading, &loans);
+    for Seen { ns, reading, .. } in &seen {
+        let place = place(ns, reading, &records, &loans);
         match ns {
             Ns::Host => facts.host = place,
             Ns::Named(name) => {
-                facts.external.insert(name, place);
+                facts.external.insert(name.clone(), place);
             }
         }
     }
+    observe::remember(kernel, seen);
     Ok(facts)
 }
 
-fn place(ns: &Ns, reading: &Reading, loans: &BTreeMap<Id, Loan>) -> Place {
+fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Loan>) -> Place {
     let on = |value: Option<&String>| value.is_some_and(|value| value != "0");
     let forwards = |family| reading.sysctls.get(&SysctlKey::forwarding(family));
     let before = |family| {
@@ -50,7 +54,7 @@ fn place(ns: &Ns, reading: &Reading, loans: &BTreeMap<Id, Loan>) -> Place {
     };
     Place {
         links: links(reading),
-        default: default_links(reading),
+        default: default_routes(ns, reading, records),
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
@@ -66,17 +70,23 @@ fn machine() -> String {
 }
 
 fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
+    let mut addresses: HashMap<u32, Vec<Held>> = HashMap::new();
+    for address in &reading.addresses {
+        let near = IpNet::new(address.peer.unwrap_or(address.ip), address.prefix);
+        if let Ok(near) = near {
+            let of_link = addresses.entry(address.index).or_default();
+            of_link.push(Held::point_to_point(address.ip, near));
+        }
+    }
+    let advertised: HashSet<u32> = reading
+        .routes
+        .iter()
+        .filter(|route| route.protocol == ADVERTISED)
+        .flat_map(|route| route.hops.iter().filter_map(|hop| hop.index))
+        .collect();
     let one = |link: &read::Link| {
         let name = LinkName::try_from(link.name.as_str()).ok()?;
-        let addresses = reading
-            .addresses
-            .iter()
-            .filter(|address| address.index == link.index)
-            .filter_map(|address| {
-                let near = IpNet::new(address.peer.unwrap_or(address.ip), address.prefix);
-                Some(Held::point_to_point(address.ip, near.ok()?))
-            })
-            .collect();
+        let addresses = addresses.get(&link.index).cloned().unwrap_or_default();
         let accept_ra = link
             .conf(Family::Ipv6, "accept_ra")
             .and_then(|value| u8::try_from(value).ok());
@@ -87,10 +97,6 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             Some(value) => value > 1,
             None => false,
         };
-        let advertised = reading.routes.iter().any(|route| {
-            route.protocol == ADVERTISED
-                && route.hops.iter().any(|hop| hop.index == Some(link.index))
-        });
         let place_link = PlaceLink {
             kind: link.kind.clone(),
             ethernet: link.ethernet,
@@ -98,7 +104,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             altnames: link.altnames.clone(),
             addresses,
             accept_ra,
-            takes_ra: advertised
+            takes_ra: advertised.contains(&link.index)
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),
             owner,
         };
@@ -107,29 +113,43 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
     reading.links.iter().filter_map(one).collect()
 }
 
-/// The link of the default route of each family that wins: that of the lowest metric.
-fn default_links(reading: &Reading) -> BTreeMap<Family, LinkName> {
-    let mut best: BTreeMap<Family, (u32, LinkName)> = BTreeMap::new();
-    for route in &reading.routes {
-        if route.to.prefix_len() != 0 || route.kind != libc::RTN_UNICAST {
-            continue;
-        }
+fn default_routes(
+    ns: &Ns,
+    reading: &Reading,
+    records: &[Record],
+) -> BTreeMap<Family, Vec<DefaultRoute>> {
+    let mut found: BTreeMap<Family, Vec<(u32, DefaultRoute)>> = BTreeMap::new();
+    let unicast = reading.routes.iter().filter(|route| {
+        route.table == MAIN && route.to.prefix_len() == 0 && route.kind == libc::RTN_UNICAST
+    });
+    for route in unicast {
         let link = route
             .hops
             .iter()
             .filter_map(|hop| hop.index)
-            .find_map(|index| reading.links.iter().find(|link| link.index == index))
-            .and_then(|link| LinkName::try_from(link.name.as_str()).ok());
-        let family = Family::of(route.to.addr());
+            .find_map(|index| reading.links.iter().find(|link| link.index == index));
         let Some(link) = link else { continue };
-        if best
-            .get(&family)
-            .is_none_or(|(metric, _)| route.metric < *metric)
-        {
-            best.insert(family, (route.metric, link));
-        }
+        let Ok(name) = LinkName::try_from(link.name.as_str()) else {
+            continue;
+        };
+        let ours = route.protocol == tag::PROTOCOL;
+        let key = RouteKey::new(route.table, route.to, route.metric);
+        let id = Id::new(ns.clone(), Key::Route(key));
+        let claimed = records.iter().find(|record| record.claims.contains(&id));
+        let owner = claimed.map(|record| record.topology.clone());
+        let route_found = DefaultRoute {
+            link: name,
+            owner: owner.or_else(|| tag::owner(&link.alias)).filter(|_| ours),
+        };
+        let of_family = found.entry(Family::of(route.to.addr())).or_default();
+        of_family.push((route.metric, route_found));
     }
-    best.into_iter()
-        .map(|(family, (_, link))| (family, link))
+    let sorted = |mut routes: Vec<(u32, DefaultRoute)>| {
+        routes.sort_by_key(|(metric, _)| *metric);
+        routes.into_iter().map(|(_, route)| route).collect()
+    };
+    found
+        .into_iter()
+        .map(|(family, routes)| (family, sorted(routes)))
         .collect()
 }

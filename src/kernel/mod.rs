@@ -67,6 +67,9 @@ pub struct Kernel {
     /// How many sockets may be kept open.
     room: usize,
     spaces: BTreeMap<Ns, Space>,
+    /// What was read of the host and of external namespaces for [`Kernel::facts`], and the inode of each:
+    /// the next observation begins with it.
+    found: BTreeMap<Ns, (read::Reading, u64)>,
     /// What the last observation means for the record.
     last: Option<Account>,
 }
@@ -107,6 +110,7 @@ impl Kernel {
             },
             room: raise_limit(),
             spaces: BTreeMap::new(),
+            found: BTreeMap::new(),
             last: None,
         })
     }

@@ -1,6 +1,6 @@
 //! From the kernel to a [`State`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsFd;
 
 use super::assemble::Assembly;
@@ -33,6 +33,8 @@ struct Wanted {
 /// One namespace to be read.
 struct Task {
     ns: Ns,
+    /// What was read of it just before, and of which namespace.
+    found: Option<(Reading, u64)>,
     socket: Option<(Socket, u64)>,
     keep: bool,
     wanted: Wanted,
@@ -212,6 +214,7 @@ fn still_made(mine: Option<&Record>, desired: &State) -> Result<(), Error> {
 fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, Error> {
     let room = kernel.room();
     let spaces = &mut kernel.spaces;
+    let mut found = std::mem::take(&mut kernel.found);
     let tasks = wanted
         .into_iter()
         .enumerate()
@@ -219,6 +222,7 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
             wanted.tables.insert(route::MAIN);
             let space = spaces.remove(&ns);
             Task {
+                found: found.remove(&ns),
                 socket: space.and_then(|space| space.socket.map(|socket| (socket, space.inode))),
                 keep: place < room,
                 ns,
@@ -267,10 +271,17 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
         Some((socket, _)) => socket,
         None => Socket::open()?,
     };
-    let mut reading = Reading {
-        links: read::links(&mut socket)?,
-        addresses: read::addresses(&mut socket)?,
-        ..Reading::default()
+    let mut reading = match task.found {
+        Some((found, of)) if of == inode => Reading {
+            links: found.links,
+            addresses: found.addresses,
+            ..Reading::default()
+        },
+        _ => Reading {
+            links: read::links(&mut socket)?,
+            addresses: read::addresses(&mut socket)?,
+            ..Reading::default()
+        },
     };
     if reading.addresses.iter().any(|address| address.secondary) {
         namespace::enter(&door)?;
@@ -302,12 +313,15 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
     } else {
         [None; 2]
     };
+    let by_name: HashMap<&str, &read::Link> = reading
+        .links
+        .iter()
+        .map(|link| (link.name.as_str(), link))
+        .collect();
     for key in &sysctls {
         let value = match key {
-            SysctlKey::Conf { family, link, name } => reading
-                .links
-                .iter()
-                .find(|l| l.name == link.as_str())
+            SysctlKey::Conf { family, link, name } => by_name
+                .get(link.as_str())
                 .and_then(|link| link.conf(*family, name)),
             SysctlKey::Global(_) => key.switch().and_then(|family| switches[family as usize]),
         };
@@ -323,6 +337,16 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
         socket: task.keep.then_some(socket),
         inode,
     }))
+}
+
+/// Has the next observation take the links and addresses of the host and of external namespaces from
+/// what lowering was told, instead of reading them again: with many links that takes a while, and a plan
+/// from one look at them is better than from two.
+pub(super) fn remember(kernel: &mut Kernel, seen: Vec<Seen>) {
+    kernel.found = seen
+        .into_iter()
+        .map(|one| (one.ns, (one.reading, one.inode)))
+        .collect();
 }
 
 /// Reads the host and the external namespaces, with their switches of forwarding.

@@ -13,6 +13,7 @@ use super::{Action, Stays};
 use crate::resource::address::{Address, Standing};
 use crate::resource::link::{IPV6_MIN_MTU, Link};
 use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::route::MAIN;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Entry, Owner, State};
@@ -320,8 +321,9 @@ fn is_twice(observed: &State, id: &Id) -> bool {
     matches!(entry.map(|entry| &entry.resource), Some(Resource::Address(address)) if address.twice)
 }
 
-/// The last address of its kind in a namespace takes the IPv4 routes that have it as their source, and
-/// from the IPv6 ones only that. IPv6 ones keep it where the address goes with its link.
+/// The last address of its kind in a namespace takes the IPv4 routes of the main table that have it as
+/// their source (`fib_sync_down_addr` of `net/ipv4/fib_semantics.c` leaves other tables alone since Linux
+/// 4.9), and from the IPv6 ones only that. IPv6 ones keep it where the address goes with its link.
 fn sources<'s>(
     effects: &mut Effects<'s>,
     ground: &Ground<'s>,
@@ -345,7 +347,8 @@ fn sources<'s>(
         };
         // One that is to go is removed before.
         for route in routes.iter().filter(|route| !goes(decisions, route)) {
-            if ipv4 && !fallen.contains_key(route) {
+            let main = matches!(&route.key, Key::Route(key) if key.table == MAIN);
+            if ipv4 && main && !fallen.contains_key(route) {
                 fallen.insert(route, cause);
                 effects.waits.insert(route, causes.clone());
             } else if !ipv4 {

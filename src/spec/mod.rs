@@ -46,13 +46,15 @@ pub fn parse(sources: &[Source]) -> Result<Spec, Vec<Diagnostic>> {
         return Err(newer);
     }
     let mut documents = Vec::new();
-    for root in &roots {
-        documents.extend(document::read(root, &mut found));
+    for root in roots {
+        documents.extend(document::read(&root, &mut found));
     }
     // What is missing may stand in a source that can't be read.
     let complete = documents.len() == sources.len();
+    // Nobody would read what else is found, and to look takes memory.
+    let worthwhile = complete && !found.is_full();
     let spec = document::merge(documents, &mut found)
-        .filter(|_| complete)
+        .filter(|_| worthwhile)
         .and_then(|document| check::check(document, &mut found));
     match spec {
         Some(spec) if found.is_empty() => Ok(spec),

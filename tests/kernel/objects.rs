@@ -278,8 +278,8 @@ fn facts_are_those_of_the_host() {
         );
         assert_eq!((wan.accept_ra, wan.takes_ra), (Some(1), true));
         assert!(!facts.host.links["lo"].takes_ra);
-        assert_eq!(facts.host.default[&Family::Ipv4].as_str(), "wan");
-        assert_eq!(facts.host.default[&Family::Ipv6].as_str(), "wan");
+        assert_eq!(facts.host.default[&Family::Ipv4][0].link.as_str(), "wan");
+        assert_eq!(facts.host.default[&Family::Ipv6][0].link.as_str(), "wan");
         assert!(facts.ipv6 && !facts.host.ipv6_forwarding);
         sh("sysctl -qw net.ipv6.conf.all.forwarding=1");
         let facts = Kernel::open()

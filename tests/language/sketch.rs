@@ -340,13 +340,6 @@ impl Sketch {
             .collect();
         let mut one = |choices: &[&str]| choices[random.usize(..choices.len())].to_owned();
         let to = match (number, ipv6) {
-            (0, _) if place == "host" && std::env::var("HOSTDEF").is_err() => {
-                if ipv6 {
-                    "fd20::/48".to_owned()
-                } else {
-                    "10.200.0.0/24".to_owned()
-                }
-            }
             (0, false) => one(&["default4", "10.200.0.0/24"]),
             (0, true) => one(&["default6", "fd20::/48"]),
             (_, false) => format!("10.20{number}.0.0/16"),

@@ -13,7 +13,8 @@ use netform::state::Owner;
 use super::kernel::{Hops, RA, Refusal, World, conf, has_ipv6, leads_over, switch};
 
 impl World {
-    /// IPv4 routes go with their source, if no link holds it any more. IPv6 ones stay without.
+    /// IPv4 routes of the main table go with their source, if no link holds it any more. IPv6 ones stay
+    /// without.
     pub(crate) fn lose_sources(&mut self, ns: &Ns, mut gone: Vec<IpAddr>) {
         let held: BTreeSet<IpAddr> = self.addresses(ns, None).map(|(_, key, _)| key.ip).collect();
         gone.retain(|ip| !held.contains(ip));
@@ -25,7 +26,7 @@ impl World {
                     route.src = None;
                     return true;
                 }
-                false
+                !matches!(&id.key, Key::Route(key) if key.table == 254)
             }
             _ => true,
         });

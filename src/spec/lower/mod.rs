@@ -81,7 +81,11 @@ fn apart(spec: &Spec, facts: &Facts) -> Facts {
         let links = place.links.iter();
         let own = links.filter(|(_, link)| link.owner.as_ref() == Some(topology));
         let own: Vec<LinkName> = own.map(|(name, _)| name.clone()).collect();
-        place.default.retain(|_, dev| !own.contains(dev));
+        for routes in place.default.values_mut() {
+            routes.retain(|route| {
+                route.owner.as_ref() != Some(topology) && !own.contains(&route.link)
+            });
+        }
         for name in own {
             if !stays.contains(&name) {
                 place.links.remove(&name);

@@ -4,7 +4,10 @@
 //! the rules are asked too (`fib_check_nh_v4_gw` of `net/ipv4/fib_semantics.c`, `ip6_route_check_nh` of
 //! `net/ipv6/route.c`). A rule that rejects such packets has it refuse the route.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::Here;
 use crate::resource::Family;
@@ -30,12 +33,17 @@ impl<'s> Here<'s> {
         if namespace.rules.iter().all(|rule| !rejects(rule)) {
             return;
         }
-        let mut rules: Vec<&Rule> = namespace.rules.iter().collect();
+        let mut rules: Vec<&Rule> = namespace
+            .rules
+            .iter()
+            .filter(|rule| rejects(rule) || looks_in_main(rule))
+            .collect();
         rules.sort_by_key(|rule| rule.priority.value);
         for sought in self.sought(namespace) {
-            let first = rules
-                .iter()
-                .find(|rule| meets(rule, &sought) && (rejects(rule) || looks_in_main(rule)));
+            if found.is_full() {
+                return;
+            }
+            let first = rules.iter().find(|rule| meets(rule, &sought));
             let Some(rule) = first.filter(|rule| rejects(rule)) else {
                 continue;
             };
@@ -53,18 +61,23 @@ impl<'s> Here<'s> {
     }
 
     fn sought(&self, namespace: &'s Namespace) -> Vec<Sought<'s>> {
+        // A table of its own that leads there is asked first, and the main one with the rules.
+        let mut direct: HashMap<u32, Vec<IpNet>> = HashMap::new();
+        for route in &namespace.routes {
+            if route.table != MAIN && matches!(route.hops(), [only] if only.via.is_none()) {
+                let of_table = direct.entry(route.table).or_default();
+                of_table.push(route.to.value);
+            }
+        }
+        let mut seen = HashSet::new();
         let mut sought = Vec::new();
         for route in &namespace.routes {
+            let nets = direct.get(&route.table).map_or(&[][..], Vec::as_slice);
             for hop in route.hops().iter().filter(|hop| !hop.onlink) {
                 let Some(via) = hop.via else { continue };
-                // A table of its own that leads there is asked first, and the main one with the rules.
-                let direct = namespace.routes.iter().any(|other| {
-                    other.table == route.table
-                        && route.table != MAIN
-                        && other.to.value.contains(&via.value)
-                        && matches!(other.hops(), [only] if only.via.is_none())
-                });
-                if !direct {
+                let dev = hop.dev.as_ref().map(|dev| &dev.value);
+                let new = seen.insert((via.value, dev, route.table));
+                if new && !nets.iter().any(|net| net.contains(&via.value)) {
                     sought.push(Sought {
                         via: via.value,
                         link: self.reach.link_of(self.ns, hop),

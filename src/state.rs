@@ -171,6 +171,8 @@ pub struct DefaultRoute {
 pub struct PlaceLink {
     /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
     pub kind: String,
+    /// Whether its frames are those of Ethernet (`ARPHRD_ETHER`), without which it can be no port of a bridge.
+    pub ethernet: bool,
     /// Its largest packet in bytes.
     pub mtu: u32,
     /// Other names that it goes by (`IFLA_ALT_IFNAME`).

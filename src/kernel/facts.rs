@@ -110,6 +110,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),
             up: link.is_up(),

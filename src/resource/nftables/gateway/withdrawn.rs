@@ -398,6 +398,21 @@ mod tests {
                     assert_eq!(covers(to, from), moved, "seed {seed}: {to} to {from}");
                     ended += usize::from(ends);
                 }
+                // Between members no egress leads.
+                let to: IpAddr = if from.is_ipv4() {
+                    "10.0.0.3"
+                } else {
+                    "fd00::3"
+                }
+                .parse()
+                .expect("an address");
+                let other = said(&before, to);
+                let gone = other
+                    .is_some_and(|(link, _)| said(&after, to).is_none_or(|(now, _)| now != link));
+                if other.is_some() {
+                    let ends = withdrawn.covers(&Connection { from, to }, &local);
+                    assert_eq!(ends, moved || gone, "seed {seed}: {from} to {to}");
+                }
             }
             let others = Connection {
                 from: "192.0.2.1".parse().expect("an address"),

@@ -102,7 +102,7 @@ fn gather(kernel: &mut Kernel, ns: &Ns, conflicts: &[Conflict]) -> Result<Eviden
         links: read::links(socket)?,
         addresses: read::addresses(socket)?,
         routes,
-        rules: read::rules(socket)?,
+        rules: read::rules(socket)?.0,
     })
 }
 
@@ -231,7 +231,7 @@ fn of_protocol(number: u8) -> Option<Provenance> {
     Some(program(name, format!("its protocol number is {number}")))
 }
 
-/// Where NetworkManager and networkd keep what they know of a link, by its number.
+/// Where `NetworkManager` and networkd keep what they know of a link, by its number.
 const NETWORK_MANAGER: &str = "/run/NetworkManager/devices";
 const NETWORKD: &str = "/run/systemd/netif/links";
 

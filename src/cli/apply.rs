@@ -1,11 +1,11 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
 use super::progress::Progress;
-use super::session::{self, Access, Session};
+use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
 use super::{Status, output};
 use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Reason};
+use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
@@ -15,6 +15,9 @@ use crate::state::{Owner, State};
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+
+    #[command(flatten)]
+    takeover: Takeover,
 
     #[command(flatten)]
     options: Options,
@@ -49,7 +52,7 @@ impl Verb {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    match Session::of_spec(&arguments.files, Access::Change) {
+    match Session::of_spec(&arguments.files, &arguments.takeover, Access::Change) {
         Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
         Err(status) => status,
     }
@@ -141,7 +144,13 @@ fn done(plan: &Plan, verb: Verb) -> String {
         change,
         remove,
         replace,
+        adopt,
     } = render::plan::count(plan);
+    let adopted = if adopt == 0 {
+        String::new()
+    } else {
+        format!(", {adopt} adopted")
+    };
     let replaced = if replace == 0 {
         String::new()
     } else {
@@ -151,7 +160,7 @@ fn done(plan: &Plan, verb: Verb) -> String {
         Verb::Apply => "Applied",
         Verb::Destroy => "Destroyed",
     };
-    format!("\n{word}: {add} added, {change} changed, {remove} removed{replaced}.\n")
+    format!("\n{word}: {add} added, {change} changed, {remove} removed{replaced}{adopted}.\n")
 }
 
 /// Whether somebody should say yes first.
@@ -173,6 +182,8 @@ fn tell(failure: &Failure, plan: &Plan) {
         Some(operation) => {
             let verb = match operation.action {
                 Action::Borrow { .. } | Action::Create(Resource::Sysctl(_)) => "set",
+                _ if operation.transfer == Some(Transfer::Adopt) => "adopt",
+                _ if operation.transfer == Some(Transfer::Release) => "give back",
                 Action::Create(_) => "create",
                 Action::Update { .. } => "change",
                 Action::Remove(_) => "remove",
@@ -257,6 +268,29 @@ fn before(session: &mut Session) -> Result<State, kernel::Error> {
                 Resource::Sysctl(Sysctl::off()),
                 entry.owner.clone(),
             );
+        }
+    }
+    // What is taken over is to be somebody else's again.
+    for operation in &session.plan.operations {
+        let Some(entry) = session.observed.get(&operation.id) else {
+            continue;
+        };
+        if operation.transfer == Some(Transfer::Adopt) {
+            owned.entries.insert(operation.id.clone(), entry.clone());
+            for key in settings(&operation.id.key) {
+                let setting = Id::new(operation.id.ns.clone(), Key::Sysctl(key));
+                let off = Resource::Sysctl(Sysctl::off());
+                owned.insert(setting, off, Owner::Topology(topology.clone()));
+            }
+        } else if let Action::Update {
+            before: Resource::Sysctl(_),
+            ..
+        } = operation.action
+        {
+            owned
+                .entries
+                .entry(operation.id.clone())
+                .or_insert_with(|| entry.clone());
         }
     }
     let on_loan = session.observed.loans.iter();

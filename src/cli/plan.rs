@@ -1,6 +1,6 @@
 //! `netform plan`.
 
-use super::session::{Access, Session};
+use super::session::{Access, Session, Takeover};
 use super::source::Files;
 use super::{Status, output};
 use crate::render;
@@ -10,13 +10,16 @@ pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
 
+    #[command(flatten)]
+    takeover: Takeover,
+
     /// Exit with 2 when changes are pending
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    let session = match Session::of_spec(&arguments.files, Access::Read) {
+    let session = match Session::of_spec(&arguments.files, &arguments.takeover, Access::Read) {
         Ok(session) => session,
         Err(status) => return status,
     };

@@ -42,6 +42,14 @@ pub(super) enum Access {
     Change,
 }
 
+/// What is taken over of what others made.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Takeover {
+    /// Take over what stands in the way, belongs to no topology, and can be changed in place
+    #[arg(long)]
+    adopt: bool,
+}
+
 /// What a topology wants, the host as it was read, and the way from one to the other.
 pub(super) struct Session {
     /// Keeps other changes out while the session lives.
@@ -55,7 +63,11 @@ pub(super) struct Session {
 
 impl Session {
     /// Of the spec in some files.
-    pub(super) fn of_spec(files: &Files, access: Access) -> Result<Session, Status> {
+    pub(super) fn of_spec(
+        files: &Files,
+        takeover: &Takeover,
+        access: Access,
+    ) -> Result<Session, Status> {
         let sources = files.read().map_err(|message| {
             output::error(&message);
             Status::Failed
@@ -73,7 +85,8 @@ impl Session {
             let (line, column) = source.position(span.start);
             Some(format!("{}:{line}:{column}", source.name))
         };
-        let mut session = Session::between(kernel, lock, topology, lowered.state, &place)?;
+        let mut session =
+            Session::between(kernel, lock, topology, lowered.state, takeover, &place)?;
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
     }
@@ -81,7 +94,8 @@ impl Session {
     /// Of a topology that is to own nothing any more.
     pub(super) fn of_nothing(topology: TopologyName) -> Result<Session, Status> {
         let (kernel, lock) = open(Access::Change)?;
-        Session::between(kernel, lock, topology, State::new(), &|_| None)
+        let takeover = Takeover::default();
+        Session::between(kernel, lock, topology, State::new(), &takeover, &|_| None)
     }
 
     fn between(
@@ -89,11 +103,15 @@ impl Session {
         lock: Option<Lock>,
         topology: TopologyName,
         desired: State,
+        takeover: &Takeover,
         place: &dyn Fn(&Id) -> Option<String>,
     ) -> Result<Session, Status> {
-        let observed = kernel
+        let mut observed = kernel
             .observe(&topology, &desired)
             .map_err(|error| failed(&error))?;
+        if takeover.adopt {
+            plan::offer(&desired, &mut observed);
+        }
         let missing = plan::missing(&desired, &observed);
         for id in &missing {
             output::error(&format!(
@@ -104,8 +122,10 @@ impl Session {
         if !missing.is_empty() {
             return Err(Status::Failed);
         }
-        let plan = plan::plan(&topology, &desired, &observed)
+        let mut plan = plan::plan(&topology, &desired, &observed)
             .map_err(|conflicts| tell_of(&mut kernel, &conflicts, &topology, place))?;
+        plan.warnings
+            .extend(kernel.inmates(&plan).map_err(|error| failed(&error))?);
         let lacking = kernel.lacking(&plan);
         for (place, error) in &lacking {
             let what = phrase::located(&plan.operations[*place].id, &topology);

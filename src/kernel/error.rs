@@ -186,6 +186,15 @@ pub enum Error {
         /// The topology.
         topology: TopologyName,
     },
+    /// A rule can't be told from others for sure.
+    #[error(
+        "there are several rules of priority {priority}, and the kernel doesn't tell for sure which one is \
+         meant: give those of others another priority, or remove them"
+    )]
+    Crowded {
+        /// Their priority.
+        priority: u32,
+    },
     /// The operation is none that can be done.
     #[error("netform can't do this: {0}; please report it")]
     Impossible(&'static str),

@@ -7,6 +7,7 @@
 //! Each namespace has a socket of its own, which is opened inside of it and used from outside; requests
 //! go out many a datagram. Numbers of links never leave this room.
 
+mod adoption;
 mod assemble;
 mod births;
 mod codec;
@@ -21,6 +22,7 @@ mod execute;
 mod external;
 mod facts;
 mod file;
+mod inmates;
 mod journal;
 mod lock;
 pub mod namespace;
@@ -55,7 +57,7 @@ pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;
 use self::space::{Doors, Space};
-use crate::plan::{Conflict, Plan};
+use crate::plan::{Conflict, Plan, Warning};
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State};
@@ -75,6 +77,8 @@ pub struct Kernel {
     /// What was read of the host and of external namespaces for [`Kernel::facts`], and the inode of each:
     /// the next observation begins with it.
     found: BTreeMap<Ns, (read::Reading, u64)>,
+    /// What was taken over, as it was before.
+    was: BTreeMap<Id, adoption::Was>,
     /// What the last observation means for the record.
     last: Option<Account>,
 }
@@ -116,6 +120,7 @@ impl Kernel {
             room: raise_limit(),
             spaces: BTreeMap::new(),
             found: BTreeMap::new(),
+            was: BTreeMap::new(),
             last: None,
         })
     }
@@ -159,6 +164,11 @@ impl Kernel {
         conflicts: &[Conflict],
     ) -> Result<Vec<Option<Provenance>>, Error> {
         provenance::provenances(self, conflicts)
+    }
+
+    /// What to say of the processes inside of the namespaces that a plan removes.
+    pub fn inmates(&self, plan: &Plan) -> Result<Vec<Warning>, Error> {
+        inmates::inmates(self, plan)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

@@ -220,6 +220,7 @@ fn what_another_topology_has_is_told_with_its_name() {
                 "rule 700 from 10.9.0.0/24 on the host belongs to topology lab",
                 "either give it another name at /run/lab.yaml:4:3,",
                 "or `netform destroy lab` first",
+                "or rename all of lab with `--adopt-from lab`, if this topology is to take its place",
             ],
         );
         // Nothing of a topology whose name begins alike.

@@ -60,12 +60,12 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 
 /// Shows a plan, asks if it must, does it, and looks whether it came out as asked.
 pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> Status {
-    output::result(&render::plan::plan(
-        &session.plan,
-        output::colour_of_stdout(),
-    ));
+    show(&session);
     if session.plan.operations.is_empty() {
-        return Status::Done;
+        return match rename(&mut session) {
+            Ok(()) => Status::Done,
+            Err(status) => status,
+        };
     }
     if (verb == Verb::Destroy || takes_something_away(&session.plan)) && !options.yes {
         match output::confirmed("\nGo on?") {
@@ -88,6 +88,83 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Ok(before) => before,
         Err(error) => return session::failed(&error),
     };
+    let renamed = session.renamed.clone();
+    let (old, new) = (renamed, session.topology.clone());
+    if let Err(status) = rename(&mut session) {
+        return status;
+    }
+    let (status, session) = execute(session, &before, options, verb);
+    match (status, old, session) {
+        // The name goes back with the rest.
+        (Status::RolledBack | Status::Failed, Some(old), Some(mut session)) => {
+            match session.kernel.rename(&new, &old) {
+                Ok(()) => Status::RolledBack,
+                Err(error) => {
+                    session::failed(&error);
+                    output::error(&format!(
+                        "topology {old} is called {new} now: `netform destroy {new}`, or apply its spec with \
+                         `--adopt-from {new}`"
+                    ));
+                    Status::LeftChanged
+                }
+            }
+        }
+        (status, ..) => status,
+    }
+}
+
+/// Prints what is going to be done.
+pub(super) fn show(session: &Session) -> Status {
+    let colour = output::colour_of_stdout();
+    if let Some(old) = &session.renamed {
+        output::result(&render::renaming::text(
+            old,
+            &session.topology,
+            &session.observed,
+        ));
+    }
+    output::result(&render::plan::plan(&session.plan, colour))
+}
+
+/// Gives the topology its new name, if it is to have one, and plans again what is to be done to it then: after a
+/// renaming that was cut off, that may be more than could be seen before.
+fn rename(session: &mut Session) -> Result<(), Status> {
+    let Some(old) = session.renamed.take() else {
+        return Ok(());
+    };
+    let new = session.topology.clone();
+    if let Err(error) = session.kernel.rename(&old, &new) {
+        session::failed(&error);
+        let back = session.kernel.rename(&new, &old);
+        return Err(match back {
+            Ok(()) => Status::RolledBack,
+            Err(error) => {
+                session::failed(&error);
+                output::error(&format!(
+                    "topology {old} is renamed in part: run the same again to finish it"
+                ));
+                Status::LeftChanged
+            }
+        });
+    }
+    session
+        .observe_again()
+        .map_err(|_| match session.kernel.rename(&new, &old) {
+            Ok(()) => Status::RolledBack,
+            Err(error) => {
+                session::failed(&error);
+                Status::LeftChanged
+            }
+        })
+}
+
+/// Does a plan, and looks whether it came out as asked.
+fn execute(
+    mut session: Session,
+    before: &State,
+    options: &Options,
+    verb: Verb,
+) -> (Status, Option<Session>) {
     let plan = session.plan.clone();
     let mut progress = Progress::of(&plan, verb);
     let executed = session
@@ -97,13 +174,13 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     if let Err(failure) = executed {
         tell(&failure, &plan);
         // Also of the operations that were sent with the first that failed, some may be done.
-        return undo(session, &before, options, failure.done);
+        return undo(session, before, options, failure.done);
     }
     match session.kernel.observe(&session.topology, &session.desired) {
         Ok(now) => match plan::plan(&session.topology, &session.desired, &now) {
             Ok(rest) if rest.operations.is_empty() => {
                 output::result(&done(&plan, verb));
-                Status::Done
+                (Status::Done, None)
             }
             Ok(rest) => {
                 let mut left = rest.operations.iter();
@@ -116,7 +193,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                 };
                 let rest = render::plan::plan(&rest, output::colour_of_stderr());
                 output::error(&format!("{why}. What differs:\n{rest}"));
-                undo(session, &before, options, plan.operations.len())
+                undo(session, before, options, plan.operations.len())
             }
             Err(conflicts) => {
                 let what: Vec<String> = conflicts
@@ -127,12 +204,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "somebody else changed the host meanwhile: {}",
                     what.join(", ")
                 ));
-                undo(session, &before, options, plan.operations.len())
+                undo(session, before, options, plan.operations.len())
             }
         },
         Err(error) => {
             session::failed(&error);
-            undo(session, &before, options, plan.operations.len())
+            undo(session, before, options, plan.operations.len())
         }
     }
 }
@@ -200,21 +277,26 @@ fn tell(failure: &Failure, plan: &Plan) {
 }
 
 /// Plans back to what was before, and does it. So many operations are known to be done.
-fn undo(mut session: Session, before: &State, options: &Options, done: usize) -> Status {
+fn undo(
+    mut session: Session,
+    before: &State,
+    options: &Options,
+    done: usize,
+) -> (Status, Option<Session>) {
     let rest = |session: &mut Session| {
         let now = session.kernel.observe(&session.topology, before).ok()?;
         plan::plan(&session.topology, before, &now).ok()
     };
     let Some(back) = rest(&mut session) else {
         output::error("what was done could not be read back, and is left as it is");
-        return Status::LeftChanged;
+        return (Status::LeftChanged, None);
     };
     if back.operations.is_empty() && done == 0 {
-        return Status::Failed;
+        return (Status::Failed, Some(session));
     }
     if back.operations.is_empty() {
         output::remark("Nothing is left changed.\n");
-        return Status::RolledBack;
+        return (Status::RolledBack, Some(session));
     }
     let colour = output::colour_of_stderr();
     if options.no_rollback {
@@ -222,7 +304,7 @@ fn undo(mut session: Session, before: &State, options: &Options, done: usize) ->
         output::remark(&format!(
             "Left as it is (--no-rollback). To undo it by hand:\n{text}"
         ));
-        return Status::LeftChanged;
+        return (Status::LeftChanged, None);
     }
     let failed = session.kernel.execute(&back).err();
     if let Some(failure) = &failed {
@@ -231,18 +313,18 @@ fn undo(mut session: Session, before: &State, options: &Options, done: usize) ->
     match rest(&mut session) {
         Some(left) if left.operations.is_empty() => {
             output::remark("Everything that had been done is undone.\n");
-            Status::RolledBack
+            (Status::RolledBack, Some(session))
         }
         Some(left) => {
             let text = render::plan::plan(&left, colour);
             output::error(&format!(
                 "undoing it failed too. To get back to what was before:\n{text}"
             ));
-            Status::LeftChanged
+            (Status::LeftChanged, None)
         }
         None => {
             output::error("undoing it failed too, and the host can't be read");
-            Status::LeftChanged
+            (Status::LeftChanged, None)
         }
     }
 }

@@ -97,7 +97,13 @@ fn of_topology(
         ),
         _ => (
             format!("belongs to topology {owner}"),
-            vec![another_name(conflict, place), Some(destroy)],
+            vec![
+                another_name(conflict, place),
+                Some(destroy),
+                Some(format!(
+                    "rename all of {owner} with `--adopt-from {owner}`, if this topology is to take its place"
+                )),
+            ],
         ),
     };
     let mut lines = vec![format!("{what} {first}")];

@@ -2,8 +2,7 @@
 
 use super::session::{Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, output};
-use crate::render;
+use super::{Status, apply};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -23,11 +22,9 @@ pub(super) fn run(arguments: &Arguments) -> Status {
         Ok(session) => session,
         Err(status) => return status,
     };
-    let printed = output::result(&render::plan::plan(
-        &session.plan,
-        output::colour_of_stdout(),
-    ));
-    let pending = arguments.detailed_exitcode && !session.plan.operations.is_empty();
+    let printed = apply::show(&session);
+    let changes = !session.plan.operations.is_empty() || session.renamed.is_some();
+    let pending = arguments.detailed_exitcode && changes;
     if printed == Status::Done && pending {
         Status::Pending
     } else {

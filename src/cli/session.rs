@@ -48,6 +48,10 @@ pub(super) struct Takeover {
     /// Take over what stands in the way, belongs to no topology, and can be changed in place
     #[arg(long)]
     adopt: bool,
+
+    /// Rename topology OLD to the one of the spec: all that it has becomes this one's, and stays as it is
+    #[arg(long, value_name = "OLD")]
+    adopt_from: Option<TopologyName>,
 }
 
 /// What a topology wants, the host as it was read, and the way from one to the other.
@@ -59,6 +63,10 @@ pub(super) struct Session {
     pub(super) desired: State,
     pub(super) observed: State,
     pub(super) plan: Plan,
+    /// The name that the topology has until it is renamed.
+    pub(super) renamed: Option<TopologyName>,
+    /// Whether it takes over what others made.
+    adopts: bool,
 }
 
 impl Session {
@@ -74,6 +82,16 @@ impl Session {
         })?;
         let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
         let (mut kernel, lock) = open(access)?;
+        if let Some(old) = &takeover.adopt_from {
+            if *old == spec.name.value {
+                output::error(&format!(
+                    "the spec is of topology {old} itself: `--adopt-from` takes the name that it had before"
+                ));
+                return Err(Status::Failed);
+            }
+            let renamed = kernel.intend_to_rename(old, &spec.name.value);
+            renamed.map_err(|error| failed(&error))?;
+        }
         let facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
@@ -89,6 +107,20 @@ impl Session {
             Session::between(kernel, lock, topology, lowered.state, takeover, &place)?;
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
+    }
+
+    /// Observes and plans again, the topology having its new name.
+    pub(super) fn observe_again(&mut self) -> Result<(), Status> {
+        let observed = self.kernel.observe(&self.topology, &self.desired);
+        self.observed = observed.map_err(|error| failed(&error))?;
+        if self.adopts {
+            plan::offer(&self.desired, &mut self.observed);
+        }
+        let plan = plan::plan(&self.topology, &self.desired, &self.observed);
+        self.plan = plan.map_err(|conflicts| {
+            tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None)
+        })?;
+        Ok(())
     }
 
     /// Of a topology that is to own nothing any more.
@@ -141,6 +173,8 @@ impl Session {
             desired,
             observed,
             plan,
+            renamed: takeover.adopt_from.clone(),
+            adopts: takeover.adopt,
         })
     }
 }

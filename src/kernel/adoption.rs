@@ -24,9 +24,6 @@ use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::rule::{Action, RuleKey};
 use crate::resource::{Id, Key, Ns};
 
-/// The longest alias (`IFALIASZ` of `linux/if.h`, without its end).
-const ALIAS: usize = 255;
-
 /// What something was that is taken over, besides what its resource says.
 #[derive(Debug, Clone)]
 pub(super) enum Was {
@@ -170,7 +167,7 @@ fn alias_of(topology: &TopologyName, words: &str) -> String {
         None if !words.is_empty() => format!("{tag} {words}"),
         _ => tag,
     };
-    while text.len() > ALIAS {
+    while text.len() > tag::LONGEST {
         text.pop();
     }
     text
@@ -299,7 +296,7 @@ mod tests {
         assert_eq!(alias_of(&lab, "of Ann"), "netform:lab of Ann");
         assert_eq!(alias_of(&lab, "netform:other of Ann"), "netform:lab");
         let long = alias_of(&lab, &"é".repeat(127));
-        assert!(long.len() <= ALIAS && long.starts_with("netform:lab é"));
+        assert!(long.len() <= tag::LONGEST && long.starts_with("netform:lab é"));
         assert_eq!(tag::owner(&long), Some(lab));
     }
 }

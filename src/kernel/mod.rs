@@ -34,6 +34,7 @@ mod probe;
 mod provenance;
 mod read;
 mod record;
+mod rename;
 mod rules;
 mod socket;
 mod space;
@@ -77,6 +78,8 @@ pub struct Kernel {
     /// What was read of the host and of external namespaces for [`Kernel::facts`], and the inode of each:
     /// the next observation begins with it.
     found: BTreeMap<Ns, (read::Reading, u64)>,
+    /// The renaming that is planned: what is read is told as if it were done.
+    renaming: Option<rename::Renaming>,
     /// What was taken over, as it was before.
     was: BTreeMap<Id, adoption::Was>,
     /// What the last observation means for the record.
@@ -120,6 +123,7 @@ impl Kernel {
             room: raise_limit(),
             spaces: BTreeMap::new(),
             found: BTreeMap::new(),
+            renaming: None,
             was: BTreeMap::new(),
             last: None,
         })
@@ -141,13 +145,46 @@ impl Kernel {
     /// Fails with [`Error::NoExternal`], [`Error::NotNetwork`] and [`Error::SameNamespace`] where one of
     /// these can't be worked in.
     pub fn facts(&mut self, external: &External) -> Result<Facts, Error> {
-        facts::facts(self, external)
+        let mut facts = facts::facts(self, external)?;
+        if let Some(renaming) = &self.renaming {
+            renaming.facts(&mut facts);
+        }
+        Ok(facts)
+    }
+
+    /// Has everything be told from now on as if topology `old` were called `new` already, until
+    /// [`Kernel::rename`] makes it so.
+    ///
+    /// Fails with [`Error::NoTopology`] and [`Error::Taken`].
+    pub fn intend_to_rename(
+        &mut self,
+        old: &TopologyName,
+        new: &TopologyName,
+    ) -> Result<(), Error> {
+        let (old, new) = (old.clone(), new.clone());
+        let renaming = rename::Renaming { old, new };
+        rename::check(self, &renaming)?;
+        self.renaming = Some(renaming);
+        Ok(())
+    }
+
+    /// Renames a topology: its tags and its record. Nothing else of it changes, and its tables are replaced
+    /// at once.
+    pub fn rename(&mut self, old: &TopologyName, new: &TopologyName) -> Result<(), Error> {
+        self.renaming = None;
+        let (old, new) = (old.clone(), new.clone());
+        rename::rename(self, &rename::Renaming { old, new })
     }
 
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
-        observe::observe(self, topology, desired)
+        let Some(renaming) = self.renaming.clone().filter(|r| r.new == *topology) else {
+            return observe::observe(self, topology, desired);
+        };
+        let mut state = observe::observe(self, &renaming.old, desired)?;
+        renaming.state(&mut state);
+        Ok(state)
     }
 
     /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that

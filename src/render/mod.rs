@@ -2,5 +2,6 @@
 
 pub mod phrase;
 pub mod plan;
+pub mod renaming;
 pub mod show;
 pub mod style;

@@ -201,7 +201,7 @@ fn links(kernel: &mut Kernel, ns: &Ns, renaming: &Renaming) -> Result<(), Error>
             ..Change::default()
         };
         outbox.put(0, |requests| {
-            encode::set_link(requests, link.index, &change)
+            encode::set_link(requests, link.index, &change);
         });
     }
     // One that is gone meanwhile needs no tag.

@@ -326,6 +326,16 @@ fn a_topology_doesnt_get_a_namespace_by_a_forged_tag() {
             &stopped.stderr,
             &["namespace lone says that it belongs to topology thief, and nothing else does"],
         );
+        // What another topology's record names isn't taken over either.
+        sh("ip -n pod link set lo alias ''").ok();
+        let spec = "version: 1\nname: thief\nnamespaces: { pod: {} }\n";
+        std::fs::write("/run/thief.yaml", spec).expect("written");
+        let stopped = netform(&["apply", "-f", "/run/thief.yaml", "--adopt", "--yes"]);
+        assert_eq!(stopped.status, 1, "{}", stopped.stdout);
+        says(
+            &stopped.stderr,
+            &["namespace pod carries no tag, but the record of topology lab"],
+        );
     });
 }
 

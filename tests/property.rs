@@ -206,7 +206,7 @@ fn what_others_made_is_taken_over_in_place_or_not_at_all() {
             return;
         }
         let mut observed = observe(&world, &topology, &desired);
-        offer(&desired, &mut observed);
+        offer(&topology, &desired, &mut observed);
         let Ok(plan) = plan(&topology, &desired, &observed) else {
             return;
         };

@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, output};
+use super::{Status, destroy, output, prune};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
@@ -18,6 +18,10 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     takeover: Takeover,
+
+    /// Remove the topologies of this host that the directory of -f doesn't have, once all others are applied
+    #[arg(long)]
+    prune: bool,
 
     #[command(flatten)]
     options: Options,
@@ -40,6 +44,7 @@ pub(super) struct Options {
 pub(super) enum Verb {
     Apply,
     Destroy,
+    Prune,
 }
 
 impl Verb {
@@ -47,15 +52,53 @@ impl Verb {
         match self {
             Verb::Apply => "apply",
             Verb::Destroy => "destroy",
+            Verb::Prune => "apply --prune",
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    match Session::of_spec(&arguments.files, &arguments.takeover, Access::Change) {
-        Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
-        Err(status) => status,
+    all(arguments).unwrap_or_else(|status| status)
+}
+
+/// Applies one topology after the other, also after one that failed. The worst status is that of all.
+fn all(arguments: &Arguments) -> Result<Status, Status> {
+    let directory = match arguments.prune {
+        true => Some(prune::directory(&arguments.files)?),
+        false => None,
+    };
+    let given = session::parse(&arguments.files)?;
+    arguments.takeover.fits(&given)?;
+    let mut worst = Status::Done;
+    for (place, one) in given.iter().enumerate() {
+        if place > 0 {
+            output::result("\n");
+        }
+        let status = match Session::of_spec(one, &arguments.takeover, Access::Change) {
+            Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
+            Err(status) => status,
+        };
+        if status != Status::Done && given.len() > 1 {
+            output::error(&format!("topology {} is not applied", one.spec.name.value));
+        }
+        worst = worst.worse(status);
     }
+    let Some(directory) = directory else {
+        return Ok(worst);
+    };
+    let superfluous = prune::superfluous(&given)?;
+    if worst != Status::Done && !superfluous.is_empty() {
+        output::error("nothing is pruned, because not all of the directory is applied");
+        return Ok(worst);
+    }
+    for topology in superfluous {
+        let session = prune::without(topology, directory, Access::Change);
+        worst = worst.worse(match session {
+            Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
+            Err(status) => status,
+        });
+    }
+    Ok(worst)
 }
 
 /// Shows a plan, asks if it must, does it, and looks whether it came out as asked.
@@ -67,7 +110,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
             Err(status) => status,
         };
     }
-    if (verb == Verb::Destroy || takes_something_away(&session.plan)) && !options.yes {
+    if (verb != Verb::Apply || takes_something_away(&session.plan)) && !options.yes {
         match output::confirmed("\nGo on?") {
             Some(true) => {}
             Some(false) => {
@@ -235,7 +278,7 @@ fn done(plan: &Plan, verb: Verb) -> String {
     };
     let word = match verb {
         Verb::Apply => "Applied",
-        Verb::Destroy => "Destroyed",
+        Verb::Destroy | Verb::Prune => "Destroyed",
     };
     format!("\n{word}: {add} added, {change} changed, {remove} removed{replaced}{adopted}.\n")
 }

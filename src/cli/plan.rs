@@ -2,7 +2,7 @@
 
 use super::session::{Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, apply};
+use super::{Status, apply, output, prune, session};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -12,22 +12,52 @@ pub(super) struct Arguments {
     #[command(flatten)]
     takeover: Takeover,
 
+    /// Show too what becomes of the topologies of this host that the directory of -f doesn't have
+    #[arg(long)]
+    prune: bool,
+
     /// Exit with 2 when changes are pending
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    let session = match Session::of_spec(&arguments.files, &arguments.takeover, Access::Read) {
-        Ok(session) => session,
-        Err(status) => return status,
+    match all(arguments) {
+        Ok(Status::Pending) if !arguments.detailed_exitcode => Status::Done,
+        Ok(status) | Err(status) => status,
+    }
+}
+
+/// Plans one topology after the other. The worst status is that of all.
+fn all(arguments: &Arguments) -> Result<Status, Status> {
+    let directory = match arguments.prune {
+        true => Some(prune::directory(&arguments.files)?),
+        false => None,
     };
-    let printed = apply::show(&session);
+    let given = session::parse(&arguments.files)?;
+    arguments.takeover.fits(&given)?;
+    let mut worst = Status::Done;
+    for (place, one) in given.iter().enumerate() {
+        if place > 0 {
+            output::result("\n");
+        }
+        let session = Session::of_spec(one, &arguments.takeover, Access::Read);
+        worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+    }
+    if let Some(directory) = directory {
+        for topology in prune::superfluous(&given)? {
+            let session = prune::without(topology, directory, Access::Read);
+            worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+        }
+    }
+    Ok(worst)
+}
+
+/// Prints a plan, and says whether it changes anything.
+fn told(session: &Session) -> Status {
     let changes = !session.plan.operations.is_empty() || session.renamed.is_some();
-    let pending = arguments.detailed_exitcode && changes;
-    if printed == Status::Done && pending {
-        Status::Pending
-    } else {
-        printed
+    match apply::show(session) {
+        Status::Done if changes => Status::Pending,
+        printed => printed,
     }
 }

@@ -7,16 +7,31 @@ use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
 use crate::resource::Id;
 use crate::resource::name::TopologyName;
+use crate::spec::source::Source;
 use crate::spec::{self, Spec};
 use crate::state::State;
 
-/// The spec in some files. What is wrong with it is printed.
-pub(super) fn parse(files: &Files) -> Result<Spec, Status> {
+/// The spec of a topology, and the files that it stands in.
+pub(super) struct Given {
+    sources: Vec<Source>,
+    pub(super) spec: Spec,
+}
+
+/// The specs in some files, one for each topology. What is wrong with any is printed, and then there is none.
+pub(super) fn parse(files: &Files) -> Result<Vec<Given>, Status> {
     let sources = files.read().map_err(|message| {
         output::error(&message);
         Status::Failed
     })?;
-    spec::parse(&sources).map_err(|diagnostics| report(&diagnostics, &sources))
+    let mut all = Ok(Vec::new());
+    for sources in spec::topologies(sources) {
+        match (spec::parse(&sources), &mut all) {
+            (Ok(spec), Ok(given)) => given.push(Given { sources, spec }),
+            (Ok(_), Err(_)) => {}
+            (Err(found), _) => all = Err(report(&found, &sources)),
+        }
+    }
+    all
 }
 
 /// Prints what is wrong with a spec.
@@ -54,6 +69,25 @@ pub(super) struct Takeover {
     adopt_from: Option<TopologyName>,
 }
 
+impl Takeover {
+    /// That a topology is renamed to one, and not to several.
+    pub(super) fn fits(&self, given: &[Given]) -> Result<(), Status> {
+        if let (Some(old), [_, _, ..]) = (&self.adopt_from, given) {
+            let names: Vec<&str> = given
+                .iter()
+                .map(|one| one.spec.name.value.as_str())
+                .collect();
+            output::error(&format!(
+                "`--adopt-from {old}` renames one topology, and the files are of several: {}\n  \
+                 give the files of one only",
+                names.join(", ")
+            ));
+            return Err(Status::Usage);
+        }
+        Ok(())
+    }
+}
+
 /// What a topology wants, the host as it was read, and the way from one to the other.
 pub(super) struct Session {
     /// Keeps other changes out while the session lives.
@@ -70,17 +104,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Of the spec in some files.
+    /// Of a spec.
     pub(super) fn of_spec(
-        files: &Files,
+        Given { sources, spec }: &Given,
         takeover: &Takeover,
         access: Access,
     ) -> Result<Session, Status> {
-        let sources = files.read().map_err(|message| {
-            output::error(&message);
-            Status::Failed
-        })?;
-        let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
         let (mut kernel, lock) = open(access)?;
         if let Some(old) = &takeover.adopt_from {
             if *old == spec.name.value {
@@ -95,7 +124,7 @@ impl Session {
         let facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
-        let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
+        let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| {
             let span = spec.place_of(id)?;
@@ -114,7 +143,7 @@ impl Session {
         let observed = self.kernel.observe(&self.topology, &self.desired);
         self.observed = observed.map_err(|error| failed(&error))?;
         if self.adopts {
-            plan::offer(&self.desired, &mut self.observed);
+            plan::offer(&self.topology, &self.desired, &mut self.observed);
         }
         let plan = plan::plan(&self.topology, &self.desired, &self.observed);
         self.plan = plan.map_err(|conflicts| {
@@ -124,8 +153,8 @@ impl Session {
     }
 
     /// Of a topology that is to own nothing any more.
-    pub(super) fn of_nothing(topology: TopologyName) -> Result<Session, Status> {
-        let (kernel, lock) = open(Access::Change)?;
+    pub(super) fn of_nothing(topology: TopologyName, access: Access) -> Result<Session, Status> {
+        let (kernel, lock) = open(access)?;
         let takeover = Takeover::default();
         Session::between(kernel, lock, topology, State::new(), &takeover, &|_| None)
     }
@@ -142,7 +171,7 @@ impl Session {
             .observe(&topology, &desired)
             .map_err(|error| failed(&error))?;
         if takeover.adopt {
-            plan::offer(&desired, &mut observed);
+            plan::offer(&topology, &desired, &mut observed);
         }
         let missing = plan::missing(&desired, &observed);
         for id in &missing {

@@ -319,8 +319,8 @@ name: routed
 namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
 veths:
   - ends:
-      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
-      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
+      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24, 'fd09:1::1/64'] }}
+      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24, 'fd09:1::2/64'] }}
 EOF"
     ))
     .ok();
@@ -430,5 +430,34 @@ EOF")
         routed("/run/b.yaml", "", "");
         netform(&["apply", "-f", "/run/b.yaml", "--yes"]).ok();
         netform(&["plan", "-f", "/run/b.yaml", "--detailed-exitcode"]).ok();
+    });
+}
+
+#[test]
+fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
+    in_sandbox(|| {
+        let rule = "rules: [{ priority: 10, oif: r1, table: 9 }]";
+        let way = "{ to: 'fd09:1::/64', dev: r1, table: 9 }";
+        let route = |rest: &str| format!("{{ to: default6, table: 9, {rest} }}");
+        let beside = "{ to: 'fd08::/64', via: 'fd09:1::4', table: 9 }";
+        let states = [
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3', mtu: 1400")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::4'")),
+            format!("routes: [{}, {beside}]", route("via: 'fd09:1::4'")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::4'")),
+            format!(
+                "routes: [{way}, {}, {beside}], {rule}",
+                route("via: 'fd09:1::3'")
+            ),
+            format!("routes: [{way}, {beside}], {rule}"),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
+        ];
+        for (place, state) in states.iter().enumerate() {
+            let file = format!("/run/{place}.yaml");
+            routed(&file, "", state);
+            netform(&["apply", "-f", &file, "--yes"]).ok();
+            netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+        }
     });
 }

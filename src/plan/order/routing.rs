@@ -7,7 +7,7 @@ use crate::plan::{Action, Operation};
 use crate::resource::name::LinkName;
 use crate::resource::route::MAIN;
 use crate::resource::rule::Action as Decided;
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// The operations on the rules or on the routes of a table, one after the other: the last so far.
 type Last<'o> = BTreeMap<(&'o Ns, u32), usize>;
@@ -85,11 +85,12 @@ impl Edges<'_> {
                 }
             }
             Search::Closed => self.after[place].extend(sought),
-            Search::AsIs => {
-                if let (Step::Rule, Some(table)) = (self.steps[place], table(&operation.action)) {
-                    self.add(place, filled.get(&(ns, table)).copied());
-                }
-            }
+            Search::AsIs => {}
+        }
+        if let (Step::Rule, Some(table)) = (self.steps[place], table(&operation.action))
+            && table != MAIN
+        {
+            self.add(place, filled.get(&(ns, table)).copied());
         }
     }
 
@@ -145,9 +146,11 @@ impl Search {
         };
         let rejects = |action: Option<Decided>| action.is_some_and(|a| a.table().is_none());
         let finds = |action: Option<Decided>| action == Some(Decided::Lookup(MAIN));
-        if rejects(before) || finds(after) {
+        // What leads elsewhere may lead IPv6 to a route through a router, which is no way to a next hop.
+        let leads = key.family == Family::Ipv6;
+        if rejects(before) || finds(after) || leads && after.is_none() {
             Search::Opened
-        } else if rejects(after) {
+        } else if rejects(after) || leads && before.is_none() {
             Search::Closed
         } else {
             Search::AsIs

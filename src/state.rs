@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::resource::address::Held;
@@ -170,12 +171,19 @@ pub struct DefaultRoute {
 pub struct PlaceLink {
     /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
     pub kind: String,
+    /// Whether its frames are those of Ethernet (`ARPHRD_ETHER`), without which it can be no port of a bridge.
+    pub ethernet: bool,
     /// Its largest packet in bytes.
     pub mtu: u32,
     /// Other names that it goes by (`IFLA_ALT_IFNAME`).
     pub altnames: BTreeSet<String>,
+    /// Whether it is up.
+    pub up: bool,
     /// Its addresses and their lengths.
     pub addresses: Vec<Held>,
+    /// The destinations on the link itself that routes of the main table lead to, not netform's and besides
+    /// those of its addresses.
+    pub beside: Vec<IpNet>,
     /// The topology whose tag it carries.
     pub owner: Option<TopologyName>,
     /// IPv6 `accept_ra`: 0 no, 1 unless forwarding, 2 always (`ip-sysctl.rst`). None without IPv6.

@@ -5,6 +5,9 @@ mod common;
 use std::fs;
 
 use common::{Output, assert_same_world, in_sandbox, netform, sh, world};
+use netform::kernel::{Error, Kernel};
+use netform::spec;
+use netform::spec::source::Source;
 
 /// Three namespaces behind a bridge of the host, which is their gateway and their way out.
 const LAN: &str = "\
@@ -343,19 +346,24 @@ fn somebody_elses_port_is_spoken_of_before_its_bridge_goes() {
     });
 }
 
-/// What a kernel that lacks something says is one error, and nothing is left of the attempt.
+/// What a kernel that lacks something says is one error, before anything is done; else it is possible.
 #[track_caller]
 fn lacks(spec: &str, message: &str) {
     let before = fresh();
-    write(spec);
-    let applied = netform(&["apply", "-f", PATH, "--yes"]);
-    if applied.status != 0 {
-        assert!([1, 3].contains(&applied.status), "{applied:?}");
-        assert!(applied.stderr.contains(message), "{}", applied.stderr);
-    } else {
+    let planned = plan(spec);
+    if planned.status == 0 {
         apply(spec);
+        destroy(&before);
+        return;
     }
-    destroy(&before);
+    let applied = netform(&["apply", "-f", PATH, "--yes"]);
+    for refused in [planned, applied] {
+        assert_eq!(refused.status, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+        assert_eq!(refused.stdout, "");
+    }
+    fs::remove_file(PATH).expect("remove");
+    assert_same_world(&before, &world());
 }
 
 #[test]
@@ -366,6 +374,12 @@ fn a_bridge_filters_vlans_or_the_kernel_lacks_it() {
         lacks(&spec, message);
         let changed = LAN.replace("bridge: {}", "bridge: { stp: true }");
         apply(&changed);
+        // Also where a bridge that is there is to have it.
+        let refused = plan(&spec);
+        if refused.status != 0 {
+            let message = format!("link br0 on the host isn't possible on this machine: {message}");
+            assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+        }
         assert!(link("br0").contains("stp_state 1"), "{}", link("br0"));
         apply(LAN);
         assert!(link("br0").contains("stp_state 0"), "{}", link("br0"));
@@ -383,6 +397,40 @@ namespaces:
       home: { dummy: {}, addresses: [10.7.0.1/32, \"fd07::1/128\"] }
 ";
     in_sandbox(|| lacks(spec, "this kernel has no dummy links"));
+}
+
+#[test]
+fn what_a_plan_is_refused_without_a_look_beforehand_says_what_the_kernel_lacks() {
+    let spec = "\
+version: 1
+name: home
+namespaces: { host: { links: { home: { dummy: {} } } } }
+";
+    in_sandbox(|| {
+        let source = Source::new("home.yaml", spec.to_owned());
+        let spec = spec::parse(&[source]).expect("a spec");
+        let mut kernel = Kernel::open().expect("open");
+        let facts = kernel.facts(&spec.external()).expect("facts");
+        let wanted = spec::lower(&spec, &facts).expect("it fits this host").state;
+        let topology = &spec.name.value;
+        let observed = kernel.observe(topology, &wanted).expect("it is read");
+        let plan =
+            netform::plan::plan(topology, &wanted, &observed).expect("nothing is in the way");
+        let lacking = kernel.lacking(&plan);
+        match kernel.execute(&plan) {
+            Ok(()) => assert!(lacking.is_empty(), "{lacking:?}"),
+            Err(failure) => {
+                assert!(
+                    matches!(&failure.error, Error::NoKind { kind } if kind == "dummy"),
+                    "{failure:?}"
+                );
+                assert!(
+                    matches!(&lacking[..], [(0, Error::NoKind { .. })]),
+                    "{lacking:?}"
+                );
+            }
+        }
+    });
 }
 
 #[test]

@@ -188,8 +188,10 @@ fn what_was_done_beside_the_first_failure_is_undone() {
             "/run/bad.yaml",
             "one",
             "host: { routes: [ { to: 10.1.0.0/16, dev: ens33 }, \
-             { to: 10.2.0.0/16, via: 10.3.0.1, dev: ens33 } ] }",
+             { to: 10.2.0.0/16, via: 192.168.95.2, dev: ens33 } ] }",
         );
+        // The kernel asks it, too, for the way to a next hop.
+        sh("ip rule add priority 5 to 192.168.95.2 prohibit").ok();
         let before = world();
         let failed = netform(&["apply", "-f", "/run/bad.yaml"]);
         assert_eq!(failed.status, 3, "{}{}", failed.stdout, failed.stderr);
@@ -458,6 +460,51 @@ fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
             routed(&file, "", state);
             netform(&["apply", "-f", &file, "--yes"]).ok();
             netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+        }
+    });
+}
+
+#[test]
+fn a_next_hop_that_no_link_of_the_host_reaches_stops_the_plan() {
+    in_sandbox(|| {
+        sh(
+            "ip link add f0 type veth peer name f1; ip link set f0 up; ip link set f1 up
+            ip addr add 10.66.0.1/24 dev f0; ip route add 10.67.0.0/24 dev f0
+            ip link add d0 type veth peer name d1; ip addr add 10.68.0.1/24 dev d0",
+        )
+        .ok();
+        let before = world();
+        for (hop, why) in [
+            (
+                "via: 10.69.0.1, dev: f0",
+                "no address of link `f0` of the host is beside the next hop 10.69.0.1",
+            ),
+            (
+                "via: 10.69.0.1",
+                "no link of the host reaches the next hop 10.69.0.1",
+            ),
+            ("via: 10.68.0.2, dev: d0", "link `d0` of the host is down"),
+            ("via: 10.66.0.2, dev: f0", ""),
+            ("via: 10.67.0.2, dev: f0", ""),
+            ("via: 10.67.0.2", ""),
+            ("via: 10.69.0.1, dev: f0, onlink: true", ""),
+        ] {
+            sh("rm -f /run/a.yaml").ok();
+            routed(
+                "/run/a.yaml",
+                &format!("routes: [{{ to: 10.8.0.0/16, {hop} }}]"),
+                "",
+            );
+            let applied = netform(&["apply", "-f", "/run/a.yaml", "--yes"]);
+            if why.is_empty() {
+                applied.ok();
+                netform(&["plan", "-f", "/run/a.yaml", "--detailed-exitcode"]).ok();
+            } else {
+                assert_eq!(applied.status, 1, "{applied:?}");
+                assert!(applied.stderr.contains(why), "{}", applied.stderr);
+                sh("rm /run/a.yaml").ok();
+                assert_same_world(&before, &world());
+            }
         }
     });
 }

@@ -286,7 +286,8 @@ fn a_next_hop_that_the_host_does_not_reach_is_found_when_planning() {
         let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9 }");
         assert_ne!(plan.status, 0);
         assert!(
-            plan.stderr.contains("no link of host reaches the next hop"),
+            plan.stderr
+                .contains("no link of the host reaches the next hop"),
             "{}",
             plan.stderr
         );
@@ -303,7 +304,12 @@ fn a_next_hop_that_the_host_does_not_reach_is_found_when_planning() {
             plan.stderr
         );
         let plan = spec("{ to: 10.9.0.0/16, via: 172.31.9.9, dev: ens33 }");
-        assert!(plan.ok().contains("say `onlink: true`"));
+        assert_eq!(plan.status, 1);
+        assert!(
+            plan.stderr.contains("say `onlink: true`"),
+            "{}",
+            plan.stderr
+        );
     });
 }
 

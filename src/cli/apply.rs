@@ -159,10 +159,12 @@ fn takes_something_away(plan: &Plan) -> bool {
     plan.operations.iter().any(|operation| {
         matches!(operation.action, Action::Remove(_))
             || matches!(operation.reason, Some(Reason::Replaced(_)))
-    }) || plan
-        .warnings
-        .iter()
-        .any(|warning| matches!(warning, plan::Warning::Collateral { .. }))
+    }) || plan.warnings.iter().any(|warning| {
+        matches!(
+            warning,
+            plan::Warning::Collateral { .. } | plan::Warning::OutOfReach { .. }
+        )
+    })
 }
 
 /// Says which operation failed, and how.

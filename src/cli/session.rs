@@ -5,9 +5,9 @@ use super::{Status, output};
 use crate::kernel::{Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
-use crate::resource::name::TopologyName;
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::sysctl::SysctlKey;
-use crate::resource::{Key, Ns};
+use crate::resource::{Key, Ns, Resource};
 use crate::spec::{self, Spec};
 use crate::state::State;
 
@@ -104,6 +104,14 @@ impl Session {
             }
             Status::Failed
         })?;
+        let lacking = kernel.lacking(&plan);
+        for (place, error) in &lacking {
+            let what = phrase::located(&plan.operations[*place].id, &topology);
+            output::error(&format!("{what} isn't possible on this machine: {error}"));
+        }
+        if !lacking.is_empty() {
+            return Err(Status::Failed);
+        }
         Ok(Session {
             _lock: lock,
             kernel,
@@ -130,8 +138,31 @@ pub(super) fn failed(error: &crate::kernel::Error) -> Status {
     Status::Failed
 }
 
+/// What a link is a port of that is to be one by this topology, whose doing it is, and the ways out.
+fn port_of_others(conflict: &Conflict, link: &LinkName, master: &LinkName) -> String {
+    let (place, inside) = match &conflict.id.ns {
+        Ns::Host => ("on the host".to_owned(), String::new()),
+        Ns::Named(ns) => (format!("in namespace {ns}"), format!("ip netns exec {ns} ")),
+    };
+    let what = format!("link {link} {place} is a port of {master} already");
+    match &conflict.owner {
+        Some(owner) => format!(
+            "{what}, by the wish of topology {owner}\n  \
+             remove its `bridge` in one of the two specs, or `netform destroy {owner}` first"
+        ),
+        None => format!(
+            "{what}, and netform didn't make it one\n  \
+             release it if nothing needs that (`{inside}ip link set {link} nomaster`), or remove its `bridge` in \
+             the spec"
+        ),
+    }
+}
+
 /// What stands in the way, whose it is, and the ways out.
 fn conflict(conflict: &Conflict, topology: &TopologyName) -> String {
+    if let (Key::Port(link), Resource::Port(port)) = (&conflict.id.key, &conflict.resource) {
+        return port_of_others(conflict, link, &port.master);
+    }
     let what = phrase::located(&conflict.id, topology);
     let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
     match &conflict.owner {

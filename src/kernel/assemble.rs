@@ -11,6 +11,7 @@ use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::namespace::Namespace;
+use crate::resource::port::Port;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::Rule;
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
@@ -75,6 +76,10 @@ impl Assembly<'_> {
             let owner = self.owner_of(link, name);
             let resource = self.link(link, &names);
             owners.insert(link.index, owner.clone());
+            // What our own are ports of is a part of them.
+            if let (Some(master), false) = (&resource.master, matches!(owner, Owner::Topology(_))) {
+                self.port(name, master);
+            }
             let id = Id::link(self.ns.clone(), name.clone());
             self.state.insert(id, Resource::Link(resource), owner);
         }
@@ -144,6 +149,19 @@ impl Assembly<'_> {
             master: link.master.and_then(|index| names.get(&index).cloned()),
             tagged: link.group != tag::GROUP || tag::owner(&link.alias).is_some(),
         }
+    }
+
+    /// That a link of others is a port. It carries no tag: it is ours as long as it is of what the record says.
+    fn port(&mut self, name: &LinkName, master: &LinkName) {
+        let id = Id::new(self.ns.clone(), Key::Port(name.clone()));
+        let mut records = self.records.iter();
+        let claim = records.find(|record| record.has_port(&id, master));
+        let owner = claim.map_or(Owner::Foreign, |record| {
+            Owner::Topology(record.topology.clone())
+        });
+        let master = master.clone();
+        self.state
+            .insert(id, Resource::Port(Port { master }), owner);
     }
 
     fn address(

@@ -1,4 +1,4 @@
-//! Making links.
+//! Making links, and ports of those of others.
 
 use std::os::fd::AsRawFd;
 
@@ -61,6 +61,39 @@ impl<'p> Writer<'p> {
         if link.up {
             draft.rising.push((place, index, name.clone()));
         }
+        Ok(())
+    }
+
+    /// Has a link of others be a port, or none any more.
+    pub(super) fn port(
+        &mut self,
+        kernel: &mut Kernel,
+        draft: &mut Draft<'p>,
+        place: usize,
+        name: &LinkName,
+        action: &Action,
+    ) -> Result<(), Error> {
+        let master = match action {
+            Action::Create(Resource::Port(port))
+            | Action::Update {
+                after: Resource::Port(port),
+                ..
+            } => {
+                let master = index_of(kernel, draft.ns, &port.master)?;
+                self.note_master(draft.ns, master);
+                master
+            }
+            Action::Remove(_) => 0,
+            _ => return Err(Error::Impossible("a port is something else")),
+        };
+        let change = Change {
+            master: Some(master),
+            ..Change::default()
+        };
+        let index = index_of(kernel, draft.ns, name)?;
+        draft
+            .outbox
+            .put(place, |requests| encode::set_link(requests, index, &change));
         Ok(())
     }
 
@@ -140,24 +173,30 @@ impl<'p> Writer<'p> {
 
 /// Why the kernel refuses an operation: where it lacks what a kind of link needs, that.
 pub(super) fn refused(operation: &Operation, verdict: Verdict) -> Error {
-    if let (
-        libc::EOPNOTSUPP,
+    let lack = match &operation.action {
         Action::Create(Resource::Link(link))
         | Action::Update {
             after: Resource::Link(link),
             ..
-        },
-    ) = (verdict.errno, &operation.action)
-        && link.kind.is_single()
-    {
-        let settings = link.kind.settings();
-        let mut needed = settings.iter().filter(|setting| !setting.usual);
-        let kind = link.kind.name().to_owned();
-        let unknown = verdict.text.as_deref() == Some(UNKNOWN_KIND);
-        match needed.find_map(|setting| Some((setting.word, setting.needs?))) {
-            Some((word, option)) if !unknown => return Error::NoSetting { kind, word, option },
-            _ => return Error::NoKind { kind },
-        }
+        } => lack(&link.kind, &verdict),
+        _ => None,
+    };
+    lack.unwrap_or_else(|| Error::refused(verdict.errno, verdict.text))
+}
+
+/// What the kernel lacks, if that is why it refuses a link of a kind with one end.
+pub(super) fn lack(kind: &LinkKind, verdict: &Verdict) -> Option<Error> {
+    if verdict.errno != libc::EOPNOTSUPP || !kind.is_single() {
+        return None;
     }
-    Error::refused(verdict.errno, verdict.text)
+    let settings = kind.settings();
+    let mut needed = settings.iter().filter(|setting| !setting.usual);
+    let unknown = verdict.text.as_deref() == Some(UNKNOWN_KIND);
+    let kind = kind.name().to_owned();
+    Some(
+        match needed.find_map(|setting| Some((setting.word, setting.needs?))) {
+            Some((word, option)) if !unknown => Error::NoSetting { kind, word, option },
+            _ => Error::NoKind { kind },
+        },
+    )
 }

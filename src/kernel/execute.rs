@@ -355,22 +355,28 @@ fn sort(operation: &Operation) -> Sort {
         Key::File(_) => Sort::File,
         Key::Table => Sort::Table,
         Key::Sysctl(_) => Sort::Sysctl,
-        Key::Link(_) | Key::Address(_) | Key::Route(_) | Key::Rule(_) => Sort::Netlink,
+        Key::Link(_) | Key::Port(_) | Key::Address(_) | Key::Route(_) | Key::Rule(_) => {
+            Sort::Netlink
+        }
     }
 }
 
 /// The namespaces whose routes wait for an operation: that of a link that is made or changed, and that
 /// of its peer.
 fn touched(operation: &Operation) -> Vec<&Ns> {
-    let (Action::Create(Resource::Link(link))
+    let (Action::Create(resource)
     | Action::Update {
-        after: Resource::Link(link),
-        ..
+        after: resource, ..
     }) = &operation.action
     else {
         return Vec::new();
     };
-    let peer = link.peer().map(|peer| &peer.ns);
+    let peer = match resource {
+        Resource::Link(link) => link.peer().map(|peer| &peer.ns),
+        // The bridge may have its carrier from it.
+        Resource::Port(_) => None,
+        _ => return Vec::new(),
+    };
     std::iter::once(&operation.id.ns)
         .chain(peer.filter(|ns| **ns != operation.id.ns))
         .collect()

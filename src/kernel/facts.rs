@@ -78,6 +78,17 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             of_link.push(Held::point_to_point(address.ip, near));
         }
     }
+    let mut beside: HashMap<u32, Vec<IpNet>> = HashMap::new();
+    for route in &reading.routes {
+        if let [hop] = route.hops.as_slice()
+            && let (Some(index), None) = (hop.index, hop.via)
+            && route.table == MAIN
+            && route.protocol != tag::PROTOCOL
+            && route.to.prefix_len() > 0
+        {
+            beside.entry(index).or_default().push(route.to);
+        }
+    }
     let advertised: HashSet<u32> = reading
         .routes
         .iter()
@@ -99,9 +110,12 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),
+            up: link.is_up(),
             addresses,
+            beside: beside.get(&link.index).cloned().unwrap_or_default(),
             accept_ra,
             takes_ra: advertised.contains(&link.index)
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),

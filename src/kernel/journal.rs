@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
-use super::record::{self, Borrowed, Record};
+use super::record::{self, Borrowed, Membership, Record};
 use super::space::Doors;
 use super::{Account, Error, Kernel, file, namespace, sysctl};
 use crate::plan::{Action, Plan};
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
+use crate::resource::port::Port;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
@@ -36,7 +37,8 @@ impl Journal {
         }
         let mut record = before.clone();
         // What a crash left in it, or somebody else removed.
-        if let Some(Account { gone, .. }) = last {
+        if let Some(Account { gone, left, .. }) = last {
+            record.ports.retain(|port| !left.contains(port));
             record.claims.retain(|id| !gone.contains(id));
             let (lost, left) = std::mem::take(&mut record.namespaces)
                 .into_iter()
@@ -64,6 +66,16 @@ impl Journal {
                 }
                 (Action::Create(_), Key::File(_), Ns::Named(name)) => {
                     record.directories.extend(file::missing_directories(name));
+                }
+                (
+                    Action::Create(Resource::Port(port))
+                    | Action::Update {
+                        after: Resource::Port(port),
+                        ..
+                    },
+                    ..,
+                ) => {
+                    record.ports.insert(membership(id, port));
                 }
                 // A route that leads over one of our links tells whose it is; a blackhole that it becomes doesn't.
                 (
@@ -144,6 +156,23 @@ impl Journal {
                 (Action::Create(_), Key::Table, _) if !done && !self.before.claims.contains(id) => {
                     record.claims.remove(id);
                 }
+                (
+                    Action::Create(Resource::Port(port))
+                    | Action::Update {
+                        after: Resource::Port(port),
+                        ..
+                    },
+                    ..,
+                ) => {
+                    let port = membership(id, port);
+                    if *done {
+                        record
+                            .ports
+                            .retain(|other| other.id != *id || *other == port);
+                    } else if !self.before.ports.contains(&port) {
+                        record.ports.remove(&port);
+                    }
+                }
                 (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
                     record.loans.retain(|loan| loan.id != *id);
                 }
@@ -174,6 +203,9 @@ impl Journal {
                     _,
                 ) => {
                     record.claims.remove(id);
+                }
+                (Action::Remove(_), Key::Port(_), _) => {
+                    record.ports.retain(|port| port.id != *id);
                 }
                 (Action::GiveBack { .. }, ..) if !kept.contains(&place) => {
                     record.loans.retain(|loan| loan.id != *id);
@@ -259,11 +291,20 @@ fn withdraw(topology: &TopologyName, makes: &HashSet<&Id>, doors: &Doors) -> Res
             id.key == Key::Table || here.is_none_or(|id| !makes.contains(&id))
         };
         left.claims.retain(is_theirs);
+        left.ports.retain(|port| is_theirs(&port.id));
         if left != other {
             left.write()?;
         }
     }
     Ok(())
+}
+
+/// What the record says of a port.
+fn membership(id: &Id, port: &Port) -> Membership {
+    Membership {
+        id: id.clone(),
+        master: port.master.clone(),
+    }
 }
 
 /// What a plan makes.

@@ -26,6 +26,7 @@ pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
+mod probe;
 mod read;
 mod record;
 mod rules;
@@ -47,6 +48,7 @@ pub use self::lock::Lock;
 pub(crate) use self::read::{ifa, ifla, rta};
 pub(crate) use self::socket::{Requests, Socket};
 
+use self::record::Membership;
 use self::space::{Doors, Space};
 use crate::plan::Plan;
 use crate::resource::name::TopologyName;
@@ -77,6 +79,8 @@ struct Account {
     topology: TopologyName,
     /// What the record names and was not found.
     gone: BTreeSet<Id>,
+    /// The links that the record has as ports, and that are not.
+    left: BTreeSet<Membership>,
     /// What of the topology's is in external namespaces, and on loan there.
     abroad: BTreeSet<Id>,
 }
@@ -134,6 +138,13 @@ impl Kernel {
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
         observe::observe(self, topology, desired)
+    }
+
+    /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that
+    /// needs it: [`Error::NoKind`] and [`Error::NoSetting`]. Nothing is changed to find out, but the kernel may load
+    /// a module.
+    pub fn lacking(&self, plan: &Plan) -> Vec<(usize, Error)> {
+        probe::lacking(plan)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

@@ -171,7 +171,7 @@ pub(super) fn make<T>(
 }
 
 /// Moves this thread into a new namespace.
-fn fresh() -> Result<(), Error> {
+pub(super) fn fresh() -> Result<(), Error> {
     // SAFETY: only the network namespace changes; descriptors stay shared among the threads.
     #[expect(unsafe_code, reason = "unshare is unsafe for other flags than this")]
     let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };

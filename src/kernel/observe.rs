@@ -7,7 +7,7 @@ use super::assemble::Assembly;
 use super::error::Error;
 use super::external::Identity;
 use super::read::{self, Reading};
-use super::record::Record;
+use super::record::{Membership, Record};
 use super::socket::Socket;
 use super::space::{Doors, Space, door, inode_of};
 use super::{Account, Kernel, external, file, namespace, peers, record, sysctl, tables, tag};
@@ -164,9 +164,17 @@ pub(super) fn observe(
     let index = index.map(|name| Id::namespace(Ns::Named(name.clone())));
     let claims = mine.iter().flat_map(|record| &record.claims).cloned();
     let gone = index.chain(claims).filter(|id| state.get(id).is_none());
+    let ports = mine.iter().flat_map(|record| &record.ports);
+    // One that is a port of something else now is so by somebody else's will.
+    let is_left = |port: &&Membership| match state.get(&port.id).map(|entry| &entry.resource) {
+        Some(Resource::Port(found)) => found.master != port.master,
+        _ => true,
+    };
+    let left = ports.filter(is_left).cloned().collect();
     kernel.last = Some(Account {
         topology: topology.clone(),
         gone: gone.collect(),
+        left,
         abroad: abroad(topology, &state),
     });
     Ok(state)

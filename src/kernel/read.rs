@@ -133,6 +133,8 @@ pub(super) struct Link {
     /// What the kernel tells of its kind.
     pub(super) settings: Attributes,
     pub(super) flags: u32,
+    /// Whether its frames are those of Ethernet.
+    pub(super) ethernet: bool,
     pub(super) mtu: u32,
     pub(super) mac: Option<MacAddress>,
     /// The index of the link that it is a port of.
@@ -317,6 +319,7 @@ pub(super) fn link(message: &Message<'_>) -> Option<Link> {
     let fixed = message.payload.get(..16)?;
     let mut link = Link {
         index: u32_of(&fixed[4..8]),
+        ethernet: u16_of(&fixed[2..4]) == libc::ARPHRD_ETHER,
         flags: u32_of(&fixed[8..12]),
         ..Link::default()
     };

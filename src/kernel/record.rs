@@ -40,6 +40,10 @@ pub(super) struct Record {
     /// Its addresses and routes on links that aren't its own; and its tables, which say themselves whose
     /// they are, so that only the namespaces that have one are asked for it.
     pub(super) claims: BTreeSet<Id>,
+    /// The links of others that it made ports, or was about to, and of what. While it changes that there are two of
+    /// one link.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) ports: BTreeSet<Membership>,
     /// The directories it made for its files.
     pub(super) directories: BTreeSet<PathBuf>,
 }
@@ -53,6 +57,16 @@ pub(super) struct Known {
     pub(super) path: Option<PathBuf>,
     /// Which it is.
     pub(super) identity: Identity,
+}
+
+/// That a link of others is a port, as a topology made it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Membership {
+    /// Which link: its identity as a port.
+    pub(super) id: Id,
+    /// What it is a port of.
+    pub(super) master: LinkName,
 }
 
 /// A sysctl on loan.
@@ -88,6 +102,7 @@ impl Record {
             external: BTreeMap::new(),
             loans: Vec::new(),
             claims: BTreeSet::new(),
+            ports: BTreeSet::new(),
             directories: BTreeSet::new(),
         }
     }
@@ -98,6 +113,7 @@ impl Record {
             && self.external.is_empty()
             && self.loans.is_empty()
             && self.claims.is_empty()
+            && self.ports.is_empty()
             && self.directories.is_empty()
     }
 
@@ -138,7 +154,12 @@ impl Record {
         let loans = loans.collect();
         let claims = self.claims.iter();
         let claims = claims.filter_map(|id| self.seen_as(id, doors)).collect();
-        (self.loans, self.claims) = (loans, claims);
+        let ports = self.ports.iter().filter_map(|port| {
+            let id = self.seen_as(&port.id, doors)?;
+            Some(Membership { id, ..port.clone() })
+        });
+        let ports = ports.collect();
+        (self.loans, self.claims, self.ports) = (loans, claims, ports);
         for known in std::mem::take(&mut self.external).into_values() {
             if let Some(name) = doors.names.get(&known.identity) {
                 self.enter(name.clone(), doors);
@@ -172,6 +193,12 @@ impl Record {
             };
             self.external.insert(name, known);
         }
+    }
+
+    /// Whether the topology made a link a port of `master`.
+    pub(super) fn has_port(&self, id: &Id, master: &LinkName) -> bool {
+        let mut ports = self.ports.iter();
+        ports.any(|port| port.id == *id && port.master == *master)
     }
 
     /// The loan of a sysctl.
@@ -268,6 +295,11 @@ mod tests {
                 ))),
             ]
             .into(),
+            ports: [Membership {
+                id: host(Key::Port(LinkName::try_from("eth1").expect("a name"))),
+                master: LinkName::try_from("br0").expect("a name"),
+            }]
+            .into(),
             directories: [PathBuf::from("/etc/netns")].into(),
             ..Record::new(topology)
         }
@@ -281,11 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_knows_no_external_namespaces_is_read() {
+    fn a_record_that_knows_no_external_namespaces_and_no_ports_is_read() {
         let mut record = full();
         record.external.clear();
+        record.ports.clear();
         let text = serde_json::to_string(&record).expect("plain data");
-        assert!(!text.contains("external"), "{text}");
+        assert!(
+            !text.contains("external") && !text.contains("port"),
+            "{text}"
+        );
         assert_eq!(parse(&text), Ok(record));
     }
 
@@ -343,6 +379,10 @@ mod tests {
             },
             Record {
                 claims: full.claims,
+                ..empty.clone()
+            },
+            Record {
+                ports: full.ports,
                 ..empty.clone()
             },
             Record {

@@ -191,6 +191,7 @@ impl<'p> Writer<'p> {
                     after: Resource::Link(after),
                 },
             ) => self.update(kernel, draft, place, name, (before, after)),
+            (Key::Port(name), action) => self.port(kernel, draft, place, name, action),
             (Key::Address(key), action) => {
                 let index = index_of(kernel, draft.ns, &key.link)?;
                 let outbox = &mut draft.outbox;
@@ -391,7 +392,7 @@ impl<'p> Writer<'p> {
         let gone = |place: usize, verdict: &Verdict| {
             verdict.errno == libc::ENODEV && {
                 let operation = &self.plan.operations[place];
-                matches!(operation.id.key, Key::Link(_))
+                matches!(operation.id.key, Key::Link(_) | Key::Port(_))
                     && matches!(operation.action, Action::Remove(_))
             }
         };

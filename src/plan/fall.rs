@@ -44,7 +44,7 @@ pub(super) struct Effects<'s> {
 /// The observed State, by what things stand on.
 struct Ground<'s> {
     observed: &'s State,
-    /// The addresses and the sysctls of a link.
+    /// The addresses and the sysctls of a link, and that it is a port.
     of_link: BTreeMap<(&'s Ns, &'s LinkName), Vec<(&'s Id, &'s Entry)>>,
     /// The routes over a link.
     routes: BTreeMap<(&'s Ns, &'s LinkName), Vec<(&'s Id, &'s Entry)>>,
@@ -84,7 +84,7 @@ impl<'s> Ground<'s> {
                         ground.sources.entry((&id.ns, src)).or_default().push(id);
                     }
                 }
-                (Key::Address(_) | Key::Sysctl(_), _) => {
+                (Key::Address(_) | Key::Sysctl(_) | Key::Port(_), _) => {
                     if let Key::Address(key) = &id.key {
                         let holders = ground.holders.entry((&id.ns, key.ip)).or_default();
                         holders.push(id);

@@ -14,12 +14,13 @@ mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
-use crate::resource::name::TopologyName;
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::Route;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Id, Key, Ns, Resource};
@@ -136,6 +137,17 @@ pub enum Warning {
         id: Id,
         /// What it is a port of.
         from: Id,
+    },
+    /// A link of others becomes a port, and what it has of IP can't be reached over it any more.
+    OutOfReach {
+        /// That it is a port.
+        id: Id,
+        /// What it becomes a port of.
+        master: LinkName,
+        /// The addresses that others gave it.
+        addresses: Vec<IpAddr>,
+        /// Whether a default route of others leads over it.
+        default: bool,
     },
     /// A remark of lowering or of the kernel's reading.
     Remark {
@@ -384,7 +396,8 @@ fn collateral(
     let lost: Fallen<'_> = lost.map(|(id, cause)| (*id, *cause)).collect();
     lost.iter()
         .filter(|(id, cause)| !decisions.contains_key(*id) && !is_switch(cause))
-        .filter(|(id, _)| !matches!(id.key, Key::Sysctl(_)))
+        // Of a port it is said that it is released.
+        .filter(|(id, _)| !matches!(id.key, Key::Sysctl(_) | Key::Port(_)))
         .filter(|(id, _)| {
             observed
                 .get(id)
@@ -395,5 +408,6 @@ fn collateral(
             with: (*cause).clone(),
         })
         .chain(release::of_others(decisions, effects))
+        .chain(release::out_of_reach(decisions, observed))
         .collect()
 }

@@ -29,6 +29,7 @@ enum Step {
     RemoveRule,
     RemoveRoute,
     RemoveAddress,
+    RemovePort,
     RemoveLink,
     RemoveFile,
     RemoveNamespace,
@@ -39,6 +40,7 @@ enum Step {
     Lo,
     Link,
     Peer,
+    Port,
     Switch,
     Sysctl,
     Address,
@@ -62,6 +64,7 @@ fn step(operation: &Operation) -> Step {
         (Action::Remove(_), Key::Rule(_)) => Step::RemoveRule,
         (Action::Remove(_), Key::Route(_)) => Step::RemoveRoute,
         (Action::Remove(_), Key::Address(_)) => Step::RemoveAddress,
+        (Action::Remove(_), Key::Port(_)) => Step::RemovePort,
         (Action::Remove(_), Key::Link(_) | Key::Sysctl(_)) => Step::RemoveLink,
         (Action::Remove(_), Key::File(_)) => Step::RemoveFile,
         (Action::Remove(_), Key::Namespace) => Step::RemoveNamespace,
@@ -75,6 +78,7 @@ fn step(operation: &Operation) -> Step {
             Some(_) => Step::Lo,
             None => Step::Link,
         },
+        (_, Key::Port(_)) => Step::Port,
         (_, Key::Sysctl(key)) if key.switch().is_some() => Step::Switch,
         (_, Key::Sysctl(SysctlKey::Global(_))) => Step::Global,
         (_, Key::Sysctl(_)) => Step::Sysctl,
@@ -320,6 +324,18 @@ impl<'o> Edges<'o> {
                 {
                     self.master(place, &id.ns, link);
                 }
+            }
+            // What is behind it comes in by the bridge from then on.
+            (
+                Key::Port(_),
+                Action::Create(Resource::Port(port))
+                | Action::Update {
+                    after: Resource::Port(port),
+                    ..
+                },
+            ) => {
+                self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
+                self.add(place, self.make_of_link(&id.ns, &port.master));
             }
             (Key::Address(key), _) => {
                 self.add(place, self.make_of_link(&id.ns, &key.link));

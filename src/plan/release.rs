@@ -1,4 +1,5 @@
-//! Ports of a link that goes: they stay, and are ports no longer.
+//! Ports: of a link that goes, which stay and are ports no longer; and what others have on a link that
+//! becomes one.
 //!
 //! `br_dev_delete` of `net/bridge/br_if.c`. One that is a port of the link that takes its place is made its
 //! port again.
@@ -10,7 +11,7 @@ use super::decide::Decision;
 use super::fall::{Effects, goes};
 use crate::resource::link::Link;
 use crate::resource::{Id, Key, Resource};
-use crate::state::State;
+use crate::state::{Owner, State};
 
 /// Puts in the ports that stay when what they are ports of goes.
 pub(super) fn release<'s>(
@@ -19,16 +20,22 @@ pub(super) fn release<'s>(
     observed: &'s State,
 ) {
     for (id, entry) in &observed.entries {
-        let (Key::Link(_), Resource::Link(link)) = (&id.key, &entry.resource) else {
+        let master = match &entry.resource {
+            Resource::Link(link) => link.master.as_ref(),
+            Resource::Port(port) => Some(&port.master),
+            _ => None,
+        };
+        let Some(master) = master else { continue };
+        let master = Id::link(id.ns.clone(), master.clone());
+        let Some((master, _)) = decisions.get_key_value(&master) else {
             continue;
         };
-        let Some(master) = &link.master else { continue };
-        let master = Id::link(id.ns.clone(), master.clone());
-        let stays = !effects.fallen.contains_key(id) && !goes(decisions, id);
-        if let Some((master, _)) = decisions.get_key_value(&master)
-            && goes(decisions, master)
-            && stays
-        {
+        if !goes(decisions, master) || effects.fallen.contains_key(id) {
+            continue;
+        }
+        if let Key::Port(_) = id.key {
+            effects.fallen.insert(id, master);
+        } else if !goes(decisions, id) {
             effects.released.insert(id, master);
         }
     }
@@ -49,12 +56,59 @@ pub(super) fn of_others(
 ) -> Vec<Warning> {
     let others = effects.released.iter();
     others
-        .filter(|(id, _)| !decisions.contains_key(*id))
+        .filter(|(id, _)| !decisions.contains_key(*id) && !is_decided(decisions, id))
         .map(|(id, from)| Warning::Released {
             id: (*id).clone(),
             from: (*from).clone(),
         })
         .collect()
+}
+
+/// Whether it is for the topology to say what a link of others is a port of.
+fn is_decided(decisions: &BTreeMap<&Id, Decision<'_>>, link: &Id) -> bool {
+    let Key::Link(name) = &link.key else {
+        return false;
+    };
+    decisions.contains_key(&Id::new(link.ns.clone(), Key::Port(name.clone())))
+}
+
+/// What to say of the links of others that become ports: what they have of IP is out of reach then, because
+/// all that comes in by a port is the bridge's (`br_handle_frame` of `net/bridge/br_input.c`).
+pub(super) fn out_of_reach(
+    decisions: &BTreeMap<&Id, Decision<'_>>,
+    observed: &State,
+) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (id, decision) in decisions {
+        let (Key::Port(link), Decision::Create(Resource::Port(port))) = (&id.key, decision) else {
+            continue;
+        };
+        let others = observed.entries.iter().filter(|(other, entry)| {
+            other.ns == id.ns && entry.owner == Owner::Foreign && !goes(decisions, other)
+        });
+        let mut addresses = Vec::new();
+        let mut default = false;
+        for (other, entry) in others {
+            match (&other.key, &entry.resource) {
+                (Key::Address(key), _) if key.link == *link => addresses.push(key.ip),
+                (Key::Route(key), Resource::Route(route)) => {
+                    let mut hops = route.hops().iter();
+                    let over = hops.any(|hop| hop.dev.as_ref() == Some(link));
+                    default |= over && key.to.prefix_len() == 0;
+                }
+                _ => {}
+            }
+        }
+        if !addresses.is_empty() || default {
+            warnings.push(Warning::OutOfReach {
+                id: (*id).clone(),
+                master: port.master.clone(),
+                addresses,
+                default,
+            });
+        }
+    }
+    warnings
 }
 
 /// What a link is once it is released.

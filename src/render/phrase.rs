@@ -18,6 +18,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 pub fn resource(id: &Id, resource: &Resource, topology: &TopologyName) -> String {
     match (&id.key, resource) {
         (Key::Link(name), Resource::Link(link)) => self::link(name.as_str(), link, &id.ns),
+        (Key::Port(name), Resource::Port(port)) => format!("port {name} of {}", port.master),
         (Key::Address(key), Resource::Address(value)) => address(key, value),
         (Key::Route(key), Resource::Route(value)) => route(key, value),
         (Key::Rule(key), Resource::Rule(value)) => rule(key, value),
@@ -31,6 +32,7 @@ pub fn identity(id: &Id, topology: &TopologyName) -> String {
     match &id.key {
         Key::Namespace => "namespace".to_owned(),
         Key::Link(name) => format!("link {name}"),
+        Key::Port(name) => format!("port {name}"),
         Key::Address(AddressKey { link, ip }) => format!("address {ip} on {link}"),
         Key::Route(key) => format!("route {}", destination(key)),
         Key::Rule(key) => selector(key),

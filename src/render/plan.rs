@@ -145,7 +145,9 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
     }
     for warning in &plan.warnings {
         let ns = match warning {
-            Warning::Collateral { id, .. } | Warning::Released { id, .. } => &id.ns,
+            Warning::Collateral { id, .. }
+            | Warning::Released { id, .. }
+            | Warning::OutOfReach { id, .. } => &id.ns,
             Warning::Remark { ns, .. } => ns,
         };
         groups.entry(ns).or_default().warnings.push(warning);
@@ -268,6 +270,23 @@ fn warning(warning: &Warning, topology: &TopologyName) -> String {
             phrase::identity(id, topology),
             phrase::identity(from, topology)
         ),
+        Warning::OutOfReach {
+            id,
+            master,
+            addresses,
+            default,
+        } => {
+            let link = id.key.of_link().map_or("", LinkName::as_str);
+            let mut what: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            if *default {
+                what.push("the default route".to_owned());
+            }
+            format!(
+                "what {link} has itself ({}) stops working once it is a port: what comes in by it is {master}'s, \
+                 so give that what must stay reachable",
+                what.join(", ")
+            )
+        }
         Warning::Remark { text, .. } => text.clone(),
     }
 }
@@ -282,6 +301,10 @@ fn update(
     match (before, after) {
         (Resource::Link(before), Resource::Link(after)) => (
             format!("{name}  {}", link_changes(before, after)),
+            Vec::new(),
+        ),
+        (Resource::Port(before), Resource::Port(after)) => (
+            format!("{name}  of {} → {}", before.master, after.master),
             Vec::new(),
         ),
         (Resource::Sysctl(before), Resource::Sysctl(after)) => (

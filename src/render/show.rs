@@ -44,14 +44,15 @@ pub fn list(topologies: &[(TopologyName, State)], colour: Colour) -> String {
     text
 }
 
-/// How many things of each kind are a topology's. `lo` is a part of its namespace.
+/// How many things of each kind are a topology's. `lo` is a part of its namespace, and a port what a topology has
+/// of somebody else's link.
 fn counts(topology: &TopologyName, state: &State) -> [usize; 8] {
     let mut counts = [0; 8];
     for (id, _) in owned(topology, state) {
         let column = match &id.key {
             Key::Namespace => 0,
             Key::Link(name) if name.as_str() == "lo" => continue,
-            Key::Link(_) => 1,
+            Key::Link(_) | Key::Port(_) => 1,
             Key::Address(_) => 2,
             Key::Route(_) => 3,
             Key::Rule(_) => 4,

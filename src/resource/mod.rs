@@ -10,6 +10,7 @@ pub mod link;
 pub mod name;
 pub mod namespace;
 pub mod nftables;
+pub mod port;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
@@ -23,6 +24,7 @@ use file::{File, FileKind};
 use link::Link;
 use name::{LinkName, NamespaceName};
 use namespace::Namespace;
+use port::Port;
 use route::{Route, RouteKey};
 use rule::{Rule, RuleKey};
 use sysctl::{Sysctl, SysctlKey};
@@ -133,6 +135,8 @@ pub enum Key {
     Namespace,
     /// A link, by its name.
     Link(LinkName),
+    /// That a link which exists already is a port, by the link's name.
+    Port(LinkName),
     /// An address, by its link and the address without its length.
     Address(AddressKey),
     /// A route, by what the kernel tells routes apart by.
@@ -151,7 +155,9 @@ impl Key {
     /// The link that this is, or is on, or is about.
     pub fn of_link(&self) -> Option<&LinkName> {
         match self {
-            Key::Link(link) | Key::Sysctl(SysctlKey::Conf { link, .. }) => Some(link),
+            Key::Link(link) | Key::Port(link) | Key::Sysctl(SysctlKey::Conf { link, .. }) => {
+                Some(link)
+            }
             Key::Address(key) => Some(&key.link),
             Key::Namespace
             | Key::Route(_)
@@ -171,6 +177,8 @@ pub enum Resource {
     Namespace(Namespace),
     /// A link.
     Link(Link),
+    /// That a link which exists already is a port.
+    Port(Port),
     /// An address on a link.
     Address(Address),
     /// A route.

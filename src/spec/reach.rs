@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::model::{NextHop, Route, Spec};
 use super::prefixes::Index;
+use crate::resource::address::Held;
 use crate::resource::link::IPV6_MIN_MTU;
 use crate::resource::name::LinkName;
 use crate::resource::route::MAIN;
@@ -69,13 +70,14 @@ impl<'s> Reach<'s> {
                 continue;
             }
             let nears = beside.entry(ns).or_default();
-            for address in &link.addresses {
-                let near = |net: IpNet| Near {
+            let of_addresses = link.addresses.iter().flat_map(Held::beside);
+            for net in of_addresses.chain(link.beside.iter().copied()) {
+                let near = Near {
                     link: name,
-                    usable: true,
+                    usable: link.up,
                     length: net.prefix_len(),
                 };
-                nears.extend(address.beside().map(|net| (net, near(net))));
+                nears.push((net, near));
             }
         }
         for (ns, namespace) in spec.all_namespaces() {

@@ -192,10 +192,14 @@ pub(crate) fn world() -> String {
 }
 
 /// A line of `ip` without what it says of a carrier, which the kernel takes notice of in its own time, and
-/// without the clocks of a bridge.
+/// without the clocks of a bridge and its ports.
 fn settled(line: &str) -> String {
     if let Some((before, clocks)) = line.split_once(" hello_timer ") {
         let after = clocks.split_once(" group_fwd_mask ");
+        return format!("{before} {}", after.map_or("", |(_, after)| after));
+    }
+    if let Some((before, clocks)) = line.split_once(" hold_timer ") {
+        let after = clocks.split_once(" topology_change_ack ");
         return format!("{before} {}", after.map_or("", |(_, after)| after));
     }
     let line = ["NO-CARRIER,", ",LOWER_UP", " linkdown"]

@@ -101,6 +101,7 @@ impl Sketch {
                 "rule2",
                 "bridge",
                 "lo",
+                "plug",
             ] {
                 names.push(format!("{place}.{what}"));
             }
@@ -265,11 +266,32 @@ impl Sketch {
             &format!("{place}.lo"),
             &["", "", "lo: { addresses: [10.72.0.1/32, \"fd72::1/128\"] }"],
         );
-        match (bridge, lo) {
-            ("", "") => String::new(),
-            ("", one) | (one, "") => format!("{{ {one} }}"),
-            (bridge, lo) => format!("{{ {bridge}, {lo} }}"),
+        let links: Vec<&str> = [bridge, lo, self.plug(place, bridge)]
+            .into_iter()
+            .filter(|link| !link.is_empty())
+            .collect();
+        match links.as_slice() {
+            [] => String::new(),
+            links => format!("{{ {} }}", links.join(", ")),
         }
+    }
+
+    /// A link of others that is plugged into a bridge.
+    fn plug(&self, place: &str, bridges: &str) -> &'static str {
+        let choices = match place {
+            "host" => ["", "f0: { bridge: a7 }", "f0: { bridge: y8 }"],
+            "box" => [
+                "",
+                "eth9x: { bridge: a7, addresses: [10.73.0.1/24] }",
+                "eth9x: { bridge: y8 }",
+            ],
+            _ => return "",
+        };
+        let chosen = choices[self.of(&format!("{place}.plug")).usize(..choices.len())];
+        let there = ["a7", "y8"]
+            .into_iter()
+            .any(|bridge| chosen.contains(bridge) && bridges.contains(bridge));
+        if there { chosen } else { "" }
     }
 
     /// Of which bridge an end is a port. One that may hold a gateway is none.
@@ -518,6 +540,7 @@ impl Sketch {
                 "ip link del a7".to_owned(),
                 "ip link set a7 mtu 1300".to_owned(),
                 "ip link set y8 type bridge stp_state 1".to_owned(),
+                "ip link set eth9x nomaster".to_owned(),
             ];
             let command = &commands[random.usize(..commands.len())];
             // Nothing that others have on the host goes by the hand of this test.

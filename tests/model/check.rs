@@ -14,6 +14,7 @@ use netform::state::{Entry, Owner, State};
 use super::carry::listing;
 use super::execute::{family_of_switch, observe};
 use super::kernel::{World, switch};
+use super::ports;
 
 /// Plans and has a look at the plan itself.
 pub(crate) fn planned(
@@ -149,7 +150,11 @@ fn in_order(world: &World, desired: &State) {
 /// The topology has what it wants, and nothing else.
 pub(crate) fn as_desired(world: &World, topology: &TopologyName, desired: &State) {
     in_order(world, desired);
+    ports::as_desired(world, topology, desired);
     for (id, entry) in &desired.entries {
+        if let Key::Port(_) = id.key {
+            continue;
+        }
         if id.key == Key::Table {
             let found = world.tables.get(&(id.ns.clone(), topology.clone()));
             let found = found.cloned().map(Resource::Table);
@@ -217,7 +222,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         .iter()
         .filter_map(|warning| match warning {
             Warning::Collateral { id, .. } | Warning::Released { id, .. } => Some(id),
-            Warning::Remark { .. } => None,
+            Warning::Remark { .. } | Warning::OutOfReach { .. } => None,
         })
         .collect();
     for id in &announced {
@@ -253,7 +258,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
                 continue;
             }
         }
-        let same = after.entries.get(id) == Some(entry);
+        let same = after.entries.get(id) == Some(&plugged(entry, id, after, &changed));
         assert!(
             same || announced.contains(id) || gone(before, after, id, &announced),
             "{id:?} was {entry:?} and is {:?}, with {}",
@@ -276,6 +281,18 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
             );
         }
     }
+}
+
+/// A link of others, as it is once a plan said what it is a port of.
+fn plugged(entry: &Entry, id: &Id, after: &World, changed: &BTreeSet<&Id>) -> Entry {
+    let mut entry = entry.clone();
+    if let (Key::Link(name), Resource::Link(link)) = (&id.key, &mut entry.resource) {
+        let port = Id::new(id.ns.clone(), Key::Port(name.clone()));
+        if changed.contains(&port) {
+            link.master = ports::master_of(after, &port).cloned();
+        }
+    }
+    entry
 }
 
 /// While the whole host forwards, or a container, its links do.
@@ -362,4 +379,5 @@ pub(crate) fn same_world(found: &World, wanted: &World) {
     }
     assert_eq!(found.tables, wanted.tables);
     assert_eq!(found.loans, wanted.loans);
+    assert_eq!(found.ports, wanted.ports);
 }

@@ -13,9 +13,11 @@ use netform::state::{Entry, Owner, State};
 
 use super::external;
 use super::kernel::{Refusal, World, switch};
+use super::ports;
 
 /// Writes down what a plan borrows, before it begins.
 pub(crate) fn record(world: &mut World, plan: &Plan) {
+    ports::forget(world, &plan.topology);
     for operation in &plan.operations {
         let Action::Borrow { original, .. } = &operation.action else {
             continue;
@@ -60,6 +62,7 @@ pub(crate) fn family_of_switch(key: &Key) -> Option<Family> {
 
 /// Strikes out of the record what was given back, and what was never borrowed after all.
 pub(crate) fn close(world: &mut World, plan: &Plan, done: usize) {
+    ports::forget(world, &plan.topology);
     for (place, operation) in plan.operations.iter().enumerate() {
         let strike = match operation.action {
             Action::Borrow { .. } => place >= done,
@@ -156,6 +159,7 @@ pub(crate) fn observe(world: &World, topology: &TopologyName, desired: &State) -
         }
     }
     state.loans = world.loans.clone();
+    ports::observe(world, &mut state);
     state
 }
 
@@ -246,6 +250,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             })
         }
         (Action::Remove(_), Key::Link(name)) => world.remove_link(ns, name),
+        (action, Key::Port(_)) => ports::step(world, &plan.topology, &operation.id, action),
         (Action::Create(Resource::Address(address)), Key::Address(key)) => {
             world.add_address(ns, key, address, owner)
         }
@@ -353,6 +358,7 @@ fn borne(world: &mut World, plan: &Plan, operation: &Operation, with: &Id) -> Re
         Key::Table => world
             .tables
             .contains_key(&(id.ns.clone(), plan.topology.clone())),
+        Key::Port(_) => ports::owner(world, id) == Some(&plan.topology),
         _ => world.entries.contains_key(id),
     };
     if removes(operation) {

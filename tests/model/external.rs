@@ -12,6 +12,7 @@ use netform::state::{Owner, State};
 
 use super::generate::{foreign_route, leads, link_name, some, variant};
 use super::kernel::{RA, World, conf, path4, switch};
+use super::ports;
 use super::sketch::{Lead, Sketch, ip4, sysctl, table};
 
 /// The names of containers. They stand before, between and after those of other namespaces.
@@ -178,6 +179,11 @@ pub(crate) fn known(world: &World, of: &Owner, desired: &State) -> Vec<Namespace
         .map(|id: &Id| &id.ns)
         .chain(lent.map(|(id, _)| &id.ns))
         .chain(tables.map(|(ns, _)| ns));
+    let ports = match of {
+        Owner::Topology(topology) => Some(ports::places(world, topology)),
+        _ => None,
+    };
+    let spaces = spaces.chain(ports.into_iter().flatten());
     let spaces = spaces.filter(|ns| world.is_found(ns)).filter_map(Ns::name);
     let wanted = desired.external.keys();
     let wanted = wanted.filter(|name| world.has_ns(&Ns::Named((*name).clone())));

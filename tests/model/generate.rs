@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 use netform::resource::address::{Address, AddressKey};
+use netform::resource::link::bridge::Bridge;
 use netform::resource::link::{Link, LinkKind};
 use netform::resource::name::{LinkName, NamespaceName, TopologyName};
 use netform::resource::route::{Route, RouteKey};
@@ -12,6 +13,7 @@ use netform::state::{Entry, Owner};
 
 use super::external::{self, CONTAINERS};
 use super::kernel::{RA, World};
+use super::ports::COMPANY;
 use super::sketch::{End, Lead, Own, Pair, Sketch, Space, Spread, Way, ip4};
 
 /// Names that don't sort as things depend on one another.
@@ -53,6 +55,15 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
             takes_ra.push(link);
         }
     }
+    let company = Link {
+        kind: LinkKind::Bridge(Bridge::default()),
+        up: true,
+        mtu: Some(1500),
+        mac: None,
+        master: None,
+        tagged: true,
+    };
+    world.add_link(&Ns::Host, &link_name(COMPANY), company, Owner::Foreign);
     if rng.bool() {
         world.promotes.insert((Ns::Host, None));
     }
@@ -115,6 +126,7 @@ pub(crate) fn nothing(name: &str, number: u8, takes_ra: &[LinkName]) -> Sketch {
         external: [].into(),
         pairs: Vec::new(),
         singles: Vec::new(),
+        plugs: [].into(),
         uplinks: [].into(),
         switches: [false; 2],
         takes_ra: takes_ra.to_vec(),
@@ -142,7 +154,7 @@ impl Sketch {
     }
 
     fn change_once(&mut self, rng: &mut Rng) {
-        match rng.u8(..20) {
+        match rng.u8(..22) {
             0 | 1 if self.spaces.len() < 4 => {
                 let name = format!("{}-{}", rng.choice(SPACES).unwrap(), self.topology);
                 let name = NamespaceName::try_from(name.as_str()).unwrap();
@@ -233,6 +245,7 @@ impl Sketch {
                 self.external.remove(&name);
                 self.leave();
             }
+            20 | 21 => self.plug(rng),
             _ => {}
         }
     }
@@ -246,6 +259,8 @@ impl Sketch {
         };
         self.pairs.retain(|pair| pair.ends.iter().all(stays));
         self.singles.retain(|single| stays(&single.end));
+        self.plugs
+            .retain(|(ns, _), _| ns.name().is_none_or(|name| external.contains_key(name)));
     }
 
     fn new_pair(&mut self, rng: &mut Rng) {

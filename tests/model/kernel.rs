@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) tables: BTreeMap<(Ns, TopologyName), Table>,
     /// What the records of the topologies say.
     pub(crate) loans: BTreeMap<Id, Loan>,
+    /// The links of others that topologies made ports, and of what.
+    pub(crate) ports: BTreeMap<Id, (TopologyName, LinkName)>,
     /// The IPv6 addresses with a peer that has no route, because they were added while their link was down.
     pub(crate) cut_off: BTreeSet<Id>,
     /// The IPv4 addresses of each link in the order in which the kernel has them.
@@ -78,6 +80,7 @@ impl World {
             entries: BTreeMap::new(),
             tables: BTreeMap::new(),
             loans: BTreeMap::new(),
+            ports: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             lists: BTreeMap::new(),
             promotes: BTreeSet::new(),
@@ -176,6 +179,7 @@ impl World {
         self.tables.retain(|(of, _), _| of != ns);
         // One of the same name is another: nothing is given back to it.
         self.loans.retain(|id, _| id.ns != *ns);
+        self.ports.retain(|id, _| id.ns != *ns);
         Ok(())
     }
 

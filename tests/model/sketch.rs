@@ -30,6 +30,8 @@ pub(crate) struct Sketch {
     pub(crate) external: BTreeMap<NamespaceName, Abroad>,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) singles: Vec<Single>,
+    /// The links of others that are plugged in, and which of the bridges there.
+    pub(crate) plugs: BTreeMap<(Ns, LinkName), u8>,
     /// The links of the host that forward for it.
     pub(crate) uplinks: BTreeMap<LinkName, [bool; 2]>,
     /// Whether it throws the host's switches.
@@ -184,6 +186,7 @@ impl Sketch {
             self.end(single.number, &single.end, kind, &mut put);
         }
         self.host(&mut put);
+        self.ports(&mut put);
         unbar(&mut state);
         state
     }

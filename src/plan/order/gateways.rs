@@ -24,7 +24,7 @@ impl Edges<'_> {
             let table = self.places.get(&Id::new(ns.clone(), Key::Table)).copied();
             let table = table.unwrap_or_default();
             match self.steps[place] {
-                Step::RemoveLink => {
+                Step::RemoveLink | Step::RemovePort => {
                     let root = self.root(place);
                     self.add(root, last_given.get(ns).copied());
                     for table in [table.make, table.remove].into_iter().flatten() {

@@ -81,16 +81,13 @@ fn port(
         found.error(message, bridge.span, help);
         return;
     }
-    if !end.is_made() {
-        let message = format!(
-            "`{}` exists already, and this version can't make such a link a port",
-            end.name.value
-        );
-        let help = format!(
-            "remove it; by hand: `ip link set {} master {name}`",
-            end.name.value
-        );
-        found.error(message, bridge.span, help);
+    if end.is_loopback() {
+        let message = "`lo` has no Ethernet frames, so it can't be a port of a bridge";
+        found.error(message, bridge.span, "remove it");
+        return;
+    }
+    // That there is no such link is said already.
+    if !end.is_made() && !found_there {
         return;
     }
     match made.get(&(ns, name)) {

@@ -7,7 +7,8 @@ use super::{Lowering, called, listed, mac};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind, bridge};
-use crate::resource::name::LinkName;
+use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::port::Port;
 use crate::resource::{Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::model::{End, Spec};
@@ -28,9 +29,11 @@ impl Lowering<'_> {
             }
         }
         for link in &spec.links {
-            match &link.kind {
-                Some(kind) => self.link(&link.end, kind.clone()),
-                None => self.addresses(&link.end),
+            if let Some(kind) = &link.kind {
+                self.link(&link.end, kind.clone());
+            } else {
+                self.port(&link.end);
+                self.addresses(&link.end);
             }
         }
     }
@@ -52,6 +55,17 @@ impl Lowering<'_> {
         };
         self.put(ns, Key::Link(name.clone()), Resource::Link(link));
         self.addresses(end);
+    }
+
+    /// That a link which exists already is a port.
+    fn port(&mut self, end: &End) {
+        if let Some(bridge) = &end.bridge {
+            let port = Port {
+                master: bridge.value.clone(),
+            };
+            let key = Key::Port(end.name.value.clone());
+            self.put(&end.ns.value, key, Resource::Port(port));
+        }
     }
 
     /// The addresses of a link. Those of IPv4 stand in the order written.
@@ -90,7 +104,7 @@ pub(super) fn known<'s>(spec: &'s Spec, facts: &Facts) -> Result<Cow<'s, Spec>, 
         .filter(|link| concerned(&link.end))
     {
         if let Some(place) = facts.place(&link.end.ns.value) {
-            existing(&mut link.end, place, &mut errors);
+            existing(&mut link.end, place, &spec.name.value, &mut errors);
         }
     }
     errors.extend(twice(&resolved));
@@ -134,7 +148,7 @@ fn twice(resolved: &Spec) -> Vec<Diagnostic> {
 }
 
 /// Has a link that others made be called by its own name.
-fn existing(end: &mut End, place: &Place, errors: &mut Vec<Diagnostic>) {
+fn existing(end: &mut End, place: &Place, topology: &TopologyName, errors: &mut Vec<Diagnostic>) {
     if end.is_made() {
         return;
     }
@@ -156,6 +170,35 @@ fn existing(end: &mut End, place: &Place, errors: &mut Vec<Diagnostic>) {
         let message = format!("`{name}` has an MTU of {}, so it has no IPv6", link.mtu);
         let help = format!("IPv6 needs at least {IPV6_MIN_MTU}: remove the address");
         errors.push(Diagnostic::new(message, address.span, help));
+    }
+    if let Some(bridge) = &end.bridge
+        && let Some((message, help)) = unfit(name, link, topology)
+    {
+        errors.push(Diagnostic::new(message, bridge.span, help));
+    }
+}
+
+/// Why a link that exists already can't become a port, and what to do: what the kernel would refuse
+/// (`br_add_if` of `net/bridge/br_if.c`), and what would be undone by somebody else.
+fn unfit(name: &LinkName, link: &PlaceLink, topology: &TopologyName) -> Option<(String, String)> {
+    if link.owner.as_ref() == Some(topology) {
+        let message = format!("this topology made `{name}`, and without its kind it goes");
+        let help = "say its kind too, or name a link that others made".to_owned();
+        Some((message, help))
+    } else if let Some(owner) = &link.owner {
+        let message = format!("topology {owner} made `{name}`, and says what it is a port of");
+        let help = format!("write `bridge` in the spec of {owner}");
+        Some((message, help))
+    } else if link.kind == bridge::NAME {
+        let message = format!("`{name}` is a bridge itself, and a bridge can't be a port");
+        let help =
+            "join them with a veth: one end is a port of the one, the other end of the other";
+        Some((message, help.to_owned()))
+    } else if !link.ethernet {
+        let message = format!("`{name}` has no Ethernet frames, so it can't be a port of a bridge");
+        Some((message, "remove it, and route what comes by it".to_owned()))
+    } else {
+        None
     }
 }
 

@@ -65,7 +65,8 @@ impl<'s> Lowering<'s> {
                 Way::Link(link) => Some(link.clone()),
                 Way::Several(links) => {
                     let message = format!(
-                        "several links of {ns} are beside the next hop {}",
+                        "several links of {} are beside the next hop {}",
+                        called(ns),
                         via.value
                     );
                     let help = format!("name one: `dev: LINK`; they are: {}", listed(links));
@@ -73,7 +74,11 @@ impl<'s> Lowering<'s> {
                     None
                 }
                 Way::Nowhere | Way::Unusable(_) => {
-                    let message = format!("no link of {ns} reaches the next hop {}", via.value);
+                    let message = format!(
+                        "no link of {} reaches the next hop {}",
+                        called(ns),
+                        via.value
+                    );
                     let help =
                         "name its link and say `onlink: true`, or give a link an address beside it";
                     self.errors.push(Diagnostic::new(message, via.span, help));
@@ -105,17 +110,27 @@ impl<'s> Lowering<'s> {
             return None;
         };
         let name = name.clone();
+        if !link.up {
+            let message = format!(
+                "link `{name}` of {} is down, and a route needs one that is up",
+                called(ns)
+            );
+            let help = "set it up first, or remove the route";
+            self.errors.push(Diagnostic::new(message, dev.span, help));
+            return None;
+        }
         if let Some(via) = via.filter(|_| !hop.onlink) {
-            let beside = link.addresses.iter().any(|net| net.contains(&via.value));
+            let nears = self.reach.beside(ns, via.value);
+            let beside = nears.iter().any(|near| *near.link == name);
             let local = matches!(via.value, IpAddr::V6(ip) if ip.is_unicast_link_local());
             if !beside && !local {
-                let text = format!(
-                    "no address of link {name} is beside the next hop {}: unless a route of {} \
-                     leads to it, say `onlink: true`",
-                    via.value,
-                    called(ns)
+                let message = format!(
+                    "no address of link `{name}` of {} is beside the next hop {}",
+                    called(ns),
+                    via.value
                 );
-                self.remark(ns, text);
+                let help = "give the link an address beside it, or say `onlink: true`";
+                self.errors.push(Diagnostic::new(message, via.span, help));
             }
         }
         Some(name)

@@ -137,9 +137,10 @@ impl<'s> Here<'s> {
             .into_iter()
             .filter(|leading| leading.link == link && !std::ptr::eq(leading.route, but))
             .map(|leading| {
-                let found = match leading.direct {
-                    true => Found::Direct,
-                    false => Found::Beyond(leading.route),
+                let found = if leading.direct {
+                    Found::Direct
+                } else {
+                    Found::Beyond(leading.route)
                 };
                 let route = leading.route;
                 (route.to.value.prefix_len(), route.metric, found)

@@ -78,7 +78,8 @@ impl Edges<'_> {
         let sought = sought
             .iter()
             .filter(|route| operations[**route].id.ns == *ns);
-        match Search::changed_by(operation) {
+        let search = Search::changed_by(operation);
+        match search {
             Search::Opened => {
                 for route in sought {
                     self.add(*route, Some(place));
@@ -87,8 +88,8 @@ impl Edges<'_> {
             Search::Closed => self.after[place].extend(sought),
             Search::AsIs => {}
         }
-        if let (Step::Rule, Some(table)) = (self.steps[place], table(&operation.action))
-            && table != MAIN
+        if let (Search::Closed | Search::AsIs, Step::Rule, Some(table)) =
+            (search, self.steps[place], table(&operation.action))
         {
             self.add(place, filled.get(&(ns, table)).copied());
         }

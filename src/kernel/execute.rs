@@ -207,7 +207,7 @@ impl<'p> Run<'p> {
             }
             Sort::File => one_by_one(round, &mut finished, |place| self.file(place)),
             Sort::Table => self.inside(kernel, round, &mut finished, |operation, _| {
-                tables::change(&operation.action)
+                tables::change(operation)
             }),
             Sort::Netlink => writer.write(kernel, round, &mut finished),
             Sort::Sysctl => self.inside(kernel, round, &mut finished, setting),

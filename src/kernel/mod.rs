@@ -10,6 +10,7 @@
 mod assemble;
 mod births;
 mod codec;
+mod conntrack;
 mod creation;
 mod deaths;
 mod encode;

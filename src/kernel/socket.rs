@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use libc::{
-    MSG_DONTWAIT, NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    MSG_DONTWAIT, NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR,
+    NLMSG_DONE, NLMSG_ERROR,
 };
 
 use super::codec::{Batch, Message, Request, Verdict, messages};
@@ -32,8 +33,17 @@ impl AsFd for Socket {
 impl Socket {
     /// Opens one in the namespace of this thread.
     pub(crate) fn open() -> Result<Socket, Error> {
+        Socket::of(NETLINK_ROUTE)
+    }
+
+    /// Opens one that speaks with netfilter, in the namespace of this thread.
+    pub(super) fn of_netfilter() -> Result<Socket, Error> {
+        Socket::of(NETLINK_NETFILTER)
+    }
+
+    fn of(protocol: libc::c_int) -> Result<Socket, Error> {
         let open = || -> io::Result<netlink_sys::Socket> {
-            let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE as isize)?;
+            let mut socket = netlink_sys::Socket::new(protocol as isize)?;
             socket.bind_auto()?;
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;

@@ -1,8 +1,9 @@
 //! The topology's nftables table in the namespace of this thread.
 
+use super::conntrack;
 use super::error::Error;
 use super::nftables::{self, NfSocket, TableChange};
-use crate::plan::Action;
+use crate::plan::{Action, Operation};
 use crate::resource::Resource;
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
@@ -16,9 +17,10 @@ pub(super) fn read(topology: &TopologyName) -> Result<Option<Table>, Error> {
     }
 }
 
-/// Makes, changes or removes a table, all at once or not at all.
-pub(super) fn change(action: &Action) -> Result<(), Error> {
-    let change = match action {
+/// Makes, changes or removes a table, all at once or not at all, and then ends the connections that
+/// depended on what is withdrawn.
+pub(super) fn change(operation: &Operation) -> Result<(), Error> {
+    let change = match &operation.action {
         Action::Create(Resource::Table(new)) => TableChange::Create(new.clone()),
         Action::Update {
             before: Resource::Table(before),
@@ -30,7 +32,8 @@ pub(super) fn change(action: &Action) -> Result<(), Error> {
         Action::Remove(Resource::Table(old)) => TableChange::Remove(old.name.clone()),
         _ => return Err(Error::Impossible("a table is something else")),
     };
-    Ok(NfSocket::open()?.apply(&[change])?)
+    NfSocket::open()?.apply(&[change])?;
+    conntrack::end(&operation.ends)
 }
 
 /// Whether an error of reading says that the kernel knows nothing of nftables (`nfnetlink_rcv_msg` of

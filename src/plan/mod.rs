@@ -21,6 +21,7 @@ use serde::Serialize;
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
 use crate::resource::name::{LinkName, TopologyName};
+use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::route::Route;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Id, Key, Ns, Resource};
@@ -48,6 +49,9 @@ pub struct Operation {
     /// and removes the addresses of a link with the link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<Id>,
+    /// The connections that end with the change of a table, because what they depended on is withdrawn.
+    #[serde(skip_serializing_if = "Withdrawn::is_empty")]
+    pub ends: Withdrawn,
     /// Why, where the action alone doesn't say it. For people: nothing depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
@@ -269,6 +273,7 @@ fn operations(
             let with = with.cloned();
             operations.push(Operation {
                 id: id.clone(),
+                ends: ends(&action, with.as_ref()),
                 action,
                 with,
                 reason,
@@ -351,6 +356,20 @@ fn operations(
         }
     }
     operations
+}
+
+/// The connections that end with an operation. Those in a namespace that goes end with that.
+fn ends(action: &Action, with: Option<&Id>) -> Withdrawn {
+    match action {
+        Action::Update {
+            before: Resource::Table(before),
+            after: Resource::Table(after),
+        } => Withdrawn::between(before, Some(after)),
+        Action::Remove(Resource::Table(before)) if with.is_none() => {
+            Withdrawn::between(before, None)
+        }
+        _ => Withdrawn::default(),
+    }
 }
 
 /// What is left of a route whose source address went.

@@ -10,6 +10,7 @@ use crate::resource::file::FileKind;
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::TopologyName;
+use crate::resource::nftables::gateway::withdrawn::Ended;
 use crate::resource::route::{self, NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Action, Mark, Rule, RuleKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
@@ -250,5 +251,29 @@ fn prefix(to: &IpNet) -> String {
         (0, IpAddr::V6(_)) => "default6".to_owned(),
         (length, ip) if length == to.max_prefix_len() => ip.to_string(),
         _ => to.to_string(),
+    }
+}
+
+/// How many addresses are listed before the rest is counted.
+const ADDRESSES: usize = 8;
+
+/// Connections that end.
+pub fn connections(ended: &Ended) -> String {
+    match ended {
+        Ended::Members(nets) => {
+            let listed: Vec<String> = nets
+                .iter()
+                .take(ADDRESSES)
+                .map(|net| prefix(&net))
+                .collect();
+            let more = match nets.len().saturating_sub(ADDRESSES) {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            format!("the connections of {}{more}", listed.join(", "))
+        }
+        Ended::Pair { family, from, to } => {
+            format!("the {family} connections from {} to {}", from.link, to.link)
+        }
     }
 }

@@ -237,6 +237,10 @@ fn line(
         let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
     }
     text.push('\n');
+    for ended in &operation.ends.ended {
+        let what = colour.paint(Role::Warning, "!");
+        let _ = writeln!(text, "       {what} ends {}", phrase::connections(ended));
+    }
     for (sign, line) in diff {
         let (sign, role) = sign.map_or((" ", Role::Faint), Sign::text);
         let _ = writeln!(

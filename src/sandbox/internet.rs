@@ -114,12 +114,24 @@ fn keep_from_own_addresses(link: &str) -> Result<(), Error> {
     fs::write(&path, "1").map_err(|e| Error::host(&format!("write {path}"), e))
 }
 
+/// The bytes of a request that are waited for.
+const LONGEST_REQUEST: usize = 64 << 10;
+
 /// Answers with the address that a caller has here.
 fn tell_address(mut caller: TcpStream) {
     let Ok(peer) = caller.peer_addr() else { return };
-    // An answer without a request is still one.
     let _ = caller.set_read_timeout(Some(PATIENCE));
-    let _ = caller.read(&mut [0; 4096]);
+    // To close while something is unread would reset the connection, and the answer be lost. A request may
+    // come in pieces; an answer without one is still one.
+    let mut request = Vec::new();
+    let mut piece = [0; 4096];
+    let ended = |request: &[u8]| request.ends_with(b"\r\n\r\n") || request.ends_with(b"\n\n");
+    while !ended(&request) && request.len() < LONGEST_REQUEST {
+        match caller.read(&mut piece) {
+            Ok(length @ 1..) => request.extend_from_slice(&piece[..length]),
+            _ => break,
+        }
+    }
     let body = format!("{}\n", peer.ip().to_canonical());
     let length = body.len();
     let _ = write!(

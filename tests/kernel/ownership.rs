@@ -4,6 +4,7 @@ use netform::kernel::Kernel;
 use netform::plan::{Action, Operation, Plan};
 use netform::resource::address::AddressKey;
 use netform::resource::name::LinkName;
+use netform::resource::nftables::gateway::withdrawn::Withdrawn;
 use netform::resource::route::RouteKey;
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
@@ -212,6 +213,7 @@ fn one(topology: &str, id: &Id, action: Action) -> Plan {
         id,
         action,
         with: None,
+        ends: Withdrawn::default(),
         reason: None,
         after: Vec::new(),
     };

@@ -65,6 +65,7 @@ the_same_service_has_both_families: Example {
     plan: "\
 namespace host
   ~  table inet netform-breezyfrost-dual
+       ! ends the IPv6 connections from veth1_p to ens33
        - set masquerade6 {
        -   type ifname . ifname
        -   comment \"from which link to which link sources are rewritten\"
@@ -176,6 +177,8 @@ namespace host
   ~  link br0  mtu 1500 → 1400
   ~  link green  in br0 → none
   ~  table inet netform-bridge
+       ! ends the connections of 192.168.60.3, fd60::3
+       ! ends the IPv6 connections from br0 to ens33
        - set masquerade6 {
        -   type ifname . ifname
        -   comment \"from which link to which link sources are rewritten\"

@@ -122,7 +122,11 @@ pub(super) fn read(root: &Node, found: &mut Findings) -> Option<Document> {
         let entries = reader.entries(node, "namespaces");
         document
             .namespaces
-            .extend(entries.into_iter().map(|entry| reader.namespace(entry)));
+            .extend(entries.into_iter().filter_map(|entry| {
+                let read = reader.namespace(entry);
+                // Beyond that many errors nothing is checked, and what was read only takes memory.
+                (!reader.found.is_full()).then_some(read)
+            }));
     }
     if let Some(node) = fields.get("veths") {
         let items = reader.items(node, "veths");

@@ -10,9 +10,9 @@ use crate::resource::Family;
 /// The priority of the chain that rewrites sources (`NF_IP_PRI_NAT_SRC`).
 const SRCNAT: i32 = 100;
 /// From which link to which link sources are rewritten.
-const MASQUERADE: &str = "masquerade";
+pub(super) const MASQUERADE: &str = "masquerade";
 /// Which member of a link that others made is rewritten on which link.
-const MASQUERADE_FROM: &str = "masquerade_from";
+pub(super) const MASQUERADE_FROM: &str = "masquerade_from";
 
 /// Puts in the sets `masquerade` and `masquerade_from`, and the chain `outbound`, which only the first
 /// packet of a connection comes to.

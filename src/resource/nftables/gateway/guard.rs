@@ -13,11 +13,11 @@ use super::{Gateway, Guard, Shape, egress, links};
 use crate::resource::Family;
 
 /// From which link to which link a connection may be opened.
-const PASS: &str = "pass";
+pub(super) const PASS: &str = "pass";
 /// Which member of a link that others made may open a connection to which link.
-const PASS_FROM: &str = "pass_from";
+pub(super) const PASS_FROM: &str = "pass_from";
 /// The chain that decides.
-const JUDGE: &str = "judge";
+pub(super) const JUDGE: &str = "judge";
 
 /// Puts in the sets `pass` and `pass_from`, and the chains `forwarding` and `judge`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {

@@ -10,7 +10,7 @@ use super::{Gateway, Origin};
 use crate::resource::Family;
 
 /// Links that this topology made.
-const LINKS: &str = "links";
+pub(super) const LINKS: &str = "links";
 /// Prefixes behind links that others made.
 const BEHIND: &str = "behind";
 

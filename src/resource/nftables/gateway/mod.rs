@@ -9,6 +9,7 @@ mod guard;
 mod links;
 mod routed;
 mod sources;
+pub mod withdrawn;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,7 +10,7 @@ use super::{Gateway, Origin};
 use crate::resource::Family;
 
 /// Which prefix may come from which link.
-const ROUTED: &str = "routed";
+pub(super) const ROUTED: &str = "routed";
 
 /// Puts in the set `routed` of a family, and gives the rule that lets it in.
 pub(super) fn put(gateway: &Gateway, table: &mut Table, family: Family) -> Option<Rule> {

@@ -14,7 +14,7 @@ use crate::resource::Family;
 /// The priority of the chain that is before connection tracking (`NF_IP_PRI_RAW`).
 const RAW: i32 = -300;
 /// Which address may come from which link.
-const SOURCES: &str = "sources";
+pub(super) const SOURCES: &str = "sources";
 /// The chain that looks at what comes by a gateway link.
 const SOURCE: &str = "source";
 

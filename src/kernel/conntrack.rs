@@ -1,0 +1,106 @@
+//! Connection tracking: having the kernel forget connections (`linux/netfilter/nfnetlink_conntrack.h`).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::codec::{Message, attribute, ip_of};
+use super::error::Error;
+use super::read;
+use super::socket::{DATAGRAM, Requests, Socket};
+use crate::resource::nftables::gateway::withdrawn::{Connection, Withdrawn};
+
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`.
+const GET: u16 = 0x101;
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
+const DELETE: u16 = 0x102;
+/// The fixed part of a message (`struct nfgenmsg`): the family, the version, and the resource's number.
+const FIXED: usize = 4;
+
+/// Attributes (`enum ctattr_type`).
+mod cta {
+    pub(super) const TUPLE_ORIG: u16 = 1;
+    pub(super) const TUPLE_REPLY: u16 = 2;
+    pub(super) const ID: u16 = 12;
+    pub(super) const ZONE: u16 = 18;
+    /// Within a tuple (`enum ctattr_tuple`).
+    pub(super) const TUPLE_IP: u16 = 1;
+    /// Within that, the source and the destination of IPv4, then those of IPv6 (`enum ctattr_ip`).
+    pub(super) const SOURCE: [u16; 2] = [1, 3];
+}
+
+/// Has the kernel forget the connections of this thread's namespace that end. A kernel without this
+/// interface (`CONFIG_NF_CT_NETLINK`) keeps them: they go on until they are over.
+pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
+    if withdrawn.is_empty() {
+        return Ok(());
+    }
+    let local = read::addresses(&mut Socket::open()?)?;
+    let local: BTreeSet<IpAddr> = local.into_iter().map(|address| address.ip).collect();
+    let mut socket = Socket::of_netfilter()?;
+    let entries = socket.dump(
+        GET,
+        |request| request.fixed(&[0; FIXED]),
+        |all: &mut Vec<Vec<u8>>, message| {
+            let ends = connection(&message).is_some_and(|found| withdrawn.covers(&found, &local));
+            all.extend(ends.then(|| message.payload.to_vec()));
+        },
+    );
+    let entries = match entries {
+        // What `nfnetlink_rcv_msg` of `net/netfilter/nfnetlink.c` says of a subsystem that it hasn't.
+        Err(Error::Refused {
+            errno: libc::EINVAL | libc::EOPNOTSUPP,
+            ..
+        }) => return Ok(()),
+        entries => entries?,
+    };
+    let mut entries = entries.iter().peekable();
+    while entries.peek().is_some() {
+        let mut requests = Requests::default();
+        while requests.bytes() < DATAGRAM
+            && let Some(entry) = entries.next()
+        {
+            forget(&mut requests, entry);
+        }
+        for (_, verdict) in socket.send(&mut requests, |_, _| {})? {
+            // It was over meanwhile.
+            if verdict.errno != libc::ENOENT {
+                let (errno, text) = (verdict.errno, verdict.text);
+                return Err(Error::Refused { errno, text });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of a connection. None: of another family.
+fn connection(message: &Message<'_>) -> Option<Connection> {
+    let attributes = message.payload.get(FIXED..)?;
+    let source = |tuple: u16| {
+        let addresses = attribute(attribute(attributes, tuple)?, cta::TUPLE_IP)?;
+        let sources = cta::SOURCE.into_iter();
+        sources
+            .filter_map(|kind| attribute(addresses, kind))
+            .find_map(ip_of)
+    };
+    Some(Connection {
+        from: source(cta::TUPLE_ORIG)?,
+        to: source(cta::TUPLE_REPLY)?,
+    })
+}
+
+/// Appends the request that deletes an entry: by its first direction and, lest it be one that has begun
+/// with the same since, by its number.
+fn forget(requests: &mut Requests, entry: &[u8]) {
+    let mut request = requests.request(DELETE, 0);
+    let (fixed, attributes) = entry.split_at(FIXED);
+    request.fixed(fixed);
+    for kind in [cta::TUPLE_ORIG, cta::ZONE, cta::ID] {
+        if let Some(value) = attribute(attributes, kind) {
+            let nested = if kind == cta::TUPLE_ORIG { NESTED } else { 0 };
+            request.put(kind | nested, value);
+        }
+    }
+}
+
+/// `NLA_F_NESTED`: the value consists of attributes.
+const NESTED: u16 = 0x8000;

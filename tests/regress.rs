@@ -441,6 +441,7 @@ fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
         let rule = "rules: [{ priority: 10, oif: r1, table: 9 }]";
         let way = "{ to: 'fd09:1::/64', dev: r1, table: 9 }";
         let route = |rest: &str| format!("{{ to: default6, table: 9, {rest} }}");
+        let in_8 = |rest: &str| route(rest).replace("table: 9", "table: 8");
         let beside = "{ to: 'fd08::/64', via: 'fd09:1::4', table: 9 }";
         let states = [
             format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
@@ -454,6 +455,13 @@ fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
             ),
             format!("routes: [{way}, {beside}], {rule}"),
             format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
+            // What it led to stays, and what it leads to now comes.
+            format!(
+                "routes: [{}], {}",
+                in_8("via: 'fd09:1::3'"),
+                rule.replace('9', "8")
+            ),
+            format!("routes: [{}, {beside}], {rule}", in_8("via: 'fd09:1::3'")),
         ];
         for (place, state) in states.iter().enumerate() {
             let file = format!("/run/{place}.yaml");
@@ -461,6 +469,14 @@ fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
             netform(&["apply", "-f", &file, "--yes"]).ok();
             netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
         }
+        // What is on the link is told by the table itself, so nothing has to go meanwhile.
+        let beside = |via: &str| format!("routes: [{way}, {}], {rule}", route(via));
+        routed("/run/one.yaml", "", &beside("via: 'fd09:1::3'"));
+        netform(&["apply", "-f", "/run/one.yaml", "--yes"]).ok();
+        routed("/run/two.yaml", "", &beside("via: 'fd09:1::4'"));
+        let plan = netform(&["plan", "-f", "/run/two.yaml"]).ok();
+        assert!(plan.contains("\n  ~  route default6 table 9 "), "{plan}");
+        netform(&["apply", "-f", "/run/two.yaml", "--yes"]).ok();
     });
 }
 

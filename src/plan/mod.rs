@@ -199,7 +199,7 @@ pub fn plan(
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
-    aside::consider(&mut decisions, observed);
+    aside::consider(&mut decisions, desired, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

@@ -12,7 +12,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 /// The operations on the rules or on the routes of a table, one after the other: the last so far.
 type Last<'o> = BTreeMap<(&'o Ns, u32), usize>;
 
-impl Edges<'_> {
+impl<'o> Edges<'o> {
     /// A table is filled before a rule leads to it, and emptied when none does any more. Destinations on a
     /// link come before what is reached through them.
     pub(super) fn routing(&mut self) {
@@ -41,6 +41,7 @@ impl Edges<'_> {
             }
         }
         let mut made = self.of_step(Step::Route);
+        let removed = self.misleading();
         let is_indirect = |place: &usize| match resource(&operations[*place].action) {
             Some(Resource::Route(route)) => route.hops().iter().any(|hop| hop.via.is_some()),
             _ => false,
@@ -59,6 +60,9 @@ impl Edges<'_> {
             self.add(place, previous);
             let previous = filled.insert((&id.ns, key.table), place);
             self.add(place, previous);
+            if previous.is_none() {
+                self.after[place].extend(removed.get(&id.ns).into_iter().flatten());
+            }
         }
         let made = self.of_step(Step::Route);
         let sought: Vec<usize> = made.into_iter().filter(is_indirect).collect();
@@ -69,15 +73,38 @@ impl Edges<'_> {
         }
     }
 
+    /// The IPv6 routes through routers that are removed. What is made meanwhile must not have its next hop
+    /// sought behind one of them.
+    fn misleading(&self) -> BTreeMap<&'o Ns, Vec<usize>> {
+        let operations = self.operations;
+        let mut removed: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for place in self.of_step(Step::RemoveRoute) {
+            let operation = &operations[place];
+            if let (Key::Route(key), Some(Resource::Route(route))) =
+                (&operation.id.key, resource(&operation.action))
+                && key.family() == Family::Ipv6
+                && route.hops().iter().any(|hop| hop.via.is_some())
+            {
+                removed.entry(&operation.id.ns).or_default().push(place);
+            }
+        }
+        removed
+    }
+
     /// The kernel looks up next hops as it does destinations. What lets it find them comes before the
     /// routes, and what keeps it from that after.
     fn rule(&mut self, place: usize, filled: &Last<'_>, sought: &[usize]) {
         let operations = self.operations;
         let operation = &operations[place];
         let ns = &operation.id.ns;
-        let sought = sought
-            .iter()
-            .filter(|route| operations[**route].id.ns == *ns);
+        let family = match &operation.id.key {
+            Key::Rule(key) => key.family,
+            _ => return,
+        };
+        let sought = sought.iter().filter(|route| {
+            let id = &operations[**route].id;
+            id.ns == *ns && matches!(&id.key, Key::Route(key) if key.family() == family)
+        });
         let search = Search::changed_by(operation);
         match search {
             Search::Opened => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod found;
+mod programs;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
 pub use self::found::{PlaceRoute, PlaceRule};
+pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -112,6 +114,10 @@ pub struct Facts {
     pub ipv6: bool,
     /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
     pub resolvers: Vec<IpAddr>,
+    /// systemd-networkd, where it manages links of the host.
+    pub networkd: Option<Networkd>,
+    /// NetworkManager, where it runs.
+    pub network_manager: Option<NetworkManager>,
     /// The namespace that netform runs in.
     pub host: Place,
     /// The external namespaces.

@@ -29,6 +29,7 @@ mod observe;
 mod outbox;
 mod peers;
 mod probe;
+mod programs;
 mod read;
 mod record;
 mod rules;

@@ -114,6 +114,8 @@ pub struct Facts {
     pub ipv6: bool,
     /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
     pub resolvers: Vec<IpAddr>,
+    /// The host's `/etc/nsswitch.conf`, empty if there is none.
+    pub nsswitch: String,
     /// systemd-networkd, where it manages links of the host.
     pub networkd: Option<Networkd>,
     /// NetworkManager, where it runs.

@@ -121,17 +121,16 @@ fn lists(devices: &[String], name: &LinkName) -> Lists {
                 None if pattern.contains(['?', '[', '\\', '~']) => Lists::Perhaps,
                 None => is(glob(pattern, name.as_str())),
             },
-            Some(("driver", "veth") | ("type", "veth")) => Lists::Yes,
+            Some(("driver" | "type", "veth")) => Lists::Yes,
             Some(("driver", driver)) if !driver.contains('*') => Lists::No,
             Some(("type", other)) if other != "ethernet" => Lists::No,
             Some(_) => Lists::Perhaps,
         };
         match (names, except) {
-            (Lists::No, _) => {}
             (Lists::Yes, true) => return Lists::No,
             (Lists::Yes, false) if found == Lists::No => found = Lists::Yes,
-            (Lists::Yes, false) => {}
             (Lists::Perhaps, _) => found = Lists::Perhaps,
+            _ => {}
         }
     }
     found

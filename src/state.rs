@@ -78,6 +78,8 @@ pub struct State {
     pub loans: BTreeMap<Id, Loan>,
     /// The external namespaces. They have no entry of their own in a desired State.
     pub external: External,
+    /// Of an observed State: that the topology's record is lost, and the sysctls that it is likely to have on loan.
+    pub lost: Option<BTreeSet<Id>>,
 }
 
 impl State {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::session::failed;
 use super::{Status, output};
 use crate::kernel::{Error, Kernel};
+use crate::plan;
 use crate::render::{hints, show};
 use crate::resource::name::TopologyName;
 use crate::state::{External, State};
@@ -51,7 +52,13 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
         return Ok(Status::Failed);
     }
     let state = kernel.observe(name, &State::new())?;
-    Ok(output::result(&show::one(name, &state, colour)))
+    let lost = plan::lost(name, &State::new(), &state);
+    Ok(output::result(&show::one(
+        name,
+        &state,
+        lost.as_ref(),
+        colour,
+    )))
 }
 
 /// The topologies that have a record, or a link of the host.

@@ -117,6 +117,6 @@ fn the_switch_and_other_settings_are_given_back_after_a_kill_at_each_step() {
         "forwarding: ipv4, sysctls: { net.ipv4.conf.ens33.rp_filter: 2, net.core.somaxconn: 5000 }";
     given_back(
         host,
-        "ip link add d0 type dummy; sysctl -qw net.ipv4.conf.d0.forwarding=1",
+        "ip link add d0 type veth peer name d1; sysctl -qw net.ipv4.conf.d0.forwarding=1",
     );
 }

@@ -216,7 +216,7 @@ mod tests {
             }
         };
         assert!(takes(&with(&[("interface-name:to-*", true)]), "to-a"));
-        assert!(!takes(&with(&[("interface-name:to-*", false)]), "eth7"));
+        assert!(takes(&with(&[("interface-name:to-*", false)]), "eth7"));
         assert!(!takes(&with(&[("interface-name:eth*", false)]), "eth7"));
         assert!(!takes(
             &with(&[("driver:veth", true), ("*", false)]),

@@ -9,6 +9,7 @@ mod decide;
 mod fall;
 mod fray;
 mod loan;
+mod lost;
 mod order;
 mod release;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
+pub use self::lost::lost;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::route::Route;

@@ -190,12 +190,25 @@ def look(ns, s):
                 arrived.add((number, ns, str(source)))
 
 
+def take(ns, s):
+    """Takes in what a socket got."""
+    while True:
+        try:
+            content, (source, *_) = s.recvfrom(100)
+        except BlockingIOError:
+            return
+        source = ipaddress.ip_address(source.split("%")[0])
+        arrived.add((int(content[1:13]), "socket:" + ns, str(source.ipv4_mapped or source)))
+
+
 for own_socket, header, packets in shots:
     for packet in packets:
         ethertype = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
         own_socket.send(header + struct.pack("!H", ethertype) + packet)
     for ns, s in watched:
         look(ns, s)
+    for ns, s in sockets:
+        take(ns, s)
 
 for step in range(STEPS):
     for s in marks:
@@ -208,13 +221,6 @@ for step in range(STEPS):
                 del waiting[s]
 
 for ns, s in sockets:
-    while True:
-        try:
-            content, (source, *_) = s.recvfrom(100)
-        except BlockingIOError:
-            break
-        source = ipaddress.ip_address(source.split("%")[0])
-        arrived.add((int(content[1:13]), "socket:" + ns, str(source.ipv4_mapped or source)))
-
+    take(ns, s)
 for number, where, source in sorted(arrived):
     print(number, where, source)

@@ -35,6 +35,7 @@ pub(crate) fn fire(round: u16, shots: &[Shot]) -> Vec<BTreeSet<(String, String)>
     wiring += "listen host 9\n";
     fs::write("/run/wiring", wiring).expect("write");
     let mut text = String::new();
+    assert!(shots.len() <= 4096, "each has a port");
     let first = 1024 + usize::from(round) * 4096;
     for (number, shot) in shots.iter().enumerate() {
         let (ns, link) = shot.next;

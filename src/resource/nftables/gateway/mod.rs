@@ -182,8 +182,8 @@ impl Gateway {
         let mut table = Table::of(&self.topology);
         links::put(self, &mut table);
         sources::put(self, &mut table);
-        guard::put(self, &mut table);
         egress::put(self, &mut table);
+        guard::put(self, &mut table);
         fallback::put(self, &mut table);
         (!table.chains.is_empty()).then_some(table)
     }

@@ -36,6 +36,7 @@ pub(crate) fn seed() -> Gateway {
         links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
         guard: Guard::Links,
         fallback: None,
+            published: BTreeSet::new(),
     }
 }
 

@@ -56,8 +56,9 @@ except OSError:
 /// A host with a second uplink, `ens34`, beyond which somebody is: 192.168.96.2 and fd96::2.
 fn with_neighbour(test: impl FnOnce()) {
     in_sandbox(|| {
-        fs::write("/run/server.py", SERVER).expect("write");
-        fs::write("/run/client.py", CLIENT).expect("write");
+        fs::create_dir("/run/test").expect("a directory");
+        fs::write("/run/test/server.py", SERVER).expect("write");
+        fs::write("/run/test/client.py", CLIENT).expect("write");
         sh("ip netns add out
             ip link add ens34 type veth peer name eth0 netns out
             ip addr add 192.168.96.1/24 dev ens34
@@ -72,6 +73,19 @@ fn with_neighbour(test: impl FnOnce()) {
     });
 }
 
+/// Takes the topology away. The host is as it was then.
+fn destroy(before: &str) {
+    netform(&["destroy", "site", "--yes"]).ok();
+    assert_same_world(before, &host());
+}
+
+/// All that netform may change on this host, without the files of the test.
+fn host() -> String {
+    let there = world();
+    let lines = there.lines().filter(|line| !line.starts_with("/run/test/"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// A command in a namespace.
 fn inside(ns: &str, command: &str) -> String {
     match ns {
@@ -82,18 +96,24 @@ fn inside(ns: &str, command: &str) -> String {
 
 /// Has services in a namespace, `tcp:80 udp:53` for example.
 fn serve(ns: &str, services: &str) {
-    let ready = format!("/run/ready-{ns}");
-    let server = inside(ns, &format!("python3 /run/server.py {ready} {services}"));
+    let ready = format!("/run/test/ready-{ns}");
+    let server = inside(
+        ns,
+        &format!("python3 /run/test/server.py {ready} {services}"),
+    );
     sh(&format!(
-        "{server} >/run/served-{ns} 2>&1 &
-         for i in $(seq 1500); do [ -e {ready} ] && exit 0; sleep 0.02; done; cat /run/served-{ns} >&2; exit 1"
+        "{server} >/run/test/served-{ns} 2>&1 &
+         for i in $(seq 1500); do [ -e {ready} ] && exit 0; sleep 0.02; done; cat /run/test/served-{ns} >&2; exit 1"
     ))
     .ok();
 }
 
 /// What somebody in a namespace is told by `tcp 192.0.2.1 80`.
 fn asked(ns: &str, whom: &str, patience: u32) -> String {
-    let client = inside(ns, &format!("python3 /run/client.py {whom} {patience}"));
+    let client = inside(
+        ns,
+        &format!("python3 /run/test/client.py {whom} {patience}"),
+    );
     sh(&client).ok().trim().to_owned()
 }
 
@@ -114,14 +134,14 @@ fn assert_told(cases: &[(&str, &str, &str)]) {
 }
 
 fn apply(spec: &str) -> String {
-    fs::write("/run/site.yaml", spec).expect("write");
-    let plan = netform(&["plan", "-f", "/run/site.yaml"]).ok();
-    let applied = netform(&["apply", "-f", "/run/site.yaml", "--yes"]).ok();
+    fs::write("/run/test/site.yaml", spec).expect("write");
+    let plan = netform(&["plan", "-f", "/run/test/site.yaml"]).ok();
+    let applied = netform(&["apply", "-f", "/run/test/site.yaml", "--yes"]).ok();
     assert!(applied.starts_with(&plan), "{applied}");
-    let again = netform(&["plan", "-f", "/run/site.yaml", "--detailed-exitcode"]);
+    let again = netform(&["plan", "-f", "/run/test/site.yaml", "--detailed-exitcode"]);
     assert_eq!(again.status, 0, "{}", again.stdout);
     // `nft` can read what it prints of it.
-    sh("nft list ruleset >/run/rules && nft -c -f /run/rules").ok();
+    sh("nft list ruleset >/run/test/rules && nft -c -f /run/test/rules").ok();
     plan
 }
 
@@ -166,7 +186,7 @@ veths:
 #[test]
 fn a_port_leads_to_a_member_from_outside_from_the_host_and_from_members() {
     with_neighbour(|| {
-        let before = world();
+        let before = host();
         apply(&site(
             r#"
   - { port: 8080, to: 10.1.0.2:80 }
@@ -212,10 +232,167 @@ fn a_port_leads_to_a_member_from_outside_from_the_host_and_from_members() {
         ]);
         // From one port of the bridge to another; as whom depends on whether `br_netfilter` is loaded.
         let told = asked("d", "tcp 10.3.0.1 8082", 20);
-        assert!(["10.3.0.3 80", "10.3.0.1 80"].contains(&told.as_str()), "{told}");
+        assert!(
+            ["10.3.0.3 80", "10.3.0.1 80"].contains(&told.as_str()),
+            "{told}"
+        );
 
-        netform(&["destroy", "site", "--yes"]).ok();
-        sh("ip -n out route del 10.0.0.0/8").ok();
-        assert_same_world(&before, &world());
+        destroy(&before);
+    });
+}
+
+#[test]
+fn a_publication_is_where_it_says() {
+    with_neighbour(|| {
+        sh("ip addr add 192.168.96.7/24 dev ens34
+            ip addr add fd96::7/64 dev ens34 nodad")
+        .ok();
+        let before = host();
+        apply(&site(
+            r#"
+  - { dev: ens34, port: 8081, to: 10.3.0.2:80 }
+  - { dev: ens33, port: 8081, to: 10.3.0.3:80 }
+  - { address: 192.168.96.7, port: 8083, to: 10.2.0.2:80 }
+  - { address: "fd96::7", port: 8083, to: "[fd02::2]:80" }
+  - { port: 9000-9002, to: 10.1.0.2 }
+  - { port: 9000-9002, to: "fd01::2" }
+  - { proto: udp, port: 9001-9002, to: "10.1.0.2:9001" }
+  - { address: 192.168.96.7, port: 9500-9501, to: 10.1.0.2 }
+"#,
+        ));
+        serve(
+            "a",
+            "tcp:9000 tcp:9001 tcp:9002 tcp:9003 tcp:9500 udp:9001 udp:9002",
+        );
+        serve("b", "tcp:80");
+        serve("c", "tcp:80");
+        assert_told(&[
+            ("out", "tcp 192.168.96.1 8081", "192.168.96.2 80"),
+            ("host", "tcp 192.168.96.1 8081", "refused"),
+            ("b", "tcp 10.2.0.1 8081", "refused"),
+            ("out", "tcp 192.168.96.7 8083", "192.168.96.2 80"),
+            ("out", "tcp 192.168.96.1 8083", "refused"),
+            ("out", "tcp fd96::7 8083", "fd96::2 80"),
+            ("out", "tcp fd96::1 8083", "refused"),
+            ("host", "tcp 192.168.96.7 8083", "192.168.96.1 80"),
+            ("host", "tcp 192.168.96.1 8083", "refused"),
+            ("a", "tcp 192.168.96.7 8083", "10.1.0.2 80"),
+            ("a", "tcp 192.168.96.1 8083", "refused"),
+            ("out", "tcp 192.168.96.1 9000", "192.168.96.2 9000"),
+            ("out", "tcp 192.168.96.1 9002", "192.168.96.2 9002"),
+            ("out", "tcp 192.168.96.1 9003", "refused"),
+            ("out", "tcp fd96::1 9001", "fd96::2 9001"),
+            ("out", "udp 192.168.96.1 9002", "192.168.96.2 9002"),
+            ("out", "udp 192.168.96.1 9000", "refused"),
+            ("out", "tcp 192.168.96.7 9500", "192.168.96.2 9500"),
+            ("host", "tcp 192.168.96.7 9500", "192.168.96.1 9500"),
+            ("host", "tcp 192.168.96.1 9500", "refused"),
+            ("host", "tcp 192.168.95.191 9001", "192.168.95.191 9001"),
+            ("b", "tcp 10.2.0.1 9001", "10.2.0.2 9001"),
+        ]);
+        destroy(&before);
+    });
+}
+
+#[test]
+fn a_whole_address_leads_to_a_member_and_back() {
+    with_neighbour(|| {
+        // These come here, and nobody here has them.
+        sh("ip -n out route add 203.0.113.9 via 192.168.96.1
+            ip -n out route add 2001:db8:9::9 via fd96::1")
+        .ok();
+        let before = host();
+        let plan = apply(&site(
+            r#"
+  - { address: 203.0.113.9, proto: any, to: 10.1.0.2 }
+  - { address: 203.0.113.9, port: 8080, to: 10.3.0.2:80, dev: ens34 }
+  - { address: "2001:db8:9::9", proto: any, to: "fd01::2" }
+"#,
+        ));
+        assert!(!plan.contains("is not reached"), "{plan}");
+        serve("a", "tcp:80 udp:53");
+        serve("c", "tcp:80");
+        serve("out", "tcp:80");
+        assert_told(&[
+            ("out", "tcp 203.0.113.9 80", "192.168.96.2 80"),
+            ("out", "udp 203.0.113.9 53", "192.168.96.2 53"),
+            ("out", "tcp 203.0.113.9 8080", "192.168.96.2 80"),
+            ("out", "tcp 2001:db8:9::9 80", "fd96::2 80"),
+            ("host", "tcp 203.0.113.9 80", "192.168.95.191 80"),
+            ("b", "tcp 203.0.113.9 80", "10.2.0.2 80"),
+            ("a", "tcp 203.0.113.9 80", "10.1.0.1 80"),
+            // Back.
+            ("a", "tcp 192.168.96.2 80", "203.0.113.9 80"),
+            ("a", "tcp fd96::2 80", "2001:db8:9::9 80"),
+        ]);
+        sh("ip netns exec out ping -c1 -W10 203.0.113.9").ok();
+        sh("ip netns exec out ping -c1 -W10 2001:db8:9::9").ok();
+        destroy(&before);
+    });
+}
+
+#[test]
+fn an_address_of_the_host_is_mapped_with_a_warning() {
+    with_neighbour(|| {
+        let plan = apply(&site(
+            "  - { address: 192.168.96.1, proto: any, to: 10.1.0.2 }",
+        ));
+        let warning = "192.168.96.1, an address of ens34, leads to 10.1.0.2 from now on: the host is not reached by it";
+        assert!(plan.contains(warning), "{plan}");
+    });
+}
+
+#[test]
+fn the_hosts_own_processes_reach_it_at_127_0_0_1_and_members_do_not() {
+    with_neighbour(|| {
+        let before = host();
+        let plan = apply(&site(
+            "
+  - { port: 8080, to: 10.1.0.2:80, localhost: true }
+  - { proto: udp, port: 5300, to: 10.3.0.2:53, localhost: true }
+  - { port: 8000-8001, to: 10.1.0.2, localhost: true }",
+        ));
+        let (table, sysctl) = (
+            plan.find("table inet"),
+            plan.find("to-a.route_localnet = 1"),
+        );
+        assert!(sysctl.is_some() && table.is_some(), "{plan}");
+        serve("a", "tcp:80 tcp:8001");
+        serve("c", "udp:53");
+        // A service of the host that is for itself only, and one that is published besides.
+        sh("python3 -m http.server 7000 --bind 127.0.0.1 >/run/test/own 2>&1 &
+            for i in $(seq 500); do ss -tln | grep -q 127.0.0.1:7000 && exit 0; sleep 0.02; done; exit 1")
+        .ok();
+        assert_told(&[
+            ("host", "tcp 127.0.0.1 8080", "10.1.0.1 80"),
+            ("host", "tcp 127.0.0.1 8001", "10.1.0.1 8001"),
+            ("host", "udp 127.0.0.1 5300", "10.3.0.1 53"),
+            ("host", "tcp 192.168.96.1 8080", "192.168.96.1 80"),
+            ("out", "tcp 192.168.96.1 8080", "192.168.96.2 80"),
+        ]);
+        // The sysctl opens 127.0.0.1 to whoever is behind the link, but for what shuts it.
+        let knock = "ip netns exec a sh -c 'ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 10.1.0.1; \
+            sysctl -qw net.ipv4.conf.eth0.route_localnet=1; \
+            echo | python3 -c \"import socket; socket.create_connection((\\\"127.0.0.1\\\", 7000), 2)\"'";
+        assert_ne!(sh(knock).status, 0);
+        sh("nft delete chain inet netform-site shut_loopback").ok();
+        sh(knock).ok();
+        apply(&site(
+            "
+  - { port: 8080, to: 10.1.0.2:80, localhost: true }",
+        ));
+        assert_ne!(sh(knock).status, 0);
+
+        // Without it the sysctl goes first.
+        let plan = apply(&site("  - { port: 8080, to: 10.1.0.2:80 }"));
+        assert!(
+            plan.contains("net.ipv4.conf.to-a.route_localnet  1 → 0"),
+            "{plan}"
+        );
+        assert_told(&[
+            ("host", "tcp 127.0.0.1 8080", "refused"),
+            ("host", "tcp 192.168.96.1 8080", "192.168.96.1 80"),
+        ]);
+        destroy(&before);
     });
 }

@@ -112,7 +112,8 @@ impl Known<'_, '_> {
         }
         if let Some(own) = holders.iter().find(|end| end.ns.value == *ns) {
             let message = format!("{} is an address of `{ns}` itself", to.value);
-            let help = "a publication leads from one namespace to another: name an address of a member";
+            let help =
+                "a publication leads from one namespace to another: name an address of a member";
             let diagnostic = Diagnostic::new(message, to.span, help);
             return Some(diagnostic.also(own.name.span, "the link that has it"));
         }
@@ -137,10 +138,11 @@ impl Known<'_, '_> {
         }
         let holder = elsewhere?;
         let (name, at) = (&first.name.value, &holder.ns.value);
-        let message = format!("the gateway of `{name}` is in `{at}`, so `{ns}` can't publish {}", to.value);
-        let help = format!(
-            "write `namespace: {at}`; what is to come by `{ns}` is published there too, to the address of `{at}`"
+        let message = format!(
+            "the gateway of `{name}` is in `{at}`, so `{ns}` can't publish {}",
+            to.value
         );
+        let help = format!("write `namespace: {at}`: what is published is where the gateway is");
         let diagnostic = Diagnostic::new(message, to.span, help);
         Some(diagnostic.also(holder.name.span, "the gateway"))
     }
@@ -176,7 +178,15 @@ fn check_conflicts(publications: &[Publication], found: &mut Findings) {
                 }
             }
             (Published::Everything, None, _) => {}
-            (Published::Ports { protocol, ports: at, .. }, address, dev) => {
+            (
+                Published::Ports {
+                    protocol,
+                    ports: at,
+                    ..
+                },
+                address,
+                dev,
+            ) => {
                 let place = match (address, dev) {
                     (Some(address), _) => Place::At(address.value),
                     (None, Some(dev)) => Place::By(&dev.value),

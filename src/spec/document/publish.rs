@@ -25,8 +25,10 @@ impl Reader<'_> {
             Some(node) => self.name(node, "namespace", "a namespace's name", ns_of),
             None => Some(Spanned::new(Ns::Host, node.span)),
         };
-        let dev = fields.get("dev").map(|node| self.reference(node, "dev"));
-        let address = fields.get("address").map(|node| self.ip(node, "address"));
+        let dev = fields.get("dev");
+        let read_dev = dev.and_then(|node| self.reference(node, "dev"));
+        let address = fields.get("address");
+        let read_address = address.and_then(|node| self.ip(node, "address"));
         let to = fields.get("to").and_then(|node| self.target(node));
         let localhost = fields.get("localhost").and_then(|node| {
             let said = self.bool(node, "localhost")?;
@@ -34,12 +36,14 @@ impl Reader<'_> {
         });
         let what = self.published(node, &fields, to);
         // What was said and can't be read would make another publication of it.
-        let (dev, address) = (transposed(dev)?, transposed(address)?);
+        if dev.is_some() != read_dev.is_some() || address.is_some() != read_address.is_some() {
+            return None;
+        }
         let publication = Publication {
             span: node.span,
             ns: ns?,
-            dev,
-            address,
+            dev: read_dev,
+            address: read_address,
             what: what?,
             to: to?.ip,
             localhost,
@@ -81,7 +85,11 @@ impl Reader<'_> {
             return None;
         }
         let to = to.port.filter(|port| from == last && *port != from);
-        Some(Published::Ports { protocol, ports, to })
+        Some(Published::Ports {
+            protocol,
+            ports,
+            to,
+        })
     }
 
     /// A whole address.
@@ -98,8 +106,10 @@ impl Reader<'_> {
             return None;
         }
         if let Some((to, port)) = to.and_then(|to| Some((to.ip, to.port?))) {
-            let message = format!("`proto: any` maps a whole address, and `to` has the port {port}");
-            self.found.error(message, to.span, format!("write `to: \"{}\"`", to.value));
+            let message =
+                format!("`proto: any` maps a whole address, and `to` has the port {port}");
+            self.found
+                .error(message, to.span, format!("write `to: \"{}\"`", to.value));
             return None;
         }
         if fields.get("address").is_none() {
@@ -148,7 +158,9 @@ impl Reader<'_> {
             self.wrong(node, "to", "an address, and a port after a `:`", help);
             return None;
         }
-        let text = self.scalar(node, "to", "an address, and a port after a `:`")?.value;
+        let text = self
+            .scalar(node, "to", "an address, and a port after a `:`")?
+            .value;
         let with = |ip: IpAddr, port| Target {
             ip: Spanned::new(ip, node.span),
             port,
@@ -171,7 +183,9 @@ impl Reader<'_> {
             return None;
         };
         let digits = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit());
-        let number = port.filter(digits).and_then(|port| port.parse::<u16>().ok());
+        let number = port
+            .filter(digits)
+            .and_then(|port| port.parse::<u16>().ok());
         match number.filter(|port| *port > 0) {
             Some(number) => Some(with(ip, Some(number))),
             None if port.is_none() && text.ends_with(']') => Some(with(ip, None)),
@@ -182,14 +196,5 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-}
-
-/// What was read, if it was said: `None` if it was and couldn't be.
-fn transposed<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    match read {
-        Some(None) => None,
-        Some(some) => Some(some),
-        None => Some(None),
     }
 }

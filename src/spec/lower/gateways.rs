@@ -9,8 +9,8 @@ use super::{Lowering, Routes, called, has_ipv6, listed, publish};
 use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
-    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Publication, Service,
-    Shape,
+    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Publication,
+    Service, Shape,
 };
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};

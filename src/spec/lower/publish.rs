@@ -22,7 +22,7 @@ const DUMMY: &str = "dummy";
 /// A link from outside, a family, a transport protocol.
 type Door = (Ns, LinkName, Family, u8);
 
-impl<'s> Lowering<'s> {
+impl Lowering<'_> {
     /// What is published.
     pub(super) fn publications(&mut self, gateways: &Gateways) -> Publications {
         let spec = self.spec;
@@ -41,8 +41,12 @@ impl<'s> Lowering<'s> {
             let Some(served) = self.served(gateways, publication, link) else {
                 continue;
             };
-            if let (Published::Ports { protocol, ports, .. }, None) =
-                (publication.what, publication.address)
+            if let (
+                Published::Ports {
+                    protocol, ports, ..
+                },
+                None,
+            ) = (publication.what, publication.address)
             {
                 for arrival in &served {
                     if let Arrival::Outside(dev) = arrival {
@@ -72,9 +76,7 @@ impl<'s> Lowering<'s> {
         ports: Spanned<Ports>,
         others: &[(Ports, Span)],
     ) {
-        let overlap = |other: &Ports| {
-            other.from <= ports.value.to && ports.value.from <= other.to
-        };
+        let overlap = |other: &Ports| other.from <= ports.value.to && ports.value.from <= other.to;
         if let Some((_, first)) = others.iter().find(|(other, _)| overlap(other)) {
             let Published::Ports { protocol, .. } = publication.what else {
                 return;
@@ -114,7 +116,10 @@ impl<'s> Lowering<'s> {
         }
         let egress = link.egress.get(&publication.family());
         let doors: BTreeSet<LinkName> = if holders.is_empty() {
-            egress.map(|egress| egress.dev.clone()).into_iter().collect()
+            egress
+                .map(|egress| egress.dev.clone())
+                .into_iter()
+                .collect()
         } else {
             holders
         };
@@ -125,7 +130,8 @@ impl<'s> Lowering<'s> {
                 to.value
             );
             let help = "add `dev: LINK`, or `egress` to the subnet";
-            self.errors.push(Diagnostic::new(message, publication.place(), help));
+            self.errors
+                .push(Diagnostic::new(message, publication.place(), help));
             return None;
         }
         // What members send is served from here.
@@ -148,7 +154,11 @@ impl<'s> Lowering<'s> {
             let made = self.state.get(&Id::link(ns.clone(), (*name).clone()));
             let kind = match made.map(|entry| &entry.resource) {
                 Some(Resource::Link(link)) => link.kind.name(),
-                _ => self.place(ns).links.get(*name).map_or("", |link| &link.kind),
+                _ => self
+                    .place(ns)
+                    .links
+                    .get(*name)
+                    .map_or("", |link| &link.kind),
             };
             name.as_str() != "lo" && kind != DUMMY
         };
@@ -219,7 +229,11 @@ fn target<'g>(
 
 fn no_gateway(publication: &model::Publication) -> Diagnostic {
     let (ns, to) = (&publication.ns.value, publication.to);
-    let message = format!("no link of {} is a gateway that leads to {}", called(ns), to.value);
+    let message = format!(
+        "no link of {} is a gateway that leads to {}",
+        called(ns),
+        to.value
+    );
     let help = format!(
         "give the gateway's address of its subnet to a link of `{ns}`, or publish it where that is"
     );
@@ -273,7 +287,9 @@ pub(super) fn ways<'g>(
     published: &'g BTreeSet<Publication>,
 ) -> BTreeSet<&'g LinkName> {
     let mut ways = BTreeSet::new();
-    let of_family = published.iter().filter(|publication| publication.family() == family);
+    let of_family = published
+        .iter()
+        .filter(|publication| publication.family() == family);
     for publication in of_family {
         ways.insert(&publication.behind);
         match &publication.arrival {

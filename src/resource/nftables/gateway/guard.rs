@@ -21,8 +21,8 @@ pub(super) const JUDGE: &str = "judge";
 
 /// Puts in the sets `pass` and `pass_from`, and the chains `forwarding` and `judge`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
-    let leads_through = gateway.links.values().any(|link| !link.egress.is_empty())
-        || !gateway.published.is_empty();
+    let leads_through =
+        gateway.links.values().any(|link| !link.egress.is_empty()) || !gateway.published.is_empty();
     if gateway.guard == Guard::Nothing && !leads_through {
         return;
     }

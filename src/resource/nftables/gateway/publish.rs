@@ -172,12 +172,11 @@ impl Kind {
             (Of::Address, Ports::None) => (MAPPED, "where all of an address leads"),
             (Of::Link, Ports::One) => (PUBLISHED_BY, "where a port leads on a link from outside"),
             (Of::Link, Ports::Row) => (RANGES_BY, "where ports lead on a link from outside"),
-            (Of::Nothing, Ports::One) => {
-                (PUBLISHED, "where a port leads for members and own processes")
-            }
-            (Of::Nothing, Ports::Row) => {
-                (RANGES, "where ports lead for members and own processes")
-            }
+            (Of::Nothing, Ports::One) => (
+                PUBLISHED,
+                "where a port leads for members and own processes",
+            ),
+            (Of::Nothing, Ports::Row) => (RANGES, "where ports lead for members and own processes"),
             (Of::Link | Of::Nothing, Ports::None) => return None,
         })
     }
@@ -222,7 +221,7 @@ impl Kind {
             },
         };
         // An address says of which family a packet is.
-        let family = (has_ports || of.is_none()).then_some(Statement::Family(family));
+        let family = (self.of != Of::Address).then_some(Statement::Family(family));
         Rule::new(family.into_iter().chain(transports).chain([translate]))
     }
 }
@@ -253,7 +252,10 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
             let arrivals = name(ARRIVALS, family);
             if table.sets.contains_key(&arrivals) {
                 let address = Key::Address(family, End::Destination);
-                arriving.push(Rule::new([in_set([IN, address], &arrivals), jump(ADDRESSED)]));
+                arriving.push(Rule::new([
+                    in_set([IN, address], &arrivals),
+                    jump(ADDRESSED),
+                ]));
             }
         }
         let members = links::from_links(table).into_iter();
@@ -328,7 +330,9 @@ fn put_places(gateway: &Gateway, table: &mut Table) {
         put_set(table, &name(MAPPED_OUT, family), comment, set, out);
     }
     let behind: BTreeSet<&LinkName> = published().map(|publication| &publication.behind).collect();
-    let pairs = behind.into_iter().map(|name| [name, name].map(|name| Value::Link(name.clone())));
+    let pairs = behind
+        .into_iter()
+        .map(|name| [name, name].map(|name| Value::Link(name.clone())));
     let comment = "links that a published connection may be turned back to";
     let set = Set::of([Field::Ifname, Field::Ifname]);
     put_set(table, HAIRPIN, comment, set, pairs.map(Element::of));
@@ -337,7 +341,13 @@ fn put_places(gateway: &Gateway, table: &mut Table) {
     let loopback = loopback.map(|publication| Value::Link(publication.behind.clone()));
     let comment = "links that 127.0.0.1 is published over";
     let set = Set::of([Field::Ifname]);
-    put_set(table, LOOPBACK, comment, set, loopback.map(|link| Element::of([link])));
+    put_set(
+        table,
+        LOOPBACK,
+        comment,
+        set,
+        loopback.map(|link| Element::of([link])),
+    );
 }
 
 /// Puts in the map of a kind, if there is anything for it, and gives the rule that looks in it.
@@ -350,7 +360,10 @@ fn put_map(gateway: &Gateway, table: &mut Table, family: Family, kind: Kind) -> 
         .filter(|publication| publication.family() == family && publication.kind() == kind)
         .map(|publication| publication.element(kind));
     put_set(table, &map, comment, kind.map(family), elements);
-    table.sets.contains_key(&map).then(|| kind.rule(family, map))
+    table
+        .sets
+        .contains_key(&map)
+        .then(|| kind.rule(family, map))
 }
 
 /// The rules that let published connections through to their services: only those whose destination was rewritten,
@@ -375,7 +388,11 @@ pub(super) fn accepted(gateway: &Gateway, table: &mut Table, family: Family) -> 
                 to: last,
             } if from == last => {
                 let port = publication.port.unwrap_or(from);
-                let key = [Value::address(to), Value::Protocol(protocol), Value::Port(port)];
+                let key = [
+                    Value::address(to),
+                    Value::Protocol(protocol),
+                    Value::Port(port),
+                ];
                 single.insert(Element::of(key));
             }
             Service::Ports {
@@ -388,23 +405,41 @@ pub(super) fn accepted(gateway: &Gateway, table: &mut Table, family: Family) -> 
         }
     }
     let rows = rows.into_iter().flat_map(|((to, protocol), ranges)| {
-        super::allow::disjoint(&ranges).into_iter().map(move |(from, last)| {
-            let ports = Value::ports(from, last);
-            Element::of([Value::address(to), Value::Protocol(protocol), ports])
-        })
+        super::allow::disjoint(&ranges)
+            .into_iter()
+            .map(move |(from, last)| {
+                let ports = Value::ports(from, last);
+                Element::of([Value::address(to), Value::Protocol(protocol), ports])
+            })
     });
     let service = || Set::of([Field::address(family), Field::InetProto, Field::InetService]);
     let address = Set::of([Field::address(family)]);
     let comment = "what publications lead to";
-    put_set(table, &name(SERVICES, family), comment, service(), single.into_iter());
+    put_set(
+        table,
+        &name(SERVICES, family),
+        comment,
+        service(),
+        single.into_iter(),
+    );
     let set = service().of_intervals();
     put_set(table, &name(SERVICE_RANGES, family), comment, set, rows);
     let comment = "members that whole addresses lead to";
-    put_set(table, &name(SERVERS, family), comment, address, servers.into_iter());
+    put_set(
+        table,
+        &name(SERVERS, family),
+        comment,
+        address,
+        servers.into_iter(),
+    );
 
     let to = Key::Address(family, End::Destination);
     let service = vec![to, Key::Protocol, Key::Port(End::Destination)];
-    let lookups = [(SERVICES, service.clone()), (SERVICE_RANGES, service), (SERVERS, vec![to])];
+    let lookups = [
+        (SERVICES, service.clone()),
+        (SERVICE_RANGES, service),
+        (SERVERS, vec![to]),
+    ];
     let rules = lookups.into_iter().filter_map(|(set, key)| {
         let set = name(set, family);
         let known = table.sets.contains_key(&set);
@@ -417,15 +452,26 @@ pub(super) fn accepted(gateway: &Gateway, table: &mut Table, family: Family) -> 
 pub(super) fn sources(table: &Table) -> Vec<Rule> {
     let mut rules = Vec::new();
     if table.sets.contains_key(HAIRPIN) {
-        let turned_back = [Statement::Redirected, in_set([IN, OUT], HAIRPIN), Statement::Masquerade];
-        rules.push(Rule::new(turned_back).because("or the answer would not come back through here"));
+        let turned_back = [
+            Statement::Redirected,
+            in_set([IN, OUT], HAIRPIN),
+            Statement::Masquerade,
+        ];
+        rules
+            .push(Rule::new(turned_back).because("or the answer would not come back through here"));
     }
     if table.sets.contains_key(LOOPBACK) {
         let from_loopback = Statement::Within {
             end: End::Source,
-            net: "127.0.0.0/8".parse().expect("a prefix of this file is well-formed"),
+            net: "127.0.0.0/8"
+                .parse()
+                .expect("a prefix of this file is well-formed"),
         };
-        let masquerade = [from_loopback, in_set([OUT], LOOPBACK), Statement::Masquerade];
+        let masquerade = [
+            from_loopback,
+            in_set([OUT], LOOPBACK),
+            Statement::Masquerade,
+        ];
         rules.push(Rule::new(masquerade).because("127.0.0.1 means something else to the member"));
     }
     for family in Family::BOTH {

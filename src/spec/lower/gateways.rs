@@ -57,6 +57,7 @@ impl<'s> Lowering<'s> {
                 self.put(ns, Key::Table, Resource::Table(table));
             }
         }
+        self.gateways = gateways;
     }
 
     /// Adds a subnet to the link that holds its gateway.

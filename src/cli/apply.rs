@@ -7,7 +7,7 @@ use super::{Status, output};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
-use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
 use crate::state::{Owner, State};
 
@@ -294,6 +294,7 @@ fn settings(key: &Key) -> Vec<SysctlKey> {
         Key::Namespace => Family::BOTH.map(SysctlKey::forwarding).into(),
         Key::Link(link) if link.as_str() != "lo" => [
             (Family::Ipv4, "forwarding"),
+            (Family::Ipv4, ROUTE_LOCALNET),
             (Family::Ipv6, FORCED),
             (Family::Ipv6, "accept_ra"),
             (Family::Ipv6, "accept_redirects"),

@@ -4,6 +4,7 @@
 //! kernel anything.
 
 mod addresses;
+mod aside;
 mod decide;
 mod fall;
 mod fray;
@@ -200,6 +201,7 @@ pub fn plan(
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
+    aside::consider(&mut decisions, desired, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

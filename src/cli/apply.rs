@@ -62,7 +62,11 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         output::colour_of_stdout(),
     ));
     if session.plan.operations.is_empty() {
-        return Status::Done;
+        return if session.observed.lost.is_some() {
+            note_again(session)
+        } else {
+            Status::Done
+        };
     }
     if (verb == Verb::Destroy || takes_something_away(&session.plan)) && !options.yes {
         match output::confirmed("\nGo on?") {
@@ -131,6 +135,14 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
             session::failed(&error);
             undo(session, &before, options, plan.operations.len())
         }
+    }
+}
+
+/// Writes a lost record anew, as far as what is here tells what it should say.
+fn note_again(mut session: Session) -> Status {
+    match session.kernel.execute(&session.plan) {
+        Ok(()) => Status::Done,
+        Err(failure) => session::failed(&failure.error),
     }
 }
 
@@ -285,6 +297,7 @@ fn settings(key: &Key) -> Vec<SysctlKey> {
             (Family::Ipv4, ROUTE_LOCALNET),
             (Family::Ipv6, FORCED),
             (Family::Ipv6, "accept_ra"),
+            (Family::Ipv6, "accept_redirects"),
         ]
         .map(|(family, name)| SysctlKey::conf(family, link.clone(), name))
         .into(),

@@ -8,6 +8,7 @@ mod files;
 mod gateways;
 mod links;
 mod mac;
+mod nsswitch;
 mod publish;
 mod remarks;
 mod routes;
@@ -223,8 +224,10 @@ impl<'s> Lowering<'s> {
                 self.namespace(&ns, namespace);
             }
             if let Some(dns) = &namespace.dns {
-                let (kind, file) = files::resolv_conf(dns);
-                self.put(&ns, Key::File(kind), Resource::File(file));
+                let names = nsswitch::nsswitch(&self.facts.nsswitch);
+                for (kind, file) in [files::resolv_conf(dns)].into_iter().chain(names) {
+                    self.put(&ns, Key::File(kind), Resource::File(file));
+                }
             }
             if !namespace.hosts.is_empty() {
                 let (kind, file) = files::hosts(&namespace.hosts);

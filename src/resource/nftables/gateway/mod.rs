@@ -187,8 +187,8 @@ impl Gateway {
         links::put(self, &mut table);
         publish::put(self, &mut table);
         sources::put(self, &mut table);
-        guard::put(self, &mut table);
         egress::put(self, &mut table);
+        guard::put(self, &mut table);
         fallback::put(self, &mut table);
         (!table.chains.is_empty()).then_some(table)
     }

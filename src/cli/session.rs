@@ -195,6 +195,8 @@ impl Session {
         if !lacking.is_empty() {
             return Err(Status::Failed);
         }
+        plan.warnings
+            .extend(plan::lost(&topology, &desired, &observed));
         Ok(Session {
             _lock: lock,
             kernel,

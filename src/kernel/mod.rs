@@ -25,12 +25,14 @@ mod file;
 mod inmates;
 mod journal;
 mod lock;
+mod lost;
 pub mod namespace;
 pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
 mod probe;
+mod programs;
 mod provenance;
 mod read;
 mod record;
@@ -95,6 +97,8 @@ struct Account {
     left: BTreeSet<Membership>,
     /// What of the topology's is in external namespaces, and on loan there.
     abroad: BTreeSet<Id>,
+    /// What a record that is lost should say.
+    lost: lost::Left,
 }
 
 impl Kernel {

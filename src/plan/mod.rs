@@ -5,10 +5,12 @@
 
 mod addresses;
 mod adopt;
+mod aside;
 mod decide;
 mod fall;
 mod fray;
 mod loan;
+mod lost;
 mod order;
 mod release;
 
@@ -21,6 +23,7 @@ use serde::Serialize;
 pub use self::adopt::offer;
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
+pub use self::lost::lost;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::route::Route;
@@ -225,6 +228,7 @@ pub fn plan(
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
+    aside::consider(&mut decisions, desired, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

@@ -275,7 +275,7 @@ fn by_itself(world: &mut World, plan: &Plan, operation: &Operation) -> Result<()
             if there && route.hops().len() < 2 {
                 return Err(format!("EEXIST: route {} in {ns}", key.to));
             }
-            world.check_route(ns, &key.to, route)?;
+            world.check_route(ns, key, route)?;
             put(world, &operation.id, resource, owner);
             Ok(())
         }
@@ -290,7 +290,7 @@ fn by_itself(world: &mut World, plan: &Plan, operation: &Operation) -> Result<()
             if !there && before.hops().len() < 2 {
                 return Err(format!("ENOENT: route {} in {ns}", key.to));
             }
-            world.check_route(ns, &key.to, route)?;
+            world.check_route(ns, key, route)?;
             put(world, &operation.id, resource, owner);
             Ok(())
         }

@@ -63,10 +63,10 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 
 /// Applies one topology after the other, also after one that failed. The worst status is that of all.
 fn all(arguments: &Arguments) -> Result<Status, Status> {
-    let directory = match arguments.prune {
-        true => Some(prune::directory(&arguments.files)?),
-        false => None,
-    };
+    let directory = arguments
+        .prune
+        .then(|| prune::directory(&arguments.files))
+        .transpose()?;
     let given = session::parse(&arguments.files)?;
     arguments.takeover.fits(&given)?;
     let mut worst = Status::Done;

@@ -46,6 +46,7 @@ fn gateway(members: &[&str]) -> Gateway {
         links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
         guard: Guard::Links,
         fallback: None,
+        published: BTreeSet::new(),
     }
 }
 

@@ -204,7 +204,7 @@ fn errors(gateway: &Gateway, family: Family, wanted: Origin) -> BTreeSet<Element
 }
 
 /// Ranges of the same ports, none of which overlaps another: the kernel refuses those that do.
-fn disjoint(ranges: &BTreeSet<(u16, u16)>) -> Vec<(u16, u16)> {
+pub(super) fn disjoint(ranges: &BTreeSet<(u16, u16)>) -> Vec<(u16, u16)> {
     let mut disjoint: Vec<(u16, u16)> = Vec::new();
     for (from, to) in ranges {
         match disjoint.last_mut() {

@@ -4,7 +4,7 @@ use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key, Port, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{IN, OUT, base, in_set, name, put_chain, put_set};
-use super::{Egress, Gateway, Nat, Origin};
+use super::{Egress, Gateway, Nat, Origin, publish};
 use crate::resource::Family;
 
 /// The priority of the chain that rewrites sources (`NF_IP_PRI_NAT_SRC`).
@@ -27,7 +27,7 @@ pub(super) const FIXED_FROM: &str = "fixed_from";
 /// sets of their keys, and the chain `outbound`, which only the first packet of a connection comes to.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     let masqueraded = |egress: &Egress| egress.nat == Nat::Masquerade;
-    let mut rules = Vec::new();
+    let mut rules = publish::sources(table);
     for family in Family::BOTH {
         let comment = "from which link to which link sources are rewritten";
         let set = Set::of([Field::Ifname, Field::Ifname]);

@@ -10,7 +10,7 @@ use super::super::statement::{CtState, Statement, Verdict};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::egress::Towards;
 use super::words::{FILTER, accept, base, count_and_drop, goto, name, put_chain, put_set};
-use super::{Gateway, Guard, Shape, allow, egress, links};
+use super::{Gateway, Guard, Shape, allow, egress, errors, links, publish};
 use crate::resource::Family;
 
 /// From which link to which link a connection may be opened.
@@ -22,8 +22,9 @@ pub(super) const JUDGE: &str = "judge";
 
 /// Puts in the sets `pass` and `pass_from`, and the chains `forwarding` and `judge`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
-    let has_egress = gateway.links.values().any(|link| !link.egress.is_empty());
-    if gateway.guard == Guard::Nothing && !has_egress {
+    let leads_through =
+        gateway.links.values().any(|link| !link.egress.is_empty()) || !gateway.published.is_empty();
+    if gateway.guard == Guard::Nothing && !leads_through {
         return;
     }
     let concerned = links::from_links(table)
@@ -81,6 +82,8 @@ fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
         let returning = egress::lookups(table, family, PASS, PASS_FROM, Towards::Back);
         rules.extend(returning.map(|found| Rule::new(found.into_iter().chain([accept_errors()]))));
         rules.extend(allow::put(gateway, table, family));
+        rules.extend(publish::accepted(gateway, table, family));
+        rules.extend(errors::put(gateway, table, family));
     }
     for from in links::from_links(table) {
         let refused = [from, Statement::Counter, Statement::RejectAdminProhibited];

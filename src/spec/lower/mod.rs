@@ -14,6 +14,7 @@ mod remarks;
 mod routes;
 mod routing;
 mod settings;
+mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

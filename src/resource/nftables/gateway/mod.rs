@@ -5,6 +5,7 @@
 
 mod allow;
 mod egress;
+mod errors;
 mod fallback;
 mod guard;
 mod links;

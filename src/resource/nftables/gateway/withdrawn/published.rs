@@ -61,7 +61,7 @@ impl Lead {
 }
 
 /// All that a table leads to members.
-pub(super) fn leads(table: &Table) -> BTreeSet<Lead> {
+pub fn leads(table: &Table) -> BTreeSet<Lead> {
     let mut leads = BTreeSet::new();
     for family in Family::BOTH {
         let elements = |set: &str| {

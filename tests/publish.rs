@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 use std::fs;
 
 use common::{assert_same_world, in_sandbox, netform, sh, world};
+use netform::plan::plan;
+use netform::resource::{Id, Key};
+use netform::spec::source::Source;
+use netform::spec::{lower, parse};
+use netform::state::{Facts, Place, PlaceLink, State};
 
 /// Serves ports, `tcp:80` for example, until it is killed: whoever asks is told the address that is seen of him, and the port.
 const SERVER: &str = r#"
@@ -901,4 +906,63 @@ fn what_leads_nowhere_on_this_host_is_an_error() {
         // From the host itself there is no need of an egress.
         apply(&site("  - { port: 80, to: 10.2.0.2, localhost: true }"));
     });
+}
+
+/// What a spec means on a host with the uplinks of these tests.
+fn lowered(spec: &str, own: &[&str]) -> State {
+    let spec = spec.replace("egress: {}", "egress: { dev: ens33 }");
+    let spec = parse(&[Source::new("site.yaml", spec)]).expect("a spec");
+    let mut host = Place::default();
+    for name in ["ens33", "ens34"].iter().chain(own) {
+        let link = PlaceLink {
+            owner: own.contains(name).then(|| spec.name.value.clone()),
+            up: true,
+            ..PlaceLink::default()
+        };
+        host.links.insert(name.parse().expect("a name"), link);
+    }
+    let facts = Facts {
+        host,
+        force_forwarding: true,
+        ipv6: true,
+        ..Facts::default()
+    };
+    lower(&spec, &facts).expect("it fits").state
+}
+
+#[test]
+fn what_guards_127_0_0_1_is_there_before_it_is_opened_and_goes_after_it_is_shut() {
+    let with = "  - { port: 8080, to: 10.1.0.2:80, dev: ens34, localhost: true }";
+    let without = "  - { port: 8080, to: 10.1.0.2:80, dev: ens34 }";
+    let router = |publish: &str| {
+        let publish = publish
+            .replace("10.1.0.2", "10.2.0.2")
+            .replace("ens34", "up");
+        behind_a_router("{}", &publish.replace("{ port", "{ namespace: r, port"))
+    };
+    for (with, without, link) in [
+        (site(with), site(without), "to-a"),
+        (router(with), router(without), "to-i"),
+    ] {
+        let own = ["to-a", "to-b", "to-c", "to-d", "br0", "down"];
+        let [with, without] = [with, without].map(|spec| lowered(&spec, &own));
+        let topology = "site".parse().expect("a name");
+        let setting = format!("{link}.route_localnet");
+        let is_setting =
+            |id: &Id| matches!(&id.key, Key::Sysctl(key) if key.to_string().ends_with(&setting));
+        let places = |to: &State, from: &State| {
+            let plan = plan(&topology, to, from).expect("nothing is in the way");
+            let place = |wanted: &dyn Fn(&Id) -> bool| {
+                let mut ids = plan.operations.iter().map(|operation| &operation.id);
+                ids.position(wanted)
+            };
+            let setting = place(&is_setting);
+            let ns = plan.operations[setting.expect("it is set")].id.ns.clone();
+            (setting, place(&|id| id.key == Key::Table && id.ns == ns))
+        };
+        let (setting, table) = places(&with, &without);
+        assert!(table < setting && table.is_some(), "{link}: opened");
+        let (setting, table) = places(&without, &with);
+        assert!(setting < table, "{link}: shut");
+    }
 }

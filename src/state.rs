@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod found;
+mod ports;
 mod programs;
 
 use ipnet::IpNet;
@@ -15,6 +16,7 @@ use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
 pub use self::found::{PlaceRoute, PlaceRule};
+pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 
 /// Whose a resource is.
@@ -165,6 +167,8 @@ pub struct Place {
     pub src_valid_mark: u8,
     /// The topologies that have all of it forward IPv4, and had to switch that on.
     pub routers: BTreeSet<TopologyName>,
+    /// What of its ports is spoken for, where the topology publishes something there.
+    pub ports: PlacePorts,
 }
 
 impl Place {

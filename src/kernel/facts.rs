@@ -16,7 +16,9 @@ use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlaceRoute, PlaceRule};
+use crate::state::{
+    DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlacePorts, PlaceRoute, PlaceRule,
+};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -89,6 +91,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
             ))
             .map(|loan| loan.by.keys().cloned().collect())
             .unwrap_or_default(),
+        ports: PlacePorts::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod gateways;
 mod links;
 mod mac;
 mod nsswitch;
+mod occupied;
 mod publish;
 mod remarks;
 mod routes;

@@ -565,3 +565,37 @@ fn a_next_hop_that_no_link_of_the_host_reaches_stops_the_plan() {
         }
     });
 }
+
+#[test]
+fn a_route_to_its_own_next_hop_is_changed() {
+    in_sandbox(|| {
+        let spec = |weight: u8| {
+            sh(&format!(
+                "cat > /run/own.yaml <<'EOF'
+version: 1
+name: own
+namespaces:
+  a:
+    routes:
+      - {{ to: 'fd02::2/128', nexthops: [{{ via: 'fd02::2', dev: two, weight: {weight} }}, {{ via: 'fd00::2', dev: nil }}] }}
+  b: {{}}
+veths:
+  - ends:
+      - {{ namespace: a, name: two, addresses: ['fd02::1/64'] }}
+      - {{ namespace: b, name: two, addresses: ['fd02::2/64'] }}
+  - ends:
+      - {{ namespace: a, name: nil, addresses: ['fd00::1/64'] }}
+      - {{ namespace: b, name: nil, addresses: ['fd00::2/64'] }}
+EOF"
+            ))
+            .ok();
+        };
+        spec(4);
+        netform(&["apply", "-f", "/run/own.yaml"]).ok();
+        spec(5);
+        netform(&["apply", "-f", "/run/own.yaml", "--yes"]).ok();
+        let again = netform(&["plan", "-f", "/run/own.yaml", "--detailed-exitcode"]);
+        assert_eq!(again.status, 0, "{}", again.stdout);
+        netform(&["destroy", "own", "--yes"]).ok();
+    });
+}

@@ -32,6 +32,7 @@ pub(super) fn consider<'s>(
     desired: &'s State,
     observed: &'s State,
 ) {
+    replace_those_in_their_own_way(decisions);
     let rules = rules(observed);
     if rules.is_empty() {
         return;
@@ -72,6 +73,31 @@ pub(super) fn consider<'s>(
                 Key::Rule(_) => "it leads the kernel away from a next hop of the routes",
                 _ => "a rule leads to it, so the kernel doesn't change it in place",
             };
+            *decision = Decision::Replace(found, wanted, why.to_owned());
+        }
+    }
+}
+
+/// A route to its own next hop, among others: the kernel finds the old one while it looks for that.
+fn replace_those_in_their_own_way(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
+    for (id, decision) in decisions {
+        let Decision::Update(found, wanted) = *decision else {
+            continue;
+        };
+        let (Key::Route(key), Resource::Route(before), Resource::Route(after)) =
+            (&id.key, found, wanted)
+        else {
+            continue;
+        };
+        let mut sought = after.hops().iter().filter(|hop| !hop.onlink);
+        let hides_one = sought.any(|hop| match (hop.via, &hop.dev) {
+            (Some(via), Some(dev)) => {
+                via.is_ipv6() && !is_link_local(via) && hides(key, before, &Sought { via, dev })
+            }
+            _ => false,
+        });
+        if key.to.addr().is_ipv6() && hides_one {
+            let why = "it leads to its own next hop, so the kernel doesn't change it in place";
             *decision = Decision::Replace(found, wanted, why.to_owned());
         }
     }

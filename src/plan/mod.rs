@@ -111,6 +111,8 @@ pub enum Stays {
     Changed,
     /// Something else relies on it now: forwarding of a link while all of its namespace forwards.
     Relied,
+    /// The network that this bridge is of relies on it: that of containers, or of virtual machines.
+    Needed(LinkName),
     /// It is gone, with its link.
     Gone,
 }
@@ -185,6 +187,7 @@ impl fmt::Display for Stays {
             Stays::Borrowed(topology) => write!(f, "topology {topology} needs it too"),
             Stays::Changed => f.write_str("somebody changed it meanwhile"),
             Stays::Relied => f.write_str("all links there forward now"),
+            Stays::Needed(bridge) => write!(f, "the network of {bridge} needs it"),
             Stays::Gone => f.write_str("its link is gone"),
         }
     }

@@ -121,8 +121,13 @@ impl Session {
             let renamed = kernel.intend_to_rename(old, &spec.name.value);
             renamed.map_err(|error| failed(&error))?;
         }
-        let facts = kernel
+        let mut facts = kernel
             .facts(&spec.external())
+            .map_err(|error| failed(&error))?;
+        // What is published under its old name is its own.
+        let published = takeover.adopt_from.as_ref().unwrap_or(&spec.name.value);
+        kernel
+            .ports(published, &spec.publishes_in(), &mut facts)
             .map_err(|error| failed(&error))?;
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();

@@ -31,6 +31,7 @@ pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
+mod ports;
 mod probe;
 mod programs;
 mod provenance;

@@ -9,11 +9,13 @@ mod gateways;
 mod links;
 mod mac;
 mod nsswitch;
+mod occupied;
 mod publish;
 mod remarks;
 mod routes;
 mod routing;
 mod settings;
+mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,6 +31,7 @@ use crate::plan::Warning;
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
+use crate::resource::nftables::gateway::publish::Publication;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, Place, State};
@@ -168,6 +171,8 @@ struct Lowering<'s> {
     state: State,
     /// The gateway links, once they are known.
     gateways: gateways::Gateways,
+    /// What is published in each namespace, once it is known.
+    published: BTreeMap<Ns, BTreeSet<Publication>>,
     warnings: Vec<Warning>,
     errors: Vec<Diagnostic>,
 }
@@ -187,6 +192,7 @@ impl<'s> Lowering<'s> {
                 ..State::new()
             },
             gateways: gateways::Gateways::new(),
+            published: BTreeMap::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
         }

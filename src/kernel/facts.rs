@@ -10,6 +10,7 @@ use super::read::{self, Reading};
 use super::record::Record;
 use super::{Kernel, external, observe, record, sysctl, tag};
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
 use crate::resource::name::LinkName;
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
@@ -58,6 +59,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
+        firewall: Firewall::default(),
     }
 }
 
@@ -110,6 +112,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            group: link.group,
             ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),

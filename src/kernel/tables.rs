@@ -38,7 +38,7 @@ pub(super) fn change(operation: &Operation) -> Result<(), Error> {
 
 /// Whether an error of reading says that the kernel knows nothing of nftables (`nfnetlink_rcv_msg` of
 /// `net/netfilter/nfnetlink.c`).
-fn lacks_nftables(error: &nftables::Error) -> bool {
+pub(super) fn lacks_nftables(error: &nftables::Error) -> bool {
     match error {
         nftables::Error::Open { .. } => true,
         nftables::Error::Refused { errno, .. } => {

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod file;
+pub mod firewall;
 pub mod link;
 pub mod name;
 pub mod namespace;

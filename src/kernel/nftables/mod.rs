@@ -4,17 +4,23 @@
 //! one transaction of the kernel's: all of it happens or nothing. See `man 3 libnftnl` and
 //! `net/netfilter/nf_tables_api.c`.
 
+mod attribute;
 mod error;
 mod expression;
+mod foreign;
 mod memory;
+mod number;
 mod object;
 mod read;
 mod socket;
 mod userdata;
 mod write;
 
+use std::collections::HashMap;
+
 use self::socket::Channel;
 use self::write::Messages;
+use crate::resource::firewall;
 use crate::resource::nftables::Table;
 
 pub use self::error::{Error, Object};
@@ -105,6 +111,25 @@ impl NfSocket {
             };
             if whole && read::generation(&mut self.channel)? == generation {
                 return Ok(Some(table));
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// What others have at the hook `forward`, as far as it is understood: all of it as of one moment. `names` are
+    /// those of the links by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub fn foreign(&mut self, names: &HashMap<u32, String>) -> Result<Vec<firewall::Table>, Error> {
+        for _ in 0..ATTEMPTS {
+            match foreign::tables(&mut self.channel, names) {
+                Ok(Some(tables)) => return Ok(tables),
+                Ok(None) => {}
+                // Something went away meanwhile.
+                Err(error) if error.is_stale() => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Error::Restless)

@@ -30,6 +30,7 @@ impl<'s> Lowering<'s> {
         for (ns, links) in &gateways {
             let fallback = self.forward(ns, links);
             self.ignore_advertisements(ns, links);
+            self.firewalls(ns, links);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
             let plain_router =

@@ -1,6 +1,8 @@
 //! The firewalls of others: what is said of them, and what becomes of packets.
 
 mod common;
+#[path = "firewall/iptables.rs"]
+mod iptables;
 #[path = "firewall/judge.rs"]
 mod judge;
 #[path = "firewall/random.rs"]

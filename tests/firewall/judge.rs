@@ -51,7 +51,7 @@ fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
         stage: Stage::Opening,
     };
     [out.clone(), out.replies(), out.following()].map(|flow| {
-        let findings = judge(firewall, &flow, &|_, _| false);
+        let findings = judge(firewall, &flow, &|_, _, _| false);
         match findings.iter().map(|finding| finding.certain).max() {
             None => Verdict::Passes,
             Some(true) => Verdict::Dropped,

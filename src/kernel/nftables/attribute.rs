@@ -8,11 +8,17 @@ use super::socket::SUBSYSTEM;
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`, which aren't part of a number.
 const FLAGS: u16 = 0xc000;
 
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
+
 /// The header of a message and that of nfnetlink.
 const HEADERS: usize = 20;
 
 /// `NFTA_LIST_ELEM` of `linux/netfilter/nf_tables.h`.
 pub(super) const ELEMENT: u16 = 1;
+
+/// `NFTA_DATA_VALUE`.
+const VALUE: u16 = 1;
 
 /// Attributes, one behind the other.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +108,57 @@ impl Request {
     /// With a text.
     #[must_use]
     pub(super) fn text(mut self, number: u16, text: &str) -> Request {
-        let mut value = text.as_bytes().to_vec();
-        value.push(0);
-        self.put(number, &value);
+        self.put_text(number, text);
         self
     }
 
+    /// With bytes.
+    #[must_use]
+    pub(super) fn bytes(mut self, number: u16, value: &[u8]) -> Request {
+        self.put(number, value);
+        self
+    }
+
+    /// With an attribute that has others in it.
+    #[must_use]
+    pub(super) fn nest(mut self, number: u16, build: impl FnOnce(&mut Request)) -> Request {
+        self.put_nested(number, build);
+        self
+    }
+
+    /// Adds a text.
+    pub(super) fn put_text(&mut self, number: u16, text: &str) {
+        let mut value = text.as_bytes().to_vec();
+        value.push(0);
+        self.put(number, &value);
+    }
+
+    /// Adds a number of 32 bits.
+    pub(super) fn put_u32(&mut self, number: u16, value: u32) {
+        self.put(number, &value.to_be_bytes());
+    }
+
+    /// Adds the bytes of a value (`NFTA_DATA_VALUE`).
+    pub(super) fn put_value(&mut self, number: u16, value: &[u8]) {
+        self.put_nested(number, |data| data.put(VALUE, value));
+    }
+
+    /// Adds an element to a list.
+    pub(super) fn element(&mut self, build: impl FnOnce(&mut Request)) {
+        self.put_nested(ELEMENT, build);
+    }
+
+    /// Adds an attribute that has others in it.
+    pub(super) fn put_nested(&mut self, number: u16, build: impl FnOnce(&mut Request)) {
+        let start = self.bytes.len();
+        self.put(number | NESTED, &[]);
+        build(self);
+        let length = u16::try_from(self.bytes.len() - start);
+        let length = length.expect("an attribute holds less than 64 KB");
+        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Adds bytes.
     fn put(&mut self, number: u16, value: &[u8]) {
         let length = u16::try_from(4 + value.len()).expect("an attribute holds less than 64 KB");
         self.bytes.extend(length.to_ne_bytes());

@@ -11,6 +11,7 @@ mod foreign;
 mod memory;
 mod number;
 mod object;
+mod permit;
 mod read;
 mod socket;
 mod userdata;
@@ -22,6 +23,7 @@ use self::socket::Channel;
 use self::write::Messages;
 use crate::resource::firewall;
 use crate::resource::nftables::Table;
+use crate::resource::permit::{Permit, PermitKey};
 
 pub use self::error::{Error, Object};
 
@@ -133,6 +135,44 @@ impl NfSocket {
             }
         }
         Err(Error::Restless)
+    }
+
+    /// The accept rules that topologies have in the chains of others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub fn permits(&mut self) -> Result<Vec<(PermitKey, Permit)>, Error> {
+        let found = self.found_permits()?.into_iter();
+        Ok(found.map(|found| (found.key, found.permit)).collect())
+    }
+
+    fn found_permits(&mut self) -> Result<Vec<permit::Found>, Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(found) = permit::read(&mut self.channel)? {
+                return Ok(found);
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// Makes an accept rule in a chain of others, before all rules there.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: that the chain is gone, for example.
+    pub fn permit(&mut self, key: &PermitKey) -> Result<(), Error> {
+        self.channel.apply(&[permit::create(key)], &[])
+    }
+
+    /// Removes an accept rule from a chain of others, as often as it stands there. It may be gone already.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forbid(&mut self, key: &PermitKey) -> Result<(), Error> {
+        let messages = permit::remove(key, &self.found_permits()?);
+        self.channel.apply(&messages, &[])
     }
 
     /// Makes changes, all of them or none.

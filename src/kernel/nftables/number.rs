@@ -55,6 +55,7 @@ pub(super) const RANGE_FROM: u16 = 3;
 pub(super) const RANGE_TO: u16 = 4;
 pub(super) const BITWISE_SREG: u16 = 1;
 pub(super) const BITWISE_DREG: u16 = 2;
+pub(super) const BITWISE_LEN: u16 = 3;
 pub(super) const BITWISE_MASK: u16 = 4;
 pub(super) const BITWISE_XOR: u16 = 5;
 pub(super) const BITWISE_OP: u16 = 6;

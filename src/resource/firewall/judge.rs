@@ -44,7 +44,7 @@ pub enum Place<'f> {
 pub fn judge<'f>(
     firewall: &'f Firewall,
     flow: &Flow,
-    leave_out: &dyn Fn(&Table, &Rule) -> bool,
+    leave_out: &dyn Fn(&Table, &str, &Rule) -> bool,
 ) -> Vec<Finding<'f>> {
     let mut findings = Vec::new();
     let mut chains = firewall
@@ -115,7 +115,7 @@ impl<'f> Fate<'f> {
 struct Walk<'f, 'w> {
     table: &'f Table,
     packet: &'w Packet,
-    leave_out: &'w dyn Fn(&Table, &Rule) -> bool,
+    leave_out: &'w dyn Fn(&Table, &str, &Rule) -> bool,
     /// Those of chains that were walked through: it is the same each time.
     fates: HashMap<&'f str, Fate<'f>>,
 }
@@ -166,7 +166,7 @@ impl<'f> Walk<'f, '_> {
         // What is decided where nothing comes true that isn't known.
         let mut decided: Option<End<'f>> = None;
         for rule in &chain.rules {
-            if (self.leave_out)(self.table, rule) {
+            if (self.leave_out)(self.table, name, rule) {
                 continue;
             }
             let outcome = outcome(rule, self.packet, self.table);

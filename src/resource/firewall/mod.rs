@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::conntrack::Conntrack;
 use super::Family;
@@ -51,7 +51,7 @@ pub struct Table {
 }
 
 /// Which packets a table sees (`enum` of `linux/netfilter.h`, `NFPROTO_*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableFamily {
     /// IPv4.
@@ -105,6 +105,8 @@ pub struct Rule {
     pub steps: Vec<Step>,
     /// Its comment, as `nft` or as `iptables` writes one.
     pub comment: Option<String>,
+    /// Whether it does something besides that decides nothing, but for counting: it logs, for example.
+    pub asides: bool,
 }
 
 /// Where the kernel's registers begin, counted in bytes.

@@ -48,7 +48,7 @@ fn table(policy: Policy, chains: &[(&str, &[&[Step]])]) -> Firewall {
 
 /// Whether it is found to drop all packets, or some.
 fn found(firewall: &Firewall) -> Option<bool> {
-    let findings = judge(firewall, &flow(Stage::Opening), &|_, _| false);
+    let findings = judge(firewall, &flow(Stage::Opening), &|_, _, _| false);
     findings.first().map(|finding| finding.certain)
 }
 
@@ -184,7 +184,7 @@ fn a_rule_that_is_left_out_is_as_if_it_were_not_there() {
     let chain = firewall.tables[0].chains.get_mut("forward").expect("there");
     chain.rules[0].handle = 9;
     assert_eq!(found(&firewall), None);
-    let findings = judge(&firewall, &flow(Stage::Opening), &|_, rule| {
+    let findings = judge(&firewall, &flow(Stage::Opening), &|_, _, rule| {
         rule.handle == 9
     });
     assert_eq!(findings.len(), 1);

@@ -5,6 +5,8 @@
 mod rule;
 mod set;
 
+pub(super) use self::rule::rule;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::attribute::{Attributes, Request, family};
@@ -179,7 +181,7 @@ fn rules(
             return Some(());
         }
         *room -= 1;
-        chain.rules.push(rule::rule(rule, names));
+        chain.rules.push(self::rule(rule, names));
         Some(())
     })?;
     Ok(whole.then_some(chain))

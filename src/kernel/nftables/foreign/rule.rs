@@ -13,13 +13,17 @@ pub(in crate::kernel::nftables) fn rule(rule: Attributes<'_>, names: &Names) -> 
         names,
         steps: Vec::new(),
         comment: None,
+        asides: false,
         numbered: Vec::new(),
     };
     for expression in rule.list(attr::RULE_EXPRESSIONS) {
         let kind = expression.text(attr::EXPR_NAME).unwrap_or_default();
         let inside = expression.nested(attr::EXPR_DATA);
         let inside = inside.unwrap_or(Attributes::of(&[]));
+        let has_comment = reading.comment.is_some();
         let step = reading.step(&kind, inside);
+        let counts = kind == "counter" || !has_comment && reading.comment.is_some();
+        reading.asides |= step.is_none() && !counts;
         reading.steps.extend(step);
     }
     let userdata = rule.bytes(attr::RULE_USERDATA).unwrap_or_default();
@@ -27,6 +31,7 @@ pub(in crate::kernel::nftables) fn rule(rule: Attributes<'_>, names: &Names) -> 
         handle: rule.u64(attr::RULE_HANDLE).unwrap_or(0),
         comment: userdata::find_comment(userdata, userdata::COMMENT).or(reading.comment),
         steps: reading.steps,
+        asides: reading.asides,
     }
 }
 
@@ -36,6 +41,7 @@ struct Reading<'n> {
     steps: Vec<Step>,
     /// The comment of iptables.
     comment: Option<String>,
+    asides: bool,
     /// The registers that hold the number of a link, and of which.
     numbered: Vec<(Register, Field)>,
 }

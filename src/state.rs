@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod found;
+mod programs;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
 pub use self::found::{PlaceRoute, PlaceRule};
+pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,6 +79,8 @@ pub struct State {
     pub loans: BTreeMap<Id, Loan>,
     /// The external namespaces. They have no entry of their own in a desired State.
     pub external: External,
+    /// Of an observed State: that the topology's record is lost, and the sysctls that it is likely to have on loan.
+    pub lost: Option<BTreeSet<Id>>,
 }
 
 impl State {
@@ -113,6 +117,12 @@ pub struct Facts {
     pub ipv6: bool,
     /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
     pub resolvers: Vec<IpAddr>,
+    /// The host's `/etc/nsswitch.conf`, empty if there is none.
+    pub nsswitch: String,
+    /// systemd-networkd, where it manages links of the host.
+    pub networkd: Option<Networkd>,
+    /// NetworkManager, where it runs.
+    pub network_manager: Option<NetworkManager>,
     /// The namespace that netform runs in.
     pub host: Place,
     /// The external namespaces.

@@ -123,9 +123,19 @@ fn two(rng: &mut Rng) -> (World, [Sketch; 2]) {
     (world, sketches)
 }
 
+/// What a topology has that was applied to a world: nothing in namespaces that others made again since.
+fn still(desired: &State, then: &World, world: &World) -> State {
+    let mut there = desired.clone();
+    there
+        .entries
+        .retain(|id, _| then.made.get(&id.ns) == world.made.get(&id.ns));
+    there
+}
+
 /// Applies and changes two topologies in turn, with something else happening in between.
 fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bool) -> [State; 2] {
     let mut now = [State::new(), State::new()];
+    let mut then = [world.clone(), world.clone()];
     for _ in 0..rng.u8(2..6) {
         let turn = rng.usize(..2);
         if drifts {
@@ -140,8 +150,10 @@ fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bo
         } else {
             sketch.desired()
         };
-        if apply(world, &sketch.topology, &desired, &[&now[1 - turn]], rng) {
+        let other = still(&now[1 - turn], &then[1 - turn], world);
+        if apply(world, &sketch.topology, &desired, &[&other], rng) {
             now[turn] = desired;
+            then[turn] = world.clone();
             sketches[turn] = sketch;
         }
     }

@@ -336,8 +336,8 @@ name: routed
 namespaces: {{ host: {{ {host} }}, red: {{ {red} }} }}
 veths:
   - ends:
-      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24] }}
-      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24] }}
+      - {{ namespace: host, name: r0, addresses: [10.9.1.1/24, 'fd09:1::1/64'] }}
+      - {{ namespace: red, name: r1, addresses: [10.9.1.2/24, 'fd09:1::2/64'] }}
 EOF"
     ))
     .ok();
@@ -451,6 +451,51 @@ EOF")
 }
 
 #[test]
+fn a_rule_that_leads_to_a_route_does_not_keep_it_from_changing() {
+    in_sandbox(|| {
+        let rule = "rules: [{ priority: 10, oif: r1, table: 9 }]";
+        let way = "{ to: 'fd09:1::/64', dev: r1, table: 9 }";
+        let route = |rest: &str| format!("{{ to: default6, table: 9, {rest} }}");
+        let in_8 = |rest: &str| route(rest).replace("table: 9", "table: 8");
+        let beside = "{ to: 'fd08::/64', via: 'fd09:1::4', table: 9 }";
+        let states = [
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3', mtu: 1400")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::4'")),
+            format!("routes: [{}, {beside}]", route("via: 'fd09:1::4'")),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::4'")),
+            format!(
+                "routes: [{way}, {}, {beside}], {rule}",
+                route("via: 'fd09:1::3'")
+            ),
+            format!("routes: [{way}, {beside}], {rule}"),
+            format!("routes: [{}], {rule}", route("via: 'fd09:1::3'")),
+            // What it led to stays, and what it leads to now comes.
+            format!(
+                "routes: [{}], {}",
+                in_8("via: 'fd09:1::3'"),
+                rule.replace('9', "8")
+            ),
+            format!("routes: [{}, {beside}], {rule}", in_8("via: 'fd09:1::3'")),
+        ];
+        for (place, state) in states.iter().enumerate() {
+            let file = format!("/run/{place}.yaml");
+            routed(&file, "", state);
+            netform(&["apply", "-f", &file, "--yes"]).ok();
+            netform(&["plan", "-f", &file, "--detailed-exitcode"]).ok();
+        }
+        // What is on the link is told by the table itself, so nothing has to go meanwhile.
+        let beside = |via: &str| format!("routes: [{way}, {}], {rule}", route(via));
+        routed("/run/one.yaml", "", &beside("via: 'fd09:1::3'"));
+        netform(&["apply", "-f", "/run/one.yaml", "--yes"]).ok();
+        routed("/run/two.yaml", "", &beside("via: 'fd09:1::4'"));
+        let plan = netform(&["plan", "-f", "/run/two.yaml"]).ok();
+        assert!(plan.contains("\n  ~  route default6 table 9 "), "{plan}");
+        netform(&["apply", "-f", "/run/two.yaml", "--yes"]).ok();
+    });
+}
+
+#[test]
 fn a_next_hop_that_no_link_of_the_host_reaches_stops_the_plan() {
     in_sandbox(|| {
         sh(
@@ -492,5 +537,39 @@ fn a_next_hop_that_no_link_of_the_host_reaches_stops_the_plan() {
                 assert_same_world(&before, &world());
             }
         }
+    });
+}
+
+#[test]
+fn a_route_to_its_own_next_hop_is_changed() {
+    in_sandbox(|| {
+        let spec = |weight: u8| {
+            sh(&format!(
+                "cat > /run/own.yaml <<'EOF'
+version: 1
+name: own
+namespaces:
+  a:
+    routes:
+      - {{ to: 'fd02::2/128', nexthops: [{{ via: 'fd02::2', dev: two, weight: {weight} }}, {{ via: 'fd00::2', dev: nil }}] }}
+  b: {{}}
+veths:
+  - ends:
+      - {{ namespace: a, name: two, addresses: ['fd02::1/64'] }}
+      - {{ namespace: b, name: two, addresses: ['fd02::2/64'] }}
+  - ends:
+      - {{ namespace: a, name: nil, addresses: ['fd00::1/64'] }}
+      - {{ namespace: b, name: nil, addresses: ['fd00::2/64'] }}
+EOF"
+            ))
+            .ok();
+        };
+        spec(4);
+        netform(&["apply", "-f", "/run/own.yaml"]).ok();
+        spec(5);
+        netform(&["apply", "-f", "/run/own.yaml", "--yes"]).ok();
+        let again = netform(&["plan", "-f", "/run/own.yaml", "--detailed-exitcode"]);
+        assert_eq!(again.status, 0, "{}", again.stdout);
+        netform(&["destroy", "own", "--yes"]).ok();
     });
 }

@@ -101,7 +101,7 @@ impl Session {
         if !missing.is_empty() {
             return Err(Status::Failed);
         }
-        let plan = plan::plan(&topology, &desired, &observed).map_err(|conflicts| {
+        let mut plan = plan::plan(&topology, &desired, &observed).map_err(|conflicts| {
             for conflict in &conflicts {
                 output::error(&self::conflict(conflict, &topology));
             }
@@ -115,6 +115,8 @@ impl Session {
         if !lacking.is_empty() {
             return Err(Status::Failed);
         }
+        plan.warnings
+            .extend(plan::lost(&topology, &desired, &observed));
         Ok(Session {
             _lock: lock,
             kernel,

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::observe::Seen;
 use super::read::{self, Reading};
 use super::record::Record;
-use super::{Kernel, config, external, observe, record, sysctl, tag};
+use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
 use crate::resource::address::Held;
 use crate::resource::firewall::Firewall;
 use crate::resource::name::{LinkName, TopologyName};
@@ -31,12 +31,17 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
         ipv6: sysctl::exists("net/ipv6"),
         resolvers: resolvers(),
+        nsswitch: config::text("/etc/nsswitch.conf").unwrap_or_default(),
+        network_manager: programs::network_manager(),
         ..Facts::default()
     };
     for Seen { ns, reading, .. } in &seen {
         let place = place(ns, reading, &records, &loans);
         match ns {
-            Ns::Host => facts.host = place,
+            Ns::Host => {
+                facts.host = place;
+                facts.networkd = programs::networkd(&reading.links);
+            }
             Ns::Named(name) => {
                 facts.external.insert(name.clone(), place);
             }

@@ -37,7 +37,11 @@ impl Journal {
         }
         let mut record = before.clone();
         // What a crash left in it, or somebody else removed.
-        if let Some(Account { gone, left, .. }) = last {
+        if let Some(Account {
+            gone, left, lost, ..
+        }) = last
+        {
+            lost.note(&mut record);
             record.ports.retain(|port| !left.contains(port));
             record.claims.retain(|id| !gone.contains(id));
             let (lost, left) = std::mem::take(&mut record.namespaces)

@@ -24,12 +24,14 @@ mod file;
 mod firewall;
 mod journal;
 mod lock;
+mod lost;
 pub mod namespace;
 pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
 mod probe;
+mod programs;
 mod read;
 mod record;
 mod rules;
@@ -86,6 +88,8 @@ struct Account {
     left: BTreeSet<Membership>,
     /// What of the topology's is in external namespaces, and on loan there.
     abroad: BTreeSet<Id>,
+    /// What a record that is lost should say.
+    lost: lost::Left,
 }
 
 impl Kernel {

@@ -11,7 +11,7 @@ use super::record::{Membership, Record};
 use super::socket::Socket;
 use super::space::{Doors, Space, door, inode_of};
 use super::{
-    Account, Kernel, external, facts, file, namespace, peers, record, sysctl, tables, tag,
+    Account, Kernel, external, facts, file, lost, namespace, peers, record, sysctl, tables, tag,
 };
 use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
@@ -124,7 +124,7 @@ pub(super) fn observe(
     )?;
     let mut peers = peers::resolve(kernel, &seen)?;
     if leads_out(&seen, topology, &peers) {
-        let lost = lost(kernel, topology, &names)?;
+        let lost = unnamed(kernel, topology, &names)?;
         names.extend(lost.iter().cloned());
         let wanted = lost.into_iter().map(|name| {
             let nftables = Some(topology.clone());
@@ -188,11 +188,18 @@ pub(super) fn observe(
         _ => true,
     };
     let left = ports.filter(is_left).cloned().collect();
+    let (gone, abroad) = (gone.collect(), abroad(topology, &state));
+    let lost = match mine {
+        Some(_) => lost::Left::default(),
+        None => lost::Left::of(topology, &seen, &peers, &state),
+    };
+    state.lost = (!lost.is_empty()).then(|| lost::likely(&seen, &state));
     kernel.last = Some(Account {
         topology: topology.clone(),
-        gone: gone.collect(),
+        gone,
         left,
-        abroad: abroad(topology, &state),
+        abroad,
+        lost,
     });
     Ok(state)
 }
@@ -400,7 +407,7 @@ fn leads_out(seen: &[Seen], topology: &TopologyName, peers: &peers::Peers) -> bo
 }
 
 /// The namespaces that carry a topology's tag, or have a link that does, of those that were not read.
-fn lost(
+fn unnamed(
     kernel: &Kernel,
     topology: &TopologyName,
     read: &BTreeSet<NamespaceName>,

@@ -4,10 +4,12 @@
 //! kernel anything.
 
 mod addresses;
+mod aside;
 mod decide;
 mod fall;
 mod fray;
 mod loan;
+mod lost;
 mod order;
 mod release;
 
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
+pub use self::lost::lost;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::route::Route;
@@ -198,6 +201,7 @@ pub fn plan(
 ) -> Result<Plan, Vec<Conflict>> {
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
+    aside::consider(&mut decisions, desired, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

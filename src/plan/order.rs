@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::{Action, Operation, Reason, Stays};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
-use crate::resource::sysctl::SysctlKey;
+use crate::resource::sysctl::{ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// The order of operations that have to do with each other.
@@ -352,6 +352,18 @@ impl<'o> Edges<'o> {
             // It lets through what the table judges.
             (Key::Permit(_), _) => {
                 self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
+            }
+            // What guards the loopback addresses of the namespace goes after this.
+            (
+                Key::Sysctl(SysctlKey::Conf { name, .. }),
+                Action::Update {
+                    after: Resource::Sysctl(after),
+                    ..
+                },
+            ) if name == ROUTE_LOCALNET && *after == Sysctl::off() => {
+                if let Some(table) = self.make(&Id::new(id.ns.clone(), Key::Table)) {
+                    self.add(table, Some(place));
+                }
             }
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}

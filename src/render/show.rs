@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::phrase;
 use super::style::{Colour, Role};
+use crate::plan::Warning;
 use crate::resource::link::LinkKind;
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Key, Ns, Resource};
@@ -68,8 +69,14 @@ fn counts(topology: &TopologyName, state: &State) -> [usize; 8] {
     counts
 }
 
-/// What a topology owns and has borrowed, grouped by namespace, one line a thing.
-pub fn one(topology: &TopologyName, state: &State, colour: Colour) -> String {
+/// What a topology owns and has borrowed, grouped by namespace, one line a thing, and what a person should know
+/// of its record.
+pub fn one(
+    topology: &TopologyName,
+    state: &State,
+    warning: Option<&Warning>,
+    colour: Colour,
+) -> String {
     let mut groups: BTreeMap<&Ns, Vec<String>> = BTreeMap::new();
     for (id, resource) in owned(topology, state) {
         let group = groups.entry(&id.ns).or_default();
@@ -96,6 +103,9 @@ pub fn one(topology: &TopologyName, state: &State, colour: Colour) -> String {
         for line in lines {
             let _ = writeln!(text, "     {line}");
         }
+    }
+    if let Some(Warning::Remark { text: warning, .. }) = warning {
+        let _ = writeln!(text, "\n  {}  {warning}", colour.paint(Role::Warning, "!"));
     }
     text
 }

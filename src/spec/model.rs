@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+mod publication;
+
+pub use self::publication::{Publication, Published, Transport};
 use super::source::{Span, Spanned};
 use crate::resource::address::Held;
 use crate::resource::link::{LinkKind, MacAddress};
@@ -28,6 +31,8 @@ pub struct Spec {
     pub links: Vec<Link>,
     /// The subnets.
     pub subnets: BTreeMap<SubnetName, Subnet>,
+    /// What it publishes, in the order written.
+    pub publish: Vec<Publication>,
     /// What it says of the host itself.
     pub host: Option<Namespace>,
 }

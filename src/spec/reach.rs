@@ -26,7 +26,8 @@ pub(super) struct Near<'s> {
     pub(super) link: &'s LinkName,
     /// Whether it is up, and has the family.
     pub(super) usable: bool,
-    length: u8,
+    /// The length of the prefix.
+    pub(super) length: u8,
 }
 
 /// What leads to a next hop.

@@ -38,11 +38,12 @@ struct End {
     pair: usize,
     side: usize,
     place: &'static str,
+    name: String,
 }
 
 impl End {
     fn link(&self) -> String {
-        format!("{}{}", ["z", "b"][self.side], self.pair)
+        self.name.clone()
     }
 
     /// Its first address.
@@ -54,12 +55,14 @@ impl End {
         format!("fd0{}::{}", self.pair, self.side + 1)
     }
 
-    /// That of the other end.
-    fn beyond(&self) -> End {
-        End {
+    /// The first addresses of the other end.
+    fn beyond(&self) -> (String, String) {
+        let beyond = End {
             side: 1 - self.side,
+            name: String::new(),
             ..*self
-        }
+        };
+        (beyond.ipv4(), beyond.ipv6())
     }
 }
 
@@ -102,6 +105,7 @@ impl Sketch {
                 "bridge",
                 "lo",
                 "plug",
+                "external",
             ] {
                 names.push(format!("{place}.{what}"));
             }
@@ -109,7 +113,7 @@ impl Sketch {
         for pair in 0..PAIRS {
             for what in [
                 "there", "ends", "mtu", "up0", "up1", "mac", "more0", "more1", "small", "net4",
-                "net6", "port",
+                "net6", "port", "names", "home",
             ] {
                 names.push(format!("{pair}.{what}"));
             }
@@ -147,9 +151,37 @@ impl Sketch {
                     pair,
                     side,
                     place: places[random.usize(..places.len())],
+                    name: self.name(pair, side),
                 })
             })
             .collect()
+    }
+
+    /// Names move from one end to the other, from pair to pair, and from a pair to a bridge.
+    fn name(&self, pair: usize, side: usize) -> String {
+        let letter = ["z", "b"][side];
+        match self.of(&format!("{pair}.names")).u8(..8) {
+            0 => format!("{}{pair}", ["b", "z"][side]),
+            1 => format!("{letter}{}", (pair + 1) % PAIRS),
+            2 if side == 1 => "y8".to_owned(),
+            _ => format!("{letter}{pair}"),
+        }
+    }
+
+    /// Whether an end is a port of a bridge, which then has its addresses.
+    fn is_at_home(&self, end: &End) -> bool {
+        end.side == 0
+            && self.chance(&format!("{}.home", end.pair), 3)
+            && self.bridges(end.place).contains("A7")
+    }
+
+    /// The link with the addresses of an end.
+    fn holder(&self, end: &End) -> String {
+        if self.is_at_home(end) {
+            "a7".to_owned()
+        } else {
+            end.link()
+        }
     }
 
     fn has_ipv6(&self, pair: usize) -> bool {
@@ -200,7 +232,8 @@ impl Sketch {
             .filter(|end| end.place == place && self.up(end))
             .collect();
         if place == "box" {
-            key("external", "true");
+            let forms = ["true", "true", "{ path: /run/netns/box }"];
+            key("external", one("external", &forms));
         }
         // The host has a default route of its own.
         if place != "host" {
@@ -241,7 +274,7 @@ impl Sketch {
                 "{ net.ipv4.conf.all.arp_notify: 1 }",
             ]);
         }
-        key("links", &self.links(place));
+        key("links", &self.links(place, ends));
         let sysctls = self.one(&format!("{place}.sysctls"), &sysctls);
         key("sysctls", sysctls);
         let routes: Vec<String> = (0..4).filter_map(|n| self.route(place, n, &own)).collect();
@@ -250,23 +283,33 @@ impl Sketch {
         key("rules", &format!("[{}]", rules.join(", ")));
     }
 
-    /// The links with one end, and what `lo` has besides.
-    fn links(&self, place: &str) -> String {
-        let bridge = self.one(
+    fn bridges(&self, place: &str) -> &'static str {
+        self.one(
             &format!("{place}.bridge"),
             &[
                 "",
-                "a7: { bridge: {} }",
-                "a7: { bridge: { stp: true }, mtu: 1400, addresses: [10.70.0.1/24, \"fd70::1/64\"] }",
-                "a7: { bridge: {}, addresses: [10.70.0.1/24, 10.71.0.1/24] }, y8: { bridge: {}, up: false }",
+                "a7: { bridge: {}, addresses: [A7] }",
+                "a7: { bridge: { stp: true }, mtu: 1400, addresses: [10.70.0.1/24, \"fd70::1/64\", A7] }",
+                "a7: { bridge: {}, addresses: [A7 10.70.0.1/24, 10.71.0.1/24] }, y8: { bridge: {}, up: false }",
                 "y8: { bridge: {}, mtu: 1000, addresses: [10.71.0.1/24] }",
             ],
-        );
+        )
+    }
+
+    /// The links with one end, and what `lo` has besides.
+    fn links(&self, place: &str, ends: &[[End; 2]]) -> String {
+        let at_home = ends.iter().flatten();
+        let addresses: String = at_home
+            .filter(|end| end.place == place && self.is_at_home(end))
+            .flat_map(|end| self.addresses(end))
+            .map(|address| address + ", ")
+            .collect();
+        let bridge = self.bridges(place).replace("A7", &addresses);
         let lo = self.one(
             &format!("{place}.lo"),
             &["", "", "lo: { addresses: [10.72.0.1/32, \"fd72::1/128\"] }"],
         );
-        let links: Vec<&str> = [bridge, lo, self.plug(place, bridge)]
+        let links: Vec<&str> = [&bridge, lo, self.plug(place, &bridge)]
             .into_iter()
             .filter(|link| !link.is_empty())
             .collect();
@@ -297,8 +340,10 @@ impl Sketch {
     /// Of which bridge an end is a port. One that may hold a gateway is none.
     fn port(&self, end: &End) -> String {
         let wanted = self.one(&format!("{}.port", end.pair), &["", "", "a7", "y8"]);
-        let links = self.links(end.place);
-        if end.side == 1 && !wanted.is_empty() && links.contains(wanted) {
+        let links = self.bridges(end.place);
+        if self.is_at_home(end) {
+            ", bridge: a7".to_owned()
+        } else if end.side == 1 && !wanted.is_empty() && links.contains(wanted) {
             format!(", bridge: {wanted}")
         } else {
             String::new()
@@ -342,6 +387,8 @@ impl Sketch {
         let to = match (number, ipv6) {
             (0, false) => one(&["default4", "10.200.0.0/24"]),
             (0, true) => one(&["default6", "fd20::/48"]),
+            (3, false) => one(&["10.203.0.0/16", "10.1.0.128/25", "10.2.0.2/32"]),
+            (3, true) => one(&["\"fd23::/32\"", "\"fd01::/80\"", "\"fd02::2/128\""]),
             (_, false) => format!("10.20{number}.0.0/16"),
             (_, true) => format!("\"fd2{number}::/32\""),
         };
@@ -355,11 +402,11 @@ impl Sketch {
             }
             let end = own[random.usize(..own.len())];
             let (via, src) = if ipv6 {
-                (format!("\"{}\"", end.beyond().ipv6()), end.ipv6())
+                (format!("\"{}\"", end.beyond().1), end.ipv6())
             } else {
-                (end.beyond().ipv4(), end.ipv4())
+                (end.beyond().0, end.ipv4())
             };
-            hops.push((via, end.link(), src));
+            hops.push((via, self.holder(end), src));
         }
         let sorts = if hops.is_empty() { 2 } else { 10 };
         let way = match random.u8(..sorts) {
@@ -390,6 +437,8 @@ impl Sketch {
         let selector = one(&[
             "from: 10.0.0.0/24",
             "to: fd01::/64",
+            "to: fd02::/64",
+            "oif: LINK",
             "fwmark: 0x5/0xff",
             "iif: lo",
             "iif: LINK",
@@ -402,7 +451,7 @@ impl Sketch {
             "action: prohibit",
             "action: blackhole",
         ]);
-        let link = own.first().map(|end| end.link());
+        let link = own.first().map(|end| self.holder(end));
         let selector = match link {
             Some(link) => selector.replace("LINK", &link),
             None if selector.contains("LINK") => return None,
@@ -410,6 +459,40 @@ impl Sketch {
         };
         // One that is for everything must not cut the host off from what the test itself needs.
         (!selector.is_empty()).then(|| format!("{{ priority: 10{number}, {selector}, {action} }}"))
+    }
+
+    /// The addresses of an end, wherever they are, in some order.
+    fn addresses(&self, end: &End) -> Vec<String> {
+        let number = end.pair;
+        let mut addresses = vec![format!("{}/24", end.ipv4())];
+        if self.has_ipv6(number) {
+            addresses.push(format!("\"{}/64\"", end.ipv6()));
+        }
+        let mut more = self.of(&format!("{number}.more{}", end.side));
+        let host = end.side + 11;
+        for address in [
+            format!("10.{number}.0.{host}/24"),
+            format!("10.{number}.0.{host}/25"),
+            format!("10.{number}.1.{host}/24"),
+            format!("172.16.{number}.{host}/32"),
+            format!("{{ address: 172.17.{number}.{host}, peer: 172.18.{number}.1/24 }}"),
+            format!("{{ address: 172.19.{number}.{host}, peer: 10.{number}.0.99/24 }}"),
+            format!("{{ address: \"fd17:{number}::{host}\", peer: \"fd18:{number}::1/128\" }}"),
+        ] {
+            let possible = self.has_ipv6(number) || !address.contains("fd17");
+            if possible
+                && more.u8(..4) == 0
+                && !addresses
+                    .iter()
+                    .any(|a| a.starts_with(&address[..address.len() - 2]))
+            {
+                addresses.push(address);
+            }
+        }
+        // They stand in the order written.
+        more.shuffle(&mut addresses);
+
+        addresses
     }
 
     fn veth(&self, text: &mut String, pair: &[End; 2]) {
@@ -421,39 +504,17 @@ impl Sketch {
         };
         writeln!(text, "  - mtu: {mtu}\n    ends:").expect("text");
         for end in pair {
-            let mut addresses = vec![format!("{}/24", end.ipv4())];
-            if self.has_ipv6(number) {
-                addresses.push(format!("\"{}/64\"", end.ipv6()));
-            }
-            let mut more = self.of(&format!("{number}.more{}", end.side));
-            let host = end.side + 11;
-            for address in [
-                format!("10.{number}.0.{host}/24"),
-                format!("10.{number}.0.{host}/25"),
-                format!("10.{number}.1.{host}/24"),
-                format!("172.16.{number}.{host}/32"),
-                format!("{{ address: 172.17.{number}.{host}, peer: 172.18.{number}.1/24 }}"),
-                format!("{{ address: 172.19.{number}.{host}, peer: 10.{number}.0.99/24 }}"),
-                format!("{{ address: \"fd17:{number}::{host}\", peer: \"fd18:{number}::1/128\" }}"),
-            ] {
-                let possible = self.has_ipv6(number) || !address.contains("fd17");
-                if possible
-                    && more.u8(..4) == 0
-                    && !addresses
-                        .iter()
-                        .any(|a| a.starts_with(&address[..address.len() - 2]))
-                {
-                    addresses.push(address);
-                }
-            }
-            // They stand in the order written.
-            more.shuffle(&mut addresses);
             let mac = match self.one(&format!("{number}.mac"), &["", "", "given"]) {
                 "" => String::new(),
                 _ => format!(", mac: \"02:00:00:00:0{number}:0{}\"", end.side),
             };
             let (place, link, up) = (end.place, end.link(), self.up(end));
             let mac = mac + &self.port(end);
+            let addresses = if self.is_at_home(end) {
+                Vec::new()
+            } else {
+                self.addresses(end)
+            };
             writeln!(
                 text,
                 "      - {{ namespace: {place}, name: {link}, up: {up}{mac}, addresses: [{}] }}",
@@ -473,7 +534,7 @@ impl Sketch {
         let dev = match (holder.place, other) {
             ("host", _) => "ens33".to_owned(),
             ("box", _) => "eth9".to_owned(),
-            (_, Some(end)) => end.link(),
+            (_, Some(end)) => self.holder(end),
             (_, None) => String::new(),
         };
         for (letter, name, cidr, gateway) in [

@@ -75,7 +75,13 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
     match (&id.key, &entry.resource) {
         (Key::Namespace, _) => world.remove_ns(ns).unwrap(),
         (Key::Link(name), Resource::Link(link)) => {
-            let changed = match rng.u8(..6) {
+            // Raised by hand it would have addresses with a peer and without the route to it, which nobody sees.
+            let cut_off = |(id, ..): (&Id, _, _)| world.cut_off.contains(id);
+            let choice = match rng.u8(..6) {
+                1 | 2 | 5 if !link.up && world.addresses(ns, Some(name)).any(cut_off) => return,
+                choice => choice,
+            };
+            let changed = match choice {
                 0 if link.kind != LinkKind::Loopback => world.remove_link(ns, name),
                 1 | 2 => world.change_link(ns, name, |link| link.up = !link.up),
                 3 if link.kind != LinkKind::Loopback => {

@@ -260,7 +260,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             if there && route.hops().len() < 2 {
                 return Err(format!("EEXIST: route {} in {ns}", key.to));
             }
-            world.check_route(ns, &key.to, route)?;
+            world.check_route(ns, key, route)?;
             put(world, &operation.id, resource, owner);
             Ok(())
         }
@@ -275,7 +275,7 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             if !there && before.hops().len() < 2 {
                 return Err(format!("ENOENT: route {} in {ns}", key.to));
             }
-            world.check_route(ns, &key.to, route)?;
+            world.check_route(ns, key, route)?;
             put(world, &operation.id, resource, owner);
             Ok(())
         }

@@ -339,7 +339,7 @@ fn way(third: u8, rng: &mut Rng) -> Way {
 }
 
 fn table_of(rng: &mut Rng) -> u32 {
-    *rng.choice(&[254, 254, 100, 4_000_000_000]).unwrap()
+    *rng.choice(&[254, 100, 100, 4_000_000_000]).unwrap()
 }
 
 pub(crate) fn leads(rng: &mut Rng) -> Vec<Lead> {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) lists: BTreeMap<(Ns, LinkName), Vec<Stand>>,
     /// The links that promote secondary addresses; without one, the namespaces in which all do.
     pub(crate) promotes: BTreeSet<(Ns, Option<LinkName>)>,
+    /// How often a namespace was made: one that is made again is another.
+    pub(crate) made: BTreeMap<Ns, u32>,
 }
 
 /// An IPv4 address in the list of its link.
@@ -84,6 +86,7 @@ impl World {
             cut_off: BTreeSet::new(),
             lists: BTreeMap::new(),
             promotes: BTreeSet::new(),
+            made: BTreeMap::new(),
         };
         world.furnish(&Ns::Host);
         world
@@ -161,6 +164,7 @@ impl World {
         let resource = Resource::Namespace(Namespace::default());
         let entry = Entry { resource, owner };
         self.entries.insert(Id::namespace(ns.clone()), entry);
+        *self.made.entry(ns.clone()).or_default() += 1;
         self.furnish(ns);
         Ok(())
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use netform::resource::route::Route;
+use netform::resource::route::{Route, RouteKey};
 use netform::resource::rule::Action;
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::Owner;
 
 use super::kernel::{Hops, RA, Refusal, World, conf, has_ipv6, leads_over, switch};
+use super::nexthop::Sight;
 
 impl World {
     /// IPv4 routes of the main table go with their source, if no link holds it any more. IPv6 ones stay
@@ -33,7 +33,13 @@ impl World {
     }
 
     /// Whether a route can be as it is to be.
-    pub(crate) fn check_route(&self, ns: &Ns, to: &IpNet, route: &Route) -> Result<(), Refusal> {
+    pub(crate) fn check_route(
+        &self,
+        ns: &Ns,
+        key: &RouteKey,
+        route: &Route,
+    ) -> Result<(), Refusal> {
+        let to = &key.to;
         if !self.has_ns(ns) {
             return Err(format!("ENOENT: {ns} for route {to}"));
         }
@@ -52,6 +58,17 @@ impl World {
             if hop.via.is_some_and(|via| !hop.onlink && self.bars(ns, via)) {
                 return Err(format!("EACCES: {:?} in {ns} for {to}", hop.via));
             }
+            let sight = Sight {
+                ns,
+                entries: &self.entries,
+                cut_off: &self.cut_off,
+                but: None,
+            };
+            if let Some(via) = hop.via.filter(|via| via.is_ipv6() && !hop.onlink)
+                && sight.misses(key.table, via, dev)
+            {
+                return Err(format!("EHOSTUNREACH: {via} on {ns}:{dev} for {to}"));
+            }
             let covered = |via: &IpAddr| hop.onlink || self.is_beside(ns, dev, via);
             if !hop.via.as_ref().is_none_or(covered) {
                 return Err(format!("ENETUNREACH: {:?} on {ns}:{dev} for {to}", hop.via));
@@ -65,7 +82,7 @@ impl World {
         }
     }
 
-    /// Whether a rule rejects the kernel's own search for a router. IPv6 asks the table first.
+    /// Whether a rule of IPv4 rejects the kernel's own search for a router.
     fn bars(&self, ns: &Ns, via: IpAddr) -> bool {
         let rules = self.entries.iter().filter_map(|(id, entry)| {
             let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &entry.resource) else {

@@ -18,6 +18,7 @@ use netform::state::{Owner, State};
 
 use super::external::Abroad;
 use super::kernel::{conf, path4, switch};
+use super::nexthop::unhide;
 use super::singles::Single;
 
 /// A topology.
@@ -188,6 +189,7 @@ impl Sketch {
         self.host(&mut put);
         self.ports(&mut put);
         unbar(&mut state);
+        unhide(&mut state);
         state
     }
 

@@ -7,12 +7,12 @@ use crate::plan::{Action, Operation};
 use crate::resource::name::LinkName;
 use crate::resource::route::MAIN;
 use crate::resource::rule::Action as Decided;
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// The operations on the rules or on the routes of a table, one after the other: the last so far.
 type Last<'o> = BTreeMap<(&'o Ns, u32), usize>;
 
-impl Edges<'_> {
+impl<'o> Edges<'o> {
     /// A table is filled before a rule leads to it, and emptied when none does any more. Destinations on a
     /// link come before what is reached through them.
     pub(super) fn routing(&mut self) {
@@ -41,6 +41,7 @@ impl Edges<'_> {
             }
         }
         let mut made = self.of_step(Step::Route);
+        let removed = self.misleading();
         let is_indirect = |place: &usize| match resource(&operations[*place].action) {
             Some(Resource::Route(route)) => route.hops().iter().any(|hop| hop.via.is_some()),
             _ => false,
@@ -59,6 +60,9 @@ impl Edges<'_> {
             self.add(place, previous);
             let previous = filled.insert((&id.ns, key.table), place);
             self.add(place, previous);
+            if previous.is_none() {
+                self.after[place].extend(removed.get(&id.ns).into_iter().flatten());
+            }
         }
         let made = self.of_step(Step::Route);
         let sought: Vec<usize> = made.into_iter().filter(is_indirect).collect();
@@ -69,27 +73,52 @@ impl Edges<'_> {
         }
     }
 
+    /// The IPv6 routes through routers that are removed. What is made meanwhile must not have its next hop
+    /// sought behind one of them.
+    fn misleading(&self) -> BTreeMap<&'o Ns, Vec<usize>> {
+        let operations = self.operations;
+        let mut removed: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
+        for place in self.of_step(Step::RemoveRoute) {
+            let operation = &operations[place];
+            if let (Key::Route(key), Some(Resource::Route(route))) =
+                (&operation.id.key, resource(&operation.action))
+                && key.family() == Family::Ipv6
+                && route.hops().iter().any(|hop| hop.via.is_some())
+            {
+                removed.entry(&operation.id.ns).or_default().push(place);
+            }
+        }
+        removed
+    }
+
     /// The kernel looks up next hops as it does destinations. What lets it find them comes before the
     /// routes, and what keeps it from that after.
     fn rule(&mut self, place: usize, filled: &Last<'_>, sought: &[usize]) {
         let operations = self.operations;
         let operation = &operations[place];
         let ns = &operation.id.ns;
-        let sought = sought
-            .iter()
-            .filter(|route| operations[**route].id.ns == *ns);
-        match Search::changed_by(operation) {
+        let family = match &operation.id.key {
+            Key::Rule(key) => key.family,
+            _ => return,
+        };
+        let sought = sought.iter().filter(|route| {
+            let id = &operations[**route].id;
+            id.ns == *ns && matches!(&id.key, Key::Route(key) if key.family() == family)
+        });
+        let search = Search::changed_by(operation);
+        match search {
             Search::Opened => {
                 for route in sought {
                     self.add(*route, Some(place));
                 }
             }
             Search::Closed => self.after[place].extend(sought),
-            Search::AsIs => {
-                if let (Step::Rule, Some(table)) = (self.steps[place], table(&operation.action)) {
-                    self.add(place, filled.get(&(ns, table)).copied());
-                }
-            }
+            Search::AsIs => {}
+        }
+        if let (Search::Closed | Search::AsIs, Step::Rule, Some(table)) =
+            (search, self.steps[place], table(&operation.action))
+        {
+            self.add(place, filled.get(&(ns, table)).copied());
         }
     }
 
@@ -145,9 +174,11 @@ impl Search {
         };
         let rejects = |action: Option<Decided>| action.is_some_and(|a| a.table().is_none());
         let finds = |action: Option<Decided>| action == Some(Decided::Lookup(MAIN));
-        if rejects(before) || finds(after) {
+        // What leads elsewhere may lead IPv6 to a route through a router, which is no way to a next hop.
+        let leads = key.family == Family::Ipv6;
+        if rejects(before) || finds(after) || leads && after.is_none() {
             Search::Opened
-        } else if rejects(after) {
+        } else if rejects(after) || leads && before.is_none() {
             Search::Closed
         } else {
             Search::AsIs

@@ -1,6 +1,7 @@
 //! Routes and rules beside each other, and whether there is a way to every next hop.
 
 mod barred;
+mod beyond;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -45,6 +46,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         here.routes(namespace, found);
         here.rules(namespace, found);
         here.barred(namespace, found);
+        here.beyond(namespace, found);
     }
 }
 

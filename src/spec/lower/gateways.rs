@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Lowering, Routes, called, has_ipv6, listed};
+use super::{Lowering, Routes, called, has_ipv6, listed, publish};
 use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
-    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Service, Shape,
+    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Publication,
+    Service, Shape,
 };
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
@@ -32,8 +33,10 @@ impl<'s> Lowering<'s> {
         for subnet in self.spec.subnets.values() {
             self.subnet(&mut gateways, subnet, routes);
         }
+        let mut publications = self.publications(&gateways);
         for (ns, links) in &gateways {
-            let fallback = self.forward(ns, links);
+            let published = publications.remove(ns).unwrap_or_default();
+            let fallback = self.forward(ns, links, &published);
             self.ignore_advertisements(ns, links);
             self.firewalls(ns, links);
             let entry = self.spec.entry(ns);
@@ -49,6 +52,7 @@ impl<'s> Lowering<'s> {
                     Guard::Links
                 },
                 fallback,
+                published,
             };
             if let Some(table) = gateway.table() {
                 self.put(ns, Key::Table, Resource::Table(table));
@@ -344,7 +348,12 @@ impl<'s> Lowering<'s> {
 
     /// Switches on the forwarding that gateway links need. Says how the rest of a namespace of others is
     /// kept from forwarding, if it must be.
-    fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
+    fn forward(
+        &mut self,
+        ns: &Ns,
+        links: &BTreeMap<LinkName, GatewayLink>,
+        published: &BTreeSet<Publication>,
+    ) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
             let out = links
@@ -354,7 +363,8 @@ impl<'s> Lowering<'s> {
                 let allow = link.allow.iter().filter(|allow| allow.family == family);
                 allow.map(move |allow| [name, &allow.to])
             });
-            let ways: BTreeSet<&LinkName> = out.chain(across).flatten().collect();
+            let mut ways: BTreeSet<&LinkName> = out.chain(across).flatten().collect();
+            ways.extend(publish::ways(family, links, published));
             if ways.is_empty() {
                 continue;
             }

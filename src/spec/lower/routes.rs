@@ -89,7 +89,8 @@ impl<'s> Lowering<'s> {
             .find(|gateway| !holds(*gateway))
     }
 
-    /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements.
+    /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements, nor to
+    /// redirects, by which a neighbour could send it elsewhere; unless the spec says that it shall take these.
     fn shut_ears(&mut self, routes: &Routes<'s>) {
         let deaf: BTreeSet<(&'s Ns, &'s LinkName)> = self
             .made()
@@ -102,11 +103,16 @@ impl<'s> Lowering<'s> {
             .map(|end| (&end.ns.value, &end.name.value))
             .collect();
         for (ns, link) in deaf {
-            self.set(
-                ns,
-                SysctlKey::conf(Family::Ipv6, link.clone(), "accept_ra"),
-                Sysctl::off(),
-            );
+            let of_link = |name| SysctlKey::conf(Family::Ipv6, link.clone(), name);
+            self.set(ns, of_link("accept_ra"), Sysctl::off());
+            let redirects = of_link("accept_redirects");
+            let said = self.spec.entry(ns).is_some_and(|entry| {
+                let mut settings = entry.sysctls.iter();
+                settings.any(|setting| setting.key.value == redirects)
+            });
+            if !said {
+                self.set(ns, redirects, Sysctl::off());
+            }
         }
     }
 }

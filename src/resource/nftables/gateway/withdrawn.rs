@@ -478,6 +478,7 @@ mod tests {
             links,
             guard: Guard::Links,
             fallback: None,
+            published: BTreeSet::new(),
         }
     }
 

@@ -109,16 +109,24 @@ fn meets(rule: &Rule, sought: &Sought<'_>) -> bool {
         (Family::Ipv4, iif) => iif.as_ref().is_none_or(|iif| iif.value.as_str() == "lo"),
         (Family::Ipv6, iif) => iif.is_none() && sought.table != MAIN,
     };
-    let to = rule.to.is_none_or(|to| to.value.contains(&sought.via));
-    let from = rule.from.is_none_or(|from| from.value.prefix_len() == 0);
-    let oif = rule
-        .oif
-        .as_ref()
-        .is_none_or(|oif| Some(&oif.value) == sought.link);
-    asked && to && from && oif && rule.mark.is_none() && rule.families().contains(&family)
+    asked && concerns(rule, sought.via, sought.link)
 }
 
-fn rejects(rule: &Rule) -> bool {
+/// Whether a rule is asked when the rules are asked about a next hop of IPv6 on a link.
+pub(super) fn looks_up(rule: &Rule, via: IpAddr, link: &LinkName) -> bool {
+    rule.iif.is_none() && concerns(rule, via, Some(link))
+}
+
+/// Whether a rule is for what leads to a next hop, but for the link that packets come in by.
+fn concerns(rule: &Rule, via: IpAddr, link: Option<&LinkName>) -> bool {
+    let to = rule.to.is_none_or(|to| to.value.contains(&via));
+    let from = rule.from.is_none_or(|from| from.value.prefix_len() == 0);
+    let oif = rule.oif.as_ref().is_none_or(|oif| Some(&oif.value) == link);
+    let family = rule.families().contains(&Family::of(via));
+    to && from && oif && rule.mark.is_none() && family
+}
+
+pub(super) fn rejects(rule: &Rule) -> bool {
     !matches!(rule.action, Action::Lookup(_))
 }
 

@@ -368,6 +368,62 @@ veths:
 }
 
 #[test]
+fn what_is_published_is_let_in_beside_docker() {
+    in_sandbox(|| {
+        sh(DOCKER).ok();
+        sh("ip netns add out
+            ip link add ens34 type veth peer name eth0 netns out
+            ip addr add 192.168.96.1/24 dev ens34 && ip link set ens34 up
+            ip -n out addr add 192.168.96.2/24 dev eth0 && ip -n out link set eth0 up")
+        .ok();
+        let spec = "/run/web.yaml";
+        let text = "\
+version: 1
+name: web
+namespaces: { in: {} }
+subnets:
+  lab: { cidr: 10.1.0.0/24, gateway: 10.1.0.1 }
+publish:
+  - { namespace: host, dev: ens34, proto: tcp, port: 8080, to: \"10.1.0.2:80\" }
+veths:
+  - ends:
+      - { namespace: in, name: eth0, addresses: [10.1.0.2] }
+      - { namespace: host, name: to-in, addresses: [10.1.0.1] }
+";
+        fs::write(spec, text).expect("write");
+        assert_eq!(
+            rules(spec),
+            [
+                "+  rule in ip filter DOCKER-USER: iifname ens34 oifname to-in ip daddr 10.1.0.2/32 accept",
+                "+  rule in ip filter DOCKER-USER: iifname to-in oifname ens34 ip saddr 10.1.0.2/32 accept",
+            ]
+        );
+        netform(&["apply", "-f", spec]).ok();
+        let server = "import socket
+s = socket.create_server(('10.1.0.2', 80))
+open('/run/ready', 'w').close()
+s.accept()[0].sendall(b'here')";
+        fs::write("/run/server.py", server).expect("write");
+        let asks = "import socket
+print(socket.create_connection(('192.168.96.1', 8080), 20).recv(9).decode())";
+        fs::write("/run/client.py", asks).expect("write");
+        sh("ip netns exec in python3 /run/server.py >/dev/null 2>&1 &
+            until [ -e /run/ready ]; do sleep 0.02; done")
+        .ok();
+        assert_eq!(
+            sh("ip netns exec out python3 /run/client.py").ok(),
+            "here\n"
+        );
+        sh("iptables-nft -S >/dev/null").ok();
+        netform(&["destroy", "-f", spec, "--yes"]).ok();
+        assert_eq!(chain("DOCKER-USER"), [""; 0]);
+        // What is let in only if it is translated is let in.
+        sh("iptables-nft -A DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT").ok();
+        assert_eq!(rules(spec), [""; 0]);
+    });
+}
+
+#[test]
 fn ufw_s_chains_are_not_touched_even_beside_docker() {
     in_sandbox(|| {
         nft("table ip filter {

@@ -5,7 +5,7 @@ use std::fs;
 
 use netform::kernel::Kernel;
 use netform::resource::Family;
-use netform::resource::firewall::{Firewall, Flow, Side, Stage, judge};
+use netform::resource::firewall::{Destination, Firewall, Flow, Side, Stage, judge};
 use netform::resource::link::GROUP;
 use netform::resource::name::LinkName;
 use netform::state::External;
@@ -49,6 +49,7 @@ fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
             ..Side::outside(name("ens33"))
         },
         stage: Stage::Opening,
+        destination: Destination::Own,
     };
     [out.clone(), out.replies(), out.following()].map(|flow| {
         let findings = judge(firewall, &flow, &|_, _, _| false);

@@ -22,7 +22,7 @@ use super::Family;
 use super::nftables::Verdict;
 
 pub use self::judge::{Finding, Place, judge};
-pub use self::packet::{Flow, Side, Stage, addresses};
+pub use self::packet::{Destination, Flow, Side, Stage, addresses};
 
 /// What others have at the hook `forward` of one network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

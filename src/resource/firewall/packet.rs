@@ -34,6 +34,17 @@ pub struct Flow {
     pub to: Side,
     /// Where in a connection they stand.
     pub stage: Stage,
+    /// Where their connection goes.
+    pub destination: Destination,
+}
+
+/// Where a connection goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Where it was opened to.
+    Own,
+    /// Elsewhere: its destination is translated.
+    Translated,
 }
 
 /// One end of a flow.
@@ -112,7 +123,11 @@ impl Packet {
             Stage::Opening => (0, SEEN_REPLY),
             Stage::Following | Stage::Reply => (SEEN_REPLY | CONFIRMED, 0),
         };
-        let clear = clear | EXPECTED | DST_NAT;
+        let (set, clear) = match flow.destination {
+            Destination::Own => (set, clear | DST_NAT),
+            Destination::Translated => (set | DST_NAT, clear),
+        };
+        let clear = clear | EXPECTED;
         let status = Bits::partly(&u32::to_ne_bytes(set), &u32::to_ne_bytes(set | clear));
         // `struct iphdr` and `struct ipv6hdr`.
         let (mut header, source, destination) = match flow.family {
@@ -172,6 +187,7 @@ impl Flow {
             from: self.to.clone(),
             to: self.from.clone(),
             stage: Stage::Reply,
+            destination: self.destination,
         }
     }
 

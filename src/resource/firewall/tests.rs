@@ -17,6 +17,7 @@ fn flow(stage: Stage) -> Flow {
         from: Side::inside(name("in0"), Some(7), Family::Ipv4, [], [net]),
         to: Side::outside(name("out0")),
         stage,
+        destination: Destination::Own,
     }
 }
 
@@ -210,6 +211,13 @@ fn the_match_of_iptables_asks_for_states_status_and_direction() {
     // `--ctstate DNAT`, and with NEW.
     assert_eq!(asks(1, 0, 0x80, 0).matches(&opening), Truth::No);
     assert_eq!(asks(1, 0, 0x88, 0).matches(&opening), Truth::Yes);
+    let translated = Flow {
+        destination: Destination::Translated,
+        ..flow(Stage::Opening)
+    };
+    let translated = Packet::of(&translated, false);
+    assert_eq!(asks(1, 0, 0x80, 0).matches(&translated), Truth::Yes);
+    assert_eq!(asks(0x40, 0, 0, 0x20).matches(&translated), Truth::Yes);
     // `--ctstate SNAT` depends on who else translates.
     assert_eq!(asks(1, 0, 0x40, 0).matches(&reply), Truth::Maybe);
     assert_eq!(asks(0x40, 0, 0, 2).matches(&reply), Truth::Yes);

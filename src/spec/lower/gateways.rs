@@ -38,7 +38,7 @@ impl<'s> Lowering<'s> {
             let published = publications.remove(ns).unwrap_or_default();
             let fallback = self.forward(ns, links, &published);
             self.ignore_advertisements(ns, links);
-            self.firewalls(ns, links);
+            self.firewalls(ns, links, &published);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
             let plain_router =

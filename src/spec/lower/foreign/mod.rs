@@ -12,7 +12,7 @@ use self::said::{Blocked, Direction, Told};
 use super::{Lowering, called};
 use crate::resource::firewall::{self, Finding, Firewall, Rule, Table, TableFamily};
 use crate::resource::name::LinkName;
-use crate::resource::nftables::gateway::GatewayLink;
+use crate::resource::nftables::gateway::{GatewayLink, Publication};
 use crate::resource::permit::{self, Permit, PermitKey};
 use crate::resource::{Id, Key, Ns, Resource};
 
@@ -68,7 +68,12 @@ const FORWARD: &str = "FORWARD";
 
 impl Lowering<'_> {
     /// Has what a gateway lets pass accepted by iptables, and says what other rules of others drop of it.
-    pub(super) fn firewalls(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) {
+    pub(super) fn firewalls(
+        &mut self,
+        ns: &Ns,
+        links: &BTreeMap<LinkName, GatewayLink>,
+        published: &BTreeSet<Publication>,
+    ) {
         let place = self.place(ns);
         let firewall = &place.firewall;
         if !self.spec.is_found(ns) || *firewall == Firewall::default() {
@@ -82,7 +87,7 @@ impl Lowering<'_> {
             self.remark(ns, text);
             return;
         }
-        let passages = passages(place, links);
+        let passages = passages(place, links, published);
         let mut wanted: BTreeSet<PermitKey> = BTreeSet::new();
         for passage in &passages {
             // As if no topology had anything there: what is wanted doesn't depend on what is there already.

@@ -1,15 +1,16 @@
 //! What goes through a gateway, as the firewalls of others see it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::said::Direction;
 use crate::resource::Family;
-use crate::resource::firewall::{self, Flow, Side, Stage, TableFamily};
+use crate::resource::firewall::{self, Destination, Flow, Side, Stage, TableFamily};
 use crate::resource::link::GROUP;
 use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::nftables::gateway::{GatewayLink, Inbound, Origin};
+use crate::resource::nftables::gateway::{Arrival, GatewayLink, Inbound, Origin, Publication};
 use crate::resource::permit::PermitKey;
 use crate::state::Place;
 
@@ -19,6 +20,7 @@ pub(super) struct Passage {
     family: Family,
     pub(super) from: End,
     pub(super) to: End,
+    destination: Destination,
 }
 
 /// One end of a passage.
@@ -34,6 +36,14 @@ pub(super) struct End {
 impl End {
     pub(super) fn link(&self) -> &LinkName {
         &self.side.link
+    }
+
+    /// The same with one address behind it.
+    fn narrowed(mut self, member: IpAddr) -> End {
+        let net = IpNet::from(member);
+        self.side.addresses = firewall::addresses(Family::of(member), [net]);
+        self.nets = vec![Some(net)];
+        self
     }
 
     /// A link that leads out.
@@ -75,7 +85,11 @@ impl End {
 }
 
 /// All that goes through the gateways of a namespace.
-pub(super) fn passages(place: &Place, links: &BTreeMap<LinkName, GatewayLink>) -> Vec<Passage> {
+pub(super) fn passages(
+    place: &Place,
+    links: &BTreeMap<LinkName, GatewayLink>,
+    published: &BTreeSet<Publication>,
+) -> Vec<Passage> {
     let mut all = Vec::new();
     for (name, link) in links {
         for (family, egress) in &link.egress {
@@ -85,12 +99,14 @@ pub(super) fn passages(place: &Place, links: &BTreeMap<LinkName, GatewayLink>) -
                 family: *family,
                 from: inside,
                 to: outside,
+                destination: Destination::Own,
             };
             if egress.inbound == Inbound::Allow {
                 all.push(Passage {
                     family: *family,
                     from: out.to.clone(),
                     to: out.from.clone(),
+                    destination: Destination::Own,
                 });
             }
             all.push(out);
@@ -106,8 +122,29 @@ pub(super) fn passages(place: &Place, links: &BTreeMap<LinkName, GatewayLink>) -
                 family,
                 from: End::gateway(place, name, link, family),
                 to: End::gateway(place, to, other, family),
+                destination: Destination::Own,
             });
         }
+    }
+    let arriving: BTreeSet<(&LinkName, &LinkName, IpAddr)> = published
+        .iter()
+        .filter_map(|publication| match &publication.arrival {
+            Arrival::Outside(dev) => Some((dev, &publication.behind, publication.to)),
+            Arrival::Here => None,
+        })
+        .collect();
+    for (dev, behind, to) in arriving {
+        let Some(link) = links.get(behind) else {
+            continue;
+        };
+        let family = Family::of(to);
+        let inside = End::gateway(place, behind, link, family);
+        all.push(Passage {
+            family,
+            from: End::outside(place, dev),
+            to: inside.narrowed(to),
+            destination: Destination::Translated,
+        });
     }
     all
 }
@@ -124,6 +161,7 @@ impl Passage {
             from: self.from.side.clone(),
             to: self.to.side.clone(),
             stage: Stage::Opening,
+            destination: self.destination,
         };
         let (following, replies) = (opening.following(), opening.replies());
         [

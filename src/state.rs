@@ -28,6 +28,9 @@ pub enum Owner {
     Kernel,
     /// Somebody else's: it exists, and nothing says that netform made it.
     Foreign,
+    /// A namespace that the record of a topology names, and that doesn't carry its tag: who is inside may
+    /// have rewritten that, or somebody else has made another of that name.
+    Disputed(TopologyName),
 }
 
 impl Owner {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::fs;
 
 use common::{assert_same_world, in_sandbox, netform, sh, world};
@@ -53,12 +54,45 @@ except OSError:
     print("refused")
 "#;
 
-/// A host with a second uplink, `ens34`, beyond which somebody is: 192.168.96.2 and fd96::2.
+/// Answers whatever it is told, on every connection, at port 7.
+const ECHO: &str = r#"
+import socket, sys, threading
+s = socket.create_server(("::", 7), family=socket.AF_INET6, dualstack_ipv6=True)
+open(sys.argv[1], "w").close()
+def echo(connection):
+    while data := connection.recv(100):
+        connection.sendall(data)
+while True:
+    threading.Thread(target=echo, args=(s.accept()[0],), daemon=True).start()
+"#;
+
+/// Keeps a connection, and says whether it is alive once it is asked.
+const HOLDER: &str = r#"
+import os, socket, sys, time
+host, port, mark, patience = sys.argv[1:]
+s = socket.create_connection((host, int(port)), 20)
+s.sendall(b"x")
+s.recv(1)
+open(mark + "-open", "w").close()
+while not os.path.exists(mark + "-go"):
+    time.sleep(0.02)
+s.settimeout(float(patience))
+try:
+    s.sendall(b"y")
+    print("alive" if s.recv(1) == b"y" else "ended", flush=True)
+except OSError:
+    print("ended", flush=True)
+open(mark + "-told", "w").close()
+"#;
+
+/// A host with a second uplink, `ens34`, beyond which somebody is: 192.168.96.2 and `fd96::2`.
 fn with_neighbour(test: impl FnOnce()) {
     in_sandbox(|| {
         fs::create_dir("/run/test").expect("a directory");
         fs::write("/run/test/server.py", SERVER).expect("write");
         fs::write("/run/test/client.py", CLIENT).expect("write");
+        fs::write("/run/test/echo.py", ECHO).expect("write");
+        fs::write("/run/test/holder.py", HOLDER).expect("write");
         sh("ip netns add out
             ip link add ens34 type veth peer name eth0 netns out
             ip addr add 192.168.96.1/24 dev ens34
@@ -127,7 +161,7 @@ fn assert_told(cases: &[(&str, &str, &str)]) {
         let told = asked(ns, whom, patience);
         let nothing = *expected == "nothing" && (told == "refused" || told == "silence");
         if told != *expected && !nothing {
-            wrong += &format!("{ns} asks {whom}: {told}, and not {expected}\n");
+            writeln!(wrong, "{ns} asks {whom}: {told}, and not {expected}").expect("text");
         }
     }
     assert!(wrong.is_empty(), "{wrong}{}", sh("nft list ruleset").ok());
@@ -394,5 +428,103 @@ fn the_hosts_own_processes_reach_it_at_127_0_0_1_and_members_do_not() {
             ("host", "tcp 192.168.96.1 8080", "192.168.96.1 80"),
         ]);
         destroy(&before);
+    });
+}
+
+/// Waits until a file is there.
+fn wait(file: &str) {
+    sh(&format!(
+        "for i in $(seq 1500); do [ -e {file} ] && exit 0; sleep 0.02; done; exit 1"
+    ))
+    .ok();
+}
+
+/// Has somebody in a namespace keep a connection. `mark` tells them apart.
+fn hold(ns: &str, whom: &str, mark: &str, patience: u32) {
+    let mark = format!("/run/test/{mark}");
+    let holder = format!("python3 /run/test/holder.py {whom} {mark} {patience}");
+    sh(&format!("{} >{mark}-said 2>&1 &", inside(ns, &holder))).ok();
+    wait(&format!("{mark}-open"));
+}
+
+/// Whether the connection is alive.
+fn is_alive(mark: &str) -> bool {
+    let mark = format!("/run/test/{mark}");
+    fs::write(format!("{mark}-go"), "").expect("write");
+    wait(&format!("{mark}-told"));
+    let said = fs::read_to_string(format!("{mark}-said")).expect("read");
+    match said.trim() {
+        "alive" => true,
+        "ended" => false,
+        other => panic!("{mark}: {other}"),
+    }
+}
+
+#[test]
+fn connections_end_with_their_publication_and_others_go_on() {
+    with_neighbour(|| {
+        sh("ip -n out route add 203.0.113.9 via 192.168.96.1").ok();
+        let kept = "
+  - { port: 8001, to: 10.1.0.2:7 }
+  - { port: 8001, to: \"[fd01::2]:7\" }";
+        let allow =
+            |spec: &str| spec.replace("gateway: 10.2.0.1 }", "gateway: 10.2.0.1, allow: [lab-a] }");
+        apply(&allow(&site(&format!(
+            "{kept}
+  - {{ port: 8000, to: 10.1.0.2:7 }}
+  - {{ port: 8000, to: \"[fd01::2]:7\" }}
+  - {{ address: 203.0.113.9, proto: any, to: 10.1.0.2 }}"
+        ))));
+        for ns in ["a", "out"] {
+            let echo = inside(
+                ns,
+                &format!("python3 /run/test/echo.py /run/test/echo-{ns}"),
+            );
+            sh(&format!("{echo} >/run/test/echoed-{ns} 2>&1 &")).ok();
+            wait(&format!("/run/test/echo-{ns}"));
+        }
+        hold("out", "192.168.96.1 8000", "outside", 3);
+        hold("out", "fd96::1 8000", "outside6", 3);
+        hold("host", "192.168.96.1 8000", "own", 3);
+        hold("b", "10.2.0.1 8000", "member", 3);
+        hold("out", "203.0.113.9 7", "whole", 3);
+        hold("a", "192.168.96.2 7", "back", 3);
+        hold("out", "192.168.96.1 8001", "kept", 30);
+        hold("b", "10.2.0.1 8001", "kept-member", 30);
+        hold("out", "fd96::1 8001", "kept6", 30);
+        hold("b", "10.1.0.2 7", "direct", 30);
+
+        let plan = apply(&allow(&site(kept)));
+        for ended in [
+            "! ends the IPv4 connections to tcp 8000 that lead to 10.1.0.2\n",
+            "! ends the IPv6 connections to tcp 8000 that lead to fd01::2\n",
+            "! ends the IPv4 connections to 203.0.113.9 that lead to 10.1.0.2\n",
+            "! ends the connections of 10.1.0.2 out by ens34\n",
+        ] {
+            assert!(plan.contains(ended), "{plan}");
+        }
+        assert_eq!(plan.matches("! ends").count(), 4, "{plan}");
+        for mark in ["kept", "kept-member", "kept6", "direct"] {
+            assert!(is_alive(mark), "{mark}");
+        }
+        for mark in ["outside", "outside6", "own", "member", "whole", "back"] {
+            assert!(!is_alive(mark), "{mark}");
+        }
+    });
+}
+
+#[test]
+fn a_published_connection_does_not_depend_on_what_else_was_allowed() {
+    with_neighbour(|| {
+        let spec = site("  - { port: 8000, to: 10.1.0.2:7 }");
+        apply(&spec.replace("gateway: 10.2.0.1 }", "gateway: 10.2.0.1, allow: [lab-a] }"));
+        sh("ip netns exec a python3 /run/test/echo.py /run/test/echo-a >/run/test/echoed 2>&1 &")
+            .ok();
+        wait("/run/test/echo-a");
+        hold("b", "10.2.0.1 8000", "published", 30);
+        hold("b", "10.1.0.2 7", "direct", 3);
+        apply(&spec);
+        assert!(is_alive("published"));
+        assert!(!is_alive("direct"));
     });
 }

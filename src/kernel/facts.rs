@@ -119,7 +119,7 @@ fn routes(ns: &Ns, reading: &Reading, records: &[Record]) -> Vec<PlaceRoute> {
             let claim = Some(Id::new(ns.clone(), Key::Route(key)))
                 .filter(|_| route.protocol == tag::PROTOCOL)
                 .and_then(|id| claimed(records, &id));
-            let of_links = || links.iter().find_map(|link| tag::owner(&link.alias));
+            let of_links = || links.iter().find_map(|link| tag::of_link(link));
             PlaceRoute {
                 to: route.to,
                 metric: route.metric,
@@ -201,7 +201,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             .conf(Family::Ipv6, "accept_ra")
             .and_then(|value| u8::try_from(value).ok());
         let forwards = link.conf(Family::Ipv6, "forwarding") != Some(0);
-        let owner = tag::owner(&link.alias);
+        let owner = tag::of_link(link);
         let listens = match accept_ra {
             Some(1) => !forwards,
             Some(value) => value > 1,
@@ -260,7 +260,7 @@ fn default_routes(
         let owner = claimed.map(|record| record.topology.clone());
         let route_found = DefaultRoute {
             link: name,
-            owner: owner.or_else(|| tag::owner(&link.alias)).filter(|_| ours),
+            owner: owner.or_else(|| tag::of_link(link)).filter(|_| ours),
         };
         let of_family = found.entry(Family::of(route.to.addr())).or_default();
         of_family.push((route.metric, route_found));

@@ -32,6 +32,7 @@ mod outbox;
 mod peers;
 mod probe;
 mod programs;
+mod provenance;
 mod read;
 mod record;
 mod rules;
@@ -40,6 +41,7 @@ mod space;
 mod sysctl;
 mod tables;
 mod tag;
+mod witness;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +52,13 @@ use rustix::thread::CapabilitySet;
 
 pub use self::error::{Error, Failure};
 pub use self::lock::Lock;
+pub use self::provenance::Provenance;
 pub(crate) use self::read::{ifa, ifla, rta};
 pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;
 use self::space::{Doors, Space};
-use crate::plan::Plan;
+use crate::plan::{Conflict, Plan};
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State};
@@ -158,6 +161,15 @@ impl Kernel {
     /// a module.
     pub fn lacking(&self, plan: &Plan) -> Vec<(usize, Error)> {
         probe::lacking(plan)
+    }
+
+    /// Whose the things seem to be that stand in the way of a plan, in the order of the conflicts. None: what
+    /// it is says so itself.
+    pub fn provenances(
+        &mut self,
+        conflicts: &[Conflict],
+    ) -> Result<Vec<Option<Provenance>>, Error> {
+        provenance::provenances(self, conflicts)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

@@ -12,6 +12,7 @@ use super::socket::Socket;
 use super::space::{Doors, Space, door, inode_of};
 use super::{
     Account, Kernel, external, facts, file, lost, namespace, peers, record, sysctl, tables, tag,
+    witness,
 };
 use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
@@ -144,6 +145,12 @@ pub(super) fn observe(
     }
     let records = seen_from(&kernel.doors);
     let mine = records.iter().find(|record| record.topology == *topology);
+    let externals: BTreeSet<Ns> = found
+        .iter()
+        .filter(|ns| **ns != Ns::Host)
+        .cloned()
+        .collect();
+    let owners = witness::owners(&seen, &externals, topology, &records, &peers);
     let mut state = State::new();
     for one in &mut seen {
         if let Some(table) = one.reading.nftables.take() {
@@ -158,7 +165,7 @@ pub(super) fn observe(
         }
         let assembly = Assembly {
             ns: &one.ns,
-            external: one.ns != Ns::Host && found.contains(&one.ns),
+            owner: owners.get(&one.ns).unwrap_or(&Owner::Kernel),
             reading: &one.reading,
             topology,
             desired,
@@ -401,7 +408,7 @@ fn leads_out(seen: &[Seen], topology: &TopologyName, peers: &peers::Peers) -> bo
     let host = seen.iter().filter(|one| one.ns == Ns::Host);
     host.flat_map(|one| &one.reading.links).any(|link| {
         link.kind == veth::KIND
-            && tag::owner(&link.alias).as_ref() == Some(topology)
+            && tag::of_link(link).as_ref() == Some(topology)
             && peers.of(&Ns::Host, link.index).is_none()
     })
 }
@@ -421,7 +428,7 @@ fn unnamed(
         };
         namespace::enter(&door)?;
         let links = read::links(&mut Socket::open()?)?;
-        let mut owners = links.iter().filter_map(|link| tag::owner(&link.alias));
+        let mut owners = links.iter().filter_map(tag::of_link);
         Ok(owners.any(|owner| owner == *topology).then_some(name))
     });
     owned.into_iter().filter_map(Result::transpose).collect()

@@ -136,13 +136,13 @@ pub(super) fn network_manager() -> Option<NetworkManager> {
         return None;
     }
     let mut found = NetworkManager::default();
-    // Files of /usr/lib come first, then NetworkManager.conf, then those of /run and /etc; of one name only
-    // one counts.
+    // Files of /usr/lib and /run come first, then NetworkManager.conf, then those of /etc; of one name only one
+    // counts.
     let directories = ["/etc", "/run", "/usr/lib"];
     let directories = directories.map(|above| format!("{above}/NetworkManager/conf.d"));
     let (vendor, own): (Vec<PathBuf>, Vec<PathBuf>) = config::files(&directories, ".conf")
         .into_iter()
-        .partition(|path| path.starts_with("/usr"));
+        .partition(|path| !path.starts_with("/etc"));
     let main = [PathBuf::from("/etc/NetworkManager/NetworkManager.conf")];
     let files = vendor.into_iter().chain(main).chain(own);
     for text in files.filter_map(config::text) {

@@ -171,8 +171,11 @@ pub struct Conflict {
     pub id: Id,
     /// What stands there.
     pub resource: Resource,
-    /// The topology whose it is; none: it carries no tag.
-    pub owner: Option<TopologyName>,
+    /// Whose it is, as far as it says so.
+    pub owner: Owner,
+    /// Why it can't become what is wanted by being changed, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 impl fmt::Display for Stays {

@@ -24,21 +24,23 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Which addresses are published on which link.
-const ARRIVALS: &str = "arrivals";
+pub(super) const ARRIVALS: &str = "arrivals";
 /// Where a port of an address leads.
-const PUBLISHED_AT: &str = "published_at";
+pub(super) const PUBLISHED_AT: &str = "published_at";
 /// Where a port leads on a link from outside.
-const PUBLISHED_BY: &str = "published_by";
+pub(super) const PUBLISHED_BY: &str = "published_by";
 /// Where a port leads for members and the gateway's own processes.
-const PUBLISHED: &str = "published";
-/// The same three for ports in a row, which stay what they are.
-const RANGES_AT: &str = "ranges_at";
-const RANGES_BY: &str = "ranges_by";
-const RANGES: &str = "ranges";
+pub(super) const PUBLISHED: &str = "published";
+/// Where ports in a row of an address lead, which stay what they are.
+pub(super) const RANGES_AT: &str = "ranges_at";
+/// Where ports in a row lead on a link from outside.
+pub(super) const RANGES_BY: &str = "ranges_by";
+/// Where ports in a row lead for members and the gateway's own processes.
+pub(super) const RANGES: &str = "ranges";
 /// Where all of an address leads.
-const MAPPED: &str = "mapped";
+pub(super) const MAPPED: &str = "mapped";
 /// As which address such a member is seen outside.
-const MAPPED_OUT: &str = "mapped_out";
+pub(super) const MAPPED_OUT: &str = "mapped_out";
 /// Links that a connection may be turned back to.
 const HAIRPIN: &str = "hairpin";
 /// Links over which what goes to a loopback address of the gateway is published.

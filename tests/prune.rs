@@ -140,6 +140,8 @@ fn what_the_directory_doesnt_have_is_pruned() {
         let before = world();
         directory(&[("one", 1), ("two", 2), ("three", 3)]);
         netform(&["apply", "-f", "/run/net"]).ok();
+        let all = netform(&["plan", "-f", "/run/net", "--prune", "--detailed-exitcode"]);
+        assert_eq!(all.status, 0, "{}{}", all.stdout, all.stderr);
         // One is known by its tags only.
         fs::remove_file("/run/netform/three.json").expect("removed");
         directory(&[("one", 1)]);

@@ -129,6 +129,9 @@ impl Session {
         kernel
             .ports(published, &spec.publishes_in(), &mut facts)
             .map_err(|error| failed(&error))?;
+        if spec.has_gateways() {
+            kernel.look_at_firewalls(&mut facts);
+        }
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| {

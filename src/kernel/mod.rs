@@ -22,6 +22,7 @@ mod execute;
 mod external;
 mod facts;
 mod file;
+mod firewall;
 mod inmates;
 mod journal;
 mod lock;
@@ -179,6 +180,12 @@ impl Kernel {
         self.renaming = None;
         let (old, new) = (old.clone(), new.clone());
         rename::rename(self, &rename::Renaming { old, new })
+    }
+
+    /// Adds to what lowering must know which rules others have that packets through a gateway come by. It is of no use
+    /// where there is no gateway, and takes a while where there are many rules.
+    pub fn look_at_firewalls(&self, facts: &mut Facts) {
+        firewall::look(self, facts);
     }
 
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the

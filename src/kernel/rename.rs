@@ -47,8 +47,20 @@ impl Renaming {
         }
     }
 
+    /// An identity as it is to be: rules in the chains of others say whose they are.
+    fn id(&self, id: &Id) -> Id {
+        let mut id = id.clone();
+        if let Key::Permit(key) = &mut id.key {
+            self.of(&mut key.topology);
+        }
+        id
+    }
+
     /// What was observed, as it will be.
     pub(super) fn state(&self, state: &mut State) {
+        let entries = std::mem::take(&mut state.entries);
+        let entries = entries.into_iter();
+        state.entries = entries.map(|(id, entry)| (self.id(&id), entry)).collect();
         for entry in state.entries.values_mut() {
             if let Owner::Topology(owner) | Owner::Disputed(owner) = &mut entry.owner {
                 self.of(owner);
@@ -130,6 +142,7 @@ pub(super) fn rename(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Err
         let mut record = written;
         record.topology.clone_from(new);
         record.renamed = Some(old.clone());
+        record.claims = record.claims.iter().map(|id| renaming.id(id)).collect();
         // Where it was lost, the tags say which they are.
         let own = state.entries.iter();
         let own = own.filter(|(id, entry)| id.key == Key::Namespace && entry.owner.is(old));
@@ -155,6 +168,17 @@ pub(super) fn rename(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Err
         }
     }
     for (id, entry) in &state.entries {
+        if let (Key::Permit(key), true) = (&id.key, entry.owner.is(old))
+            && let Key::Permit(after) = renaming.id(id).key
+        {
+            let door = door_of(&kernel.doors, &id.ns)?;
+            // The new one first: there is always one.
+            namespace::inside(door.as_fd(), || {
+                let mut socket = NfSocket::open()?;
+                socket.permit(&after)?;
+                Ok(socket.forbid(key)?)
+            })?;
+        }
         if let (Key::File(kind), Some(name), Resource::File(found)) =
             (&id.key, id.ns.name(), &entry.resource)
             && entry.owner.is(old)

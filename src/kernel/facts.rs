@@ -11,12 +11,15 @@ use super::read::{self, Reading};
 use super::record::Record;
 use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
 use crate::resource::link::bridge;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlaceRoute, PlaceRule};
+use crate::state::{
+    DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlacePorts, PlaceRoute, PlaceRule,
+};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -78,6 +81,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
+        firewall: Firewall::default(),
         routes: routes(ns, reading, records),
         rules: (!reading.other_rules).then(|| rules(ns, reading, records)),
         rp_filter: for_all(OF_SOURCES[0]),
@@ -89,6 +93,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
             ))
             .map(|loan| loan.by.keys().cloned().collect())
             .unwrap_or_default(),
+        ports: PlacePorts::default(),
     }
 }
 
@@ -222,6 +227,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            group: link.group,
             ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),

@@ -26,6 +26,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 enum Step {
     GiveSwitchBack,
     GiveBack,
+    RemovePermit,
     RemoveRule,
     RemoveRoute,
     RemoveAddress,
@@ -36,6 +37,7 @@ enum Step {
     RemoveTable,
     Namespace,
     Table,
+    Permit,
     Global,
     Lo,
     Link,
@@ -69,8 +71,10 @@ fn step(operation: &Operation) -> Step {
         (Action::Remove(_), Key::File(_)) => Step::RemoveFile,
         (Action::Remove(_), Key::Namespace) => Step::RemoveNamespace,
         (Action::Remove(_), Key::Table) => Step::RemoveTable,
+        (Action::Remove(_), Key::Permit(_)) => Step::RemovePermit,
         (_, Key::Namespace) => Step::Namespace,
         (_, Key::Table) => Step::Table,
+        (_, Key::Permit(_)) => Step::Permit,
         (_, Key::Link(_)) => match &operation.with {
             Some(Id {
                 key: Key::Link(_), ..
@@ -345,14 +349,11 @@ impl<'o> Edges<'o> {
                     }
                 }
             }
-            // What guards the loopback addresses of the namespace goes after this.
-            (
-                Key::Sysctl(SysctlKey::Conf { name, .. }),
-                Action::Update {
-                    after: Resource::Sysctl(after),
-                    ..
-                },
-            ) if name == ROUTE_LOCALNET && *after == Sysctl::off() => {
+            // It lets through what the table judges.
+            (Key::Permit(_), _) => {
+                self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
+            }
+            (Key::Sysctl(key), action) if self.shuts_loopback(&id.ns, key, action) => {
                 if let Some(table) = self.make(&Id::new(id.ns.clone(), Key::Table)) {
                     self.add(table, Some(place));
                 }
@@ -360,6 +361,22 @@ impl<'o> Edges<'o> {
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}
         }
+    }
+
+    /// Whether a link that is there is kept from taking packets of loopback addresses. What has guarded these goes
+    /// after that.
+    fn shuts_loopback(&self, ns: &Ns, key: &SysctlKey, action: &Action) -> bool {
+        let (
+            SysctlKey::Conf { link, name, .. },
+            Action::Create(value) | Action::Update { after: value, .. },
+        ) = (key, action)
+        else {
+            return false;
+        };
+        let made = self.make(&Id::link(ns.clone(), link.clone()));
+        let is_new =
+            made.is_some_and(|made| matches!(self.operations[made].action, Action::Create(_)));
+        name == ROUTE_LOCALNET && *value == Resource::Sysctl(Sysctl::off()) && !is_new
     }
 
     fn link(&mut self, place: usize, link: &Link) {

@@ -40,7 +40,9 @@ impl<'s> Lowering<'s> {
         for (ns, links) in &gateways {
             let published = publications.remove(ns).unwrap_or_default();
             let fallback = self.forward(ns, links, &published);
+            self.published.insert(ns.clone(), published.clone());
             self.ignore_advertisements(ns, links);
+            self.firewalls(ns, links, &published);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
             let plain_router =

@@ -5,10 +5,12 @@
 
 mod altnames;
 mod files;
+mod foreign;
 mod gateways;
 mod links;
 mod mac;
 mod nsswitch;
+mod occupied;
 mod publish;
 mod remarks;
 mod routes;
@@ -30,6 +32,7 @@ use crate::plan::Warning;
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
+use crate::resource::nftables::gateway::publish::Publication;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, Place, State};
@@ -169,6 +172,8 @@ struct Lowering<'s> {
     state: State,
     /// The gateway links, once they are known.
     gateways: gateways::Gateways,
+    /// What is published in each namespace, once it is known.
+    published: BTreeMap<Ns, BTreeSet<Publication>>,
     warnings: Vec<Warning>,
     errors: Vec<Diagnostic>,
 }
@@ -188,6 +193,7 @@ impl<'s> Lowering<'s> {
                 ..State::new()
             },
             gateways: gateways::Gateways::new(),
+            published: BTreeMap::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
         }

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use self::publish::{Arrival, Publication};
+pub use self::publish::{Arrival, Publication, loopback_links};
 use super::Table;
 use crate::resource::Family;
 use crate::resource::name::{LinkName, TopologyName};

@@ -1,7 +1,10 @@
 //! What a host's namespaces hold, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+mod found;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -9,6 +12,8 @@ use serde::Serialize;
 use crate::resource::address::Held;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
+
+pub use self::found::{PlaceRoute, PlaceRule};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,6 +110,8 @@ pub struct Facts {
     pub force_forwarding: bool,
     /// Whether the kernel has IPv6 at all (`/proc/sys/net/ipv6` exists).
     pub ipv6: bool,
+    /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
+    pub resolvers: Vec<IpAddr>,
     /// The namespace that netform runs in.
     pub host: Place,
     /// The external namespaces.
@@ -134,6 +141,17 @@ pub struct Place {
     pub ipv4_router: bool,
     /// Whether IPv6 forwarding was on for all of it before netform came.
     pub ipv6_forwarding: bool,
+    /// Its unicast routes of the main table.
+    pub routes: Vec<PlaceRoute>,
+    /// Its IPv4 policy routing rules, the kernel's own among them. None: some of them look at what a
+    /// [`RuleKey`](crate::resource::rule::RuleKey) doesn't say.
+    pub rules: Option<Vec<PlaceRule>>,
+    /// The IPv4 `rp_filter` of all links together: the greater of this and a link's own holds.
+    pub rp_filter: u8,
+    /// The IPv4 `src_valid_mark` of all links together: this or a link's own holds.
+    pub src_valid_mark: u8,
+    /// The topologies that have all of it forward IPv4, and had to switch that on.
+    pub routers: BTreeSet<TopologyName>,
 }
 
 impl Place {
@@ -186,6 +204,10 @@ pub struct PlaceLink {
     pub beside: Vec<IpNet>,
     /// The topology whose tag it carries.
     pub owner: Option<TopologyName>,
+    /// IPv4 `rp_filter`: 0 no, 1 strict, 2 loose (`ip-sysctl.rst`).
+    pub rp_filter: u8,
+    /// IPv4 `src_valid_mark`: whether the mark of a packet counts when its source is checked.
+    pub src_valid_mark: u8,
     /// IPv6 `accept_ra`: 0 no, 1 unless forwarding, 2 always (`ip-sysctl.rst`). None without IPv6.
     pub accept_ra: Option<u8>,
     /// Whether it has a default route learnt from a router advertisement, or takes advertisements in.

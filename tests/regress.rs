@@ -67,6 +67,21 @@ fn who_gives_the_switch_back_leaves_the_links_of_others_on() {
     });
 }
 
+#[test]
+fn who_relies_on_the_switch_meanwhile_keeps_the_links_on() {
+    in_sandbox(|| {
+        spec("/run/one.yaml", "one", 1, "");
+        netform(&["apply", "-f", "/run/one.yaml"]).ok();
+        // As Docker does it.
+        sh("sysctl -qw net.ipv4.ip_forward=1").ok();
+        let said = netform(&["destroy", "one", "--yes"]).ok();
+        let line = "net.ipv4.conf.ens33.forwarding  stays 1 (all links there forward now)";
+        assert!(said.contains(line), "{said}");
+        let value = sh("sysctl -n net.ipv4.conf.ens33.forwarding net.ipv4.ip_forward").ok();
+        assert_eq!(value, "1\n1\n");
+    });
+}
+
 /// The host without the numbers of links and of namespaces, which are others when one is made again.
 fn numberless() -> String {
     let world = world();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netform::render::style::Colour;
 use netform::resource::Ns;
-use netform::spec::model::{Forwarding, Gateway, Gateways};
+use netform::spec::model::{Forwarding, Gateway, Gateways, Nat};
 use netform::spec::{self, Spec, source::Source};
 
 fn parse(texts: &[&str]) -> Result<Spec, String> {
@@ -129,7 +129,7 @@ veths:
     assert_eq!(said(b), Some(Forwarding::Ipv6));
     assert_eq!(spec.host.as_ref().and_then(said), Some(Forwarding::Both));
     let egress = spec.subnets["lab"].egress.as_ref().expect("it is there");
-    assert_eq!((egress.dev.as_ref(), egress.masquerade), (None, false));
+    assert_eq!((egress.dev.as_ref(), egress.nat), (None, Nat::None));
 }
 
 #[test]

@@ -26,6 +26,11 @@ mod cta {
     pub(super) const TUPLE_IP: u16 = 1;
     /// Within that, the source and the destination of IPv4, then those of IPv6 (`enum ctattr_ip`).
     pub(super) const SOURCE: [u16; 2] = [1, 3];
+    /// Within a tuple.
+    pub(super) const TUPLE_PROTO: u16 = 2;
+    /// Within that, the protocol's number, and the source's port (`enum ctattr_l4proto`).
+    pub(super) const PROTO_NUM: u16 = 1;
+    pub(super) const PROTO_SRC_PORT: u16 = 2;
 }
 
 /// Has the kernel forget the connections of this thread's namespace that end. A kernel without this
@@ -72,7 +77,7 @@ pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
     Ok(())
 }
 
-/// The addresses of a connection. None: of another family.
+/// What of a connection matters. None: it is of another family.
 fn connection(message: &Message<'_>) -> Option<Connection> {
     let attributes = message.payload.get(FIXED..)?;
     let source = |tuple: u16| {
@@ -82,9 +87,17 @@ fn connection(message: &Message<'_>) -> Option<Connection> {
             .filter_map(|kind| attribute(addresses, kind))
             .find_map(ip_of)
     };
+    // Replies come from where it leads to.
+    let reply = attribute(attributes, cta::TUPLE_REPLY)?;
+    let transport = attribute(reply, cta::TUPLE_PROTO)?;
+    let port = attribute(transport, cta::PROTO_SRC_PORT)
+        .and_then(|port| port.try_into().ok())
+        .map_or(0, u16::from_be_bytes);
     Some(Connection {
         from: source(cta::TUPLE_ORIG)?,
         to: source(cta::TUPLE_REPLY)?,
+        protocol: *attribute(transport, cta::PROTO_NUM)?.first()?,
+        port,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What lowering must know of the host, and of external namespaces.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -8,13 +9,13 @@ use super::error::Error;
 use super::observe::Seen;
 use super::read::{self, Reading};
 use super::record::Record;
-use super::{Kernel, external, observe, record, sysctl, tag};
+use super::{Kernel, config, external, observe, record, sysctl, tag};
 use crate::resource::address::Held;
-use crate::resource::name::LinkName;
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink};
+use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlaceRoute, PlaceRule};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -28,6 +29,7 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
         machine: machine(),
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
         ipv6: sysctl::exists("net/ipv6"),
+        resolvers: resolvers(),
         ..Facts::default()
     };
     for Seen { ns, reading, .. } in &seen {
@@ -43,6 +45,14 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
     Ok(facts)
 }
 
+/// What says how the sources of packets are checked.
+pub(super) const OF_SOURCES: [&str; 2] = ["rp_filter", "src_valid_mark"];
+
+/// A setting of all IPv4 links together.
+pub(super) fn of_all(name: &str) -> SysctlKey {
+    SysctlKey::of_links(Family::Ipv4, "all", name)
+}
+
 fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Loan>) -> Place {
     let on = |value: Option<&String>| value.is_some_and(|value| value != "0");
     let forwards = |family| reading.sysctls.get(&SysctlKey::forwarding(family));
@@ -52,13 +62,95 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         let original = loan.and_then(|loan| loan.by.values().next());
         on(original.or(forwards(family)))
     };
+    let for_all = |name| {
+        let value = reading.sysctls.get(&of_all(name));
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    };
     Place {
         links: links(reading),
         default: default_routes(ns, reading, records),
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
+        routes: routes(ns, reading, records),
+        rules: (!reading.other_rules).then(|| rules(ns, reading, records)),
+        rp_filter: for_all(OF_SOURCES[0]),
+        src_valid_mark: for_all(OF_SOURCES[1]),
+        routers: loans
+            .get(&Id::new(
+                ns.clone(),
+                Key::Sysctl(SysctlKey::forwarding(Family::Ipv4)),
+            ))
+            .map(|loan| loan.by.keys().cloned().collect())
+            .unwrap_or_default(),
     }
+}
+
+/// The topology whose record claims something.
+fn claimed(records: &[Record], id: &Id) -> Option<TopologyName> {
+    let claim = records.iter().find(|record| record.claims.contains(id));
+    claim.map(|record| record.topology.clone())
+}
+
+fn routes(ns: &Ns, reading: &Reading, records: &[Record]) -> Vec<PlaceRoute> {
+    let by_index: HashMap<u32, &read::Link> = reading
+        .links
+        .iter()
+        .map(|link| (link.index, link))
+        .collect();
+    let unicast = reading
+        .routes
+        .iter()
+        .filter(|route| route.table == MAIN && route.kind == libc::RTN_UNICAST);
+    unicast
+        .map(|route| {
+            let links = route.hops.iter().filter_map(|hop| hop.index);
+            let links: Vec<&read::Link> = links
+                .filter_map(|index| by_index.get(&index).copied())
+                .collect();
+            let key = RouteKey::new(route.table, route.to, route.metric);
+            let claim = Some(Id::new(ns.clone(), Key::Route(key)))
+                .filter(|_| route.protocol == tag::PROTOCOL)
+                .and_then(|id| claimed(records, &id));
+            let of_links = || links.iter().find_map(|link| tag::owner(&link.alias));
+            PlaceRoute {
+                to: route.to,
+                metric: route.metric,
+                owner: claim.or_else(of_links),
+                links: links
+                    .iter()
+                    .filter_map(|link| LinkName::try_from(link.name.as_str()).ok())
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn rules(ns: &Ns, reading: &Reading, records: &[Record]) -> Vec<PlaceRule> {
+    let rules = reading.rules.iter();
+    rules
+        .filter(|rule| rule.key.family == Family::Ipv4)
+        .map(|rule| PlaceRule {
+            key: rule.key.clone(),
+            action: rule.action,
+            owner: claimed(
+                records,
+                &Id::new(ns.clone(), Key::Rule(Box::new(rule.key.clone()))),
+            ),
+        })
+        .collect()
+}
+
+/// The name servers that systemd-resolved asks (`man 8 systemd-resolved.service`), but for such that are on
+/// a loopback themselves.
+fn resolvers() -> Vec<IpAddr> {
+    let text = config::text("/run/systemd/resolve/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let server = words.next().filter(|word| *word == "nameserver");
+        server.and_then(|_| words.next()?.parse().ok())
+    });
+    servers.filter(|ip: &IpAddr| !ip.is_loopback()).collect()
 }
 
 /// The identity of this machine (`man 5 machine-id`). A machine without one gets the addresses that any
@@ -108,6 +200,12 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             Some(value) => value > 1,
             None => false,
         };
+        let of_sources = |name| {
+            let value = link.conf(Family::Ipv4, name);
+            value
+                .and_then(|value| u8::try_from(value).ok())
+                .unwrap_or_default()
+        };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
             ethernet: link.ethernet,
@@ -116,6 +214,8 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             up: link.is_up(),
             addresses,
             beside: beside.get(&link.index).cloned().unwrap_or_default(),
+            rp_filter: of_sources(OF_SOURCES[0]),
+            src_valid_mark: of_sources(OF_SOURCES[1]),
             accept_ra,
             takes_ra: advertised.contains(&link.index)
                 || listens && link.is_up() && !link.is_loopback() && owner.is_none(),

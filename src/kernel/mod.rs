@@ -10,6 +10,7 @@
 mod assemble;
 mod births;
 mod codec;
+mod config;
 mod conntrack;
 mod creation;
 mod deaths;

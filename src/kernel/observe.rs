@@ -10,7 +10,9 @@ use super::read::{self, Reading};
 use super::record::{Membership, Record};
 use super::socket::Socket;
 use super::space::{Doors, Space, door, inode_of};
-use super::{Account, Kernel, external, file, namespace, peers, record, sysctl, tables, tag};
+use super::{
+    Account, Kernel, external, facts, file, namespace, peers, record, sysctl, tables, tag,
+};
 use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
 use crate::resource::link::veth::{self};
@@ -104,6 +106,15 @@ pub(super) fn observe(
         (ns.clone(), keys.filter_map(SysctlKey::switch).collect())
     });
     let switches: BTreeMap<Ns, BTreeSet<Family>> = switches.collect();
+    // Whether a link's forwarding can be given back depends on the switch over it.
+    for wanted in wanted.values_mut() {
+        let over = wanted
+            .sysctls
+            .iter()
+            .filter_map(SysctlKey::forwarding_of_link);
+        let over: Vec<SysctlKey> = over.map(SysctlKey::forwarding).collect();
+        wanted.sysctls.extend(over);
+    }
     let mut names: BTreeSet<NamespaceName> = wanted.keys().filter_map(Ns::name).cloned().collect();
     let mut seen = see(kernel, wanted)?;
     external::distinct(
@@ -298,7 +309,7 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
         .into_iter()
         .filter(|route| !tables.contains(&route.table));
     reading.routes.extend(elsewhere);
-    reading.rules = read::rules(&mut socket)?;
+    (reading.rules, reading.other_rules) = read::rules(&mut socket)?;
     for key in files {
         if let Some(value) = sysctl::read(&key.path())? {
             reading.sysctls.insert(key.clone(), value);
@@ -349,12 +360,17 @@ pub(super) fn remember(kernel: &mut Kernel, seen: Vec<Seen>) {
         .collect();
 }
 
-/// Reads the host and the external namespaces, with their switches of forwarding.
+/// Reads the host and the external namespaces, with their switches of forwarding, and what else lowering must
+/// know of all their links together.
 pub(super) fn see_found(kernel: &mut Kernel) -> Result<Vec<Seen>, Error> {
     let external = kernel.doors.external.keys().cloned().map(Ns::Named);
     let wanted = external.chain([Ns::Host]).map(|ns| {
         let wanted = Wanted {
-            sysctls: Family::BOTH.map(SysctlKey::forwarding).into(),
+            sysctls: Family::BOTH
+                .map(SysctlKey::forwarding)
+                .into_iter()
+                .chain(facts::OF_SOURCES.map(facts::of_all))
+                .collect(),
             ..Wanted::default()
         };
         (ns, wanted)

@@ -113,10 +113,11 @@ const RTM_GETNETCONF: u16 = 82;
 
 /// Settings of a link that come with it: family, name, and the place in the kernel's array
 /// (`linux/ip.h` counted from 0, `linux/ipv6.h`). To read the file of one takes longer than all of this.
-const CONF: [(Family, &str, usize); 7] = [
+const CONF: [(Family, &str, usize); 8] = [
     (Family::Ipv4, "forwarding", 0),
     (Family::Ipv4, "rp_filter", 7),
     (Family::Ipv4, PROMOTES, 19),
+    (Family::Ipv4, "src_valid_mark", 23),
     (Family::Ipv4, "route_localnet", 25),
     (Family::Ipv6, "forwarding", 0),
     (Family::Ipv6, "accept_ra", 3),
@@ -205,6 +206,8 @@ pub(super) struct Reading {
     pub(super) promotes: bool,
     pub(super) routes: Vec<Route>,
     pub(super) rules: Vec<Rule>,
+    /// Whether there are IPv4 rules that look at what is not in a State.
+    pub(super) other_rules: bool,
     /// The values that were asked for and don't come with the links.
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
     /// The topology's nftables table, if it was asked for and exists.
@@ -305,12 +308,15 @@ pub(super) fn marked_routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
     )
 }
 
-/// The rules of both families.
-pub(super) fn rules(socket: &mut Socket) -> Result<Vec<Rule>, Error> {
+/// The rules of both families, and whether there are IPv4 ones besides that look at what is not in a State.
+pub(super) fn rules(socket: &mut Socket) -> Result<(Vec<Rule>, bool), Error> {
     socket.dump(
         RTM_GETRULE,
         |request| request.fixed(&[0; 12]),
-        |all: &mut Vec<Rule>, message| all.extend(rule(&message)),
+        |(all, others): &mut (Vec<Rule>, bool), message| match rule(&message) {
+            Some(rule) => all.push(rule),
+            None => *others |= message.payload.first() == Some(&number(Family::Ipv4)),
+        },
     )
 }
 

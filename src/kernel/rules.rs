@@ -24,7 +24,7 @@ pub(super) struct Rules {
 impl Rules {
     /// Reads them.
     pub(super) fn read(socket: &mut Socket) -> Result<Rules, Error> {
-        let mut all = read::rules(socket)?;
+        let (mut all, _) = read::rules(socket)?;
         all.retain(|rule| rule.protocol == PROTOCOL);
         Ok(Rules {
             list: all

@@ -1,5 +1,6 @@
 //! How a resource reads in a line of a plan, of a conflict, and of an error.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -10,6 +11,8 @@ use crate::resource::file::FileKind;
 use crate::resource::link::veth::{Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::TopologyName;
+use crate::resource::nftables::Value;
+use crate::resource::nftables::gateway::Service;
 use crate::resource::nftables::gateway::withdrawn::Ended;
 use crate::resource::route::{self, NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Action, Mark, Rule, RuleKey};
@@ -272,8 +275,40 @@ pub fn connections(ended: &Ended) -> String {
             };
             format!("the connections of {}{more}", listed.join(", "))
         }
-        Ended::Pair { family, from, to } => {
-            format!("the {family} connections from {} to {}", from.link, to.link)
+        Ended::Pair {
+            family,
+            from,
+            to,
+            were,
+            still,
+        } => {
+            let services = match (services(were), services(still)) {
+                (Some(were), _) => format!(" to {were}"),
+                (None, Some(still)) if !still.is_empty() => format!(" but to {still}"),
+                _ => String::new(),
+            };
+            format!(
+                "the {family} connections from {} to {}{services}",
+                from.link, to.link
+            )
         }
     }
+}
+
+/// Services as a list. None: all of them.
+fn services(services: &BTreeSet<Service>) -> Option<String> {
+    let texts: Option<Vec<String>> = services
+        .iter()
+        .map(|service| match service {
+            Service::All => None,
+            Service::Ports {
+                protocol: 1 | 58, ..
+            } => Some("icmp".to_owned()),
+            Service::Ports { protocol, from, to } => {
+                let protocol = Value::Protocol(*protocol);
+                Some(format!("{protocol} {}", Value::ports(*from, *to)))
+            }
+        })
+        .collect();
+    texts.map(|texts| texts.join(", "))
 }

@@ -10,9 +10,9 @@ use crate::resource::nftables::{self, diff};
 use super::phrase;
 use super::style::{Colour, Role};
 use crate::plan::{Action, Operation, Plan, Reason, Warning};
-use crate::resource::link::Link;
+use crate::resource::link::{GROUP, Link};
 use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// How many operations of each sort a plan has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,14 +67,16 @@ pub fn plan(plan: &Plan, colour: Colour) -> String {
             colour.paint(Role::Title, &format!("namespace {ns}"))
         );
         for (sign, operation) in &group.lines {
-            line(&mut text, *sign, operation, &plan.topology, colour);
+            line(&mut text, *sign, operation, plan, colour);
         }
         for warning in &group.warnings {
             let sign = colour.paint(Role::Warning, "!");
             let _ = writeln!(text, "  {sign}  {}", self::warning(warning, &plan.topology));
         }
     }
-    if !plan.operations.is_empty() {
+    if plan.operations.is_empty() {
+        let _ = writeln!(text, "\nNo changes. {} is as the spec says.", plan.topology);
+    } else {
         let _ = writeln!(text, "\n{}", summary(count(plan)));
     }
     text
@@ -173,14 +175,8 @@ fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operati
     told && peer < operation.id
 }
 
-fn line(
-    text: &mut String,
-    sign: Sign,
-    operation: &Operation,
-    topology: &TopologyName,
-    colour: Colour,
-) {
-    let id = &operation.id;
+fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colour: Colour) {
+    let (id, topology) = (&operation.id, &plan.topology);
     let (what, diff) = match &operation.action {
         Action::Create(resource) | Action::Remove(resource) if id.key == Key::Namespace => {
             let _ = resource;
@@ -237,6 +233,9 @@ fn line(
         let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
     }
     text.push('\n');
+    if let Some(note) = opening(operation, plan) {
+        let _ = writeln!(text, "       {}", colour.paint(Role::Faint, &note));
+    }
     for ended in &operation.ends.ended {
         let what = colour.paint(Role::Warning, "!");
         let _ = writeln!(text, "       {what} ends {}", phrase::connections(ended));
@@ -249,6 +248,36 @@ fn line(
             colour.paint(role, &format!("{sign} {line}"))
         );
     }
+}
+
+/// What switching on the forwarding of a link opens besides what it is for, because it is decided by the link
+/// that a packet comes in by alone; said once for both families. None: nothing, or it was on.
+fn opening(operation: &Operation, plan: &Plan) -> Option<String> {
+    let (_, link) = opened(operation, Family::Ipv4).or_else(|| {
+        let found = opened(operation, Family::Ipv6)?;
+        let mut all = plan.operations.iter();
+        all.all(|other| opened(other, Family::Ipv4) != Some(found))
+            .then_some(found)
+    })?;
+    Some(format!(
+        "neighbours on {link} can send to other links too, one way; in a forward chain this shuts it: \
+         iifname \"{link}\" oifgroup != {GROUP:#x} ct state new drop"
+    ))
+}
+
+/// The link whose forwarding an operation switches on, and where, if others made it.
+fn opened(operation: &Operation, family: Family) -> Option<(&Ns, &LinkName)> {
+    let (Key::Sysctl(key), Action::Borrow { before, after, .. }) =
+        (&operation.id.key, &operation.action)
+    else {
+        return None;
+    };
+    let of_family = match family {
+        Family::Ipv4 => key.forwarding_of_link() == Some(family),
+        Family::Ipv6 => key.is_forced(),
+    };
+    let opens = of_family && before.value == "0" && after.value != "0";
+    Some((&operation.id.ns, operation.id.key.of_link()?)).filter(|_| opens)
 }
 
 fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {

@@ -3,8 +3,10 @@
 //! The reader takes from here which keys there are, and the JSON Schema is made of nothing else.
 
 mod links;
+mod subnets;
 
 pub(super) use links::{BRIDGE, DUMMY, LINK_ENTRY};
+pub(super) use subnets::{ALLOW, EGRESS, INBOUND, SUBNET_ENTRY};
 
 /// A kind of mapping.
 #[derive(Debug)]
@@ -503,53 +505,4 @@ pub(super) static POINT_TO_POINT: Mapping = Mapping {
         ),
     ],
     later: &[],
-};
-
-/// An entry of `subnets`.
-pub(super) static SUBNET_ENTRY: Mapping = Mapping {
-    what: "a subnet",
-    about: "A prefix, its gateway and its way out. A dual-stack network is two subnets.",
-    keys: &[
-        key(
-            "cidr",
-            Required,
-            Shape::Prefix,
-            "The prefix, without host bits.",
-        ),
-        key(
-            "gateway",
-            Optional,
-            Shape::Ip,
-            "An address of the prefix. Every namespace with an address in the subnet gets its \
-             default route through it, but for the one that holds it.",
-        ),
-        key(
-            "egress",
-            Optional,
-            Shape::Of(&EGRESS),
-            "The way out: forwarding and masquerading where the gateway is held.",
-        ),
-    ],
-    later: &["allow"],
-};
-
-/// `egress` of a subnet.
-pub(super) static EGRESS: Mapping = Mapping {
-    what: "`egress`",
-    about: "The way out of a subnet, which begins in the namespace that holds its gateway.",
-    keys: &[
-        key(
-            "dev",
-            Optional,
-            Shape::Pattern(REFERENCE),
-            "The link to leave by. That of the default route without it.",
-        ),
-        key(
-            "masquerade",
-            Optional,
-            Shape::Bool(true),
-            "Whether what leaves gets the address of the link it leaves by.",
-        ),
-    ],
-    later: &["snat", "inbound"],
 };

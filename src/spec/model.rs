@@ -335,6 +335,8 @@ pub struct Subnet {
     pub gateway: Option<Spanned<IpAddr>>,
     /// The way out.
     pub egress: Option<Egress>,
+    /// The other subnets to whose members this one's may open connections, in the order written.
+    pub allow: Vec<Allow>,
 }
 
 /// The way out of a subnet.
@@ -344,6 +346,62 @@ pub struct Egress {
     pub span: Span,
     /// The link that it leaves by; `None` means that of the default route.
     pub dev: Option<Spanned<LinkName>>,
-    /// Whether the sources of what leaves are masqueraded.
-    pub masquerade: bool,
+    /// Which source what leaves is seen with.
+    pub nat: Nat,
+    /// Whether somebody outside may open connections to members.
+    pub inbound: Inbound,
+}
+
+/// Which source what leaves is seen with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nat {
+    /// The address of the link that it leaves by.
+    Masquerade,
+    /// This address.
+    Source(Spanned<IpAddr>),
+    /// Its own.
+    None,
+}
+
+/// What becomes of connections from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// They are dropped.
+    Deny,
+    /// They are let through.
+    Allow,
+}
+
+/// Which connections a subnet's members may open to those of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    /// The other.
+    pub subnet: Spanned<SubnetName>,
+    /// Which.
+    pub services: Services,
+}
+
+/// What of a subnet is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Services {
+    /// Everything.
+    All,
+    /// Some of it.
+    Some {
+        /// Ports of TCP.
+        tcp: Vec<Ports>,
+        /// Ports of UDP.
+        udp: Vec<Ports>,
+        /// Echo requests.
+        icmp: bool,
+    },
+}
+
+/// Ports from one to another, both of them too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ports {
+    /// The first.
+    pub from: u16,
+    /// The last.
+    pub to: u16,
 }

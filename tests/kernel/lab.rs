@@ -1,6 +1,6 @@
 //! A private host, and States made by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use netform::resource::link::{Link, LinkKind, MacAddress};
 use netform::resource::name::{NamespaceName, TopologyName};
 use netform::resource::namespace::Namespace;
 use netform::resource::nftables::gateway::{
-    Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+    Egress, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Shape,
 };
 use netform::resource::route::{Route, RouteKey};
 use netform::resource::sysctl::{Sysctl, SysctlKey};
@@ -157,6 +157,7 @@ impl Builder {
         let egress = Egress {
             dev: name("ens33"),
             nat: Nat::Masquerade,
+            inbound: Inbound::Deny,
         };
         let gateway_link = GatewayLink {
             origin: Origin::Made,
@@ -168,6 +169,7 @@ impl Builder {
                 .map(|prefix| prefix.parse().expect("a prefix"))
                 .into(),
             routed: [].into(),
+            allow: BTreeSet::new(),
             egress: BTreeMap::from([(Family::Ipv4, egress)]),
         };
         let gateway = Gateway {

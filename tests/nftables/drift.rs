@@ -217,7 +217,7 @@ fn a_foreign_rule_is_removed_known_or_not() {
             "  chain judge {",
             "- [ limit … ] accept",
             "  chain source {",
-            "- meta l4proto 6 [ payload 2b @ header 2 + 2 => reg 1 ] [ cmp reg 1 op 0 0x0016 ] accept",
+            "- meta l4proto 6 th dport [ cmp reg 1 op 0 0x0016 ] accept",
             "- ip6 daddr 2001:db8::/35 accept",
             "- ip saddr 10.0.0.0/8 accept",
         ],

@@ -1,13 +1,13 @@
 //! Gateways to make tables of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netform::resource::Family;
 use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::nftables::gateway::{
-    Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Service, Shape,
 };
 
 pub(crate) fn link(name: &str) -> LinkName {
@@ -20,6 +20,7 @@ pub(crate) fn seed() -> Gateway {
     let egress = Egress {
         dev,
         nat: Nat::Masquerade,
+        inbound: Inbound::Deny,
     };
     let gateway_link = GatewayLink {
         origin: Origin::Made,
@@ -27,6 +28,7 @@ pub(crate) fn seed() -> Gateway {
         members: ["192.168.50.2".parse().expect("an address")].into(),
         prefixes: ["192.168.50.0/24".parse().expect("a prefix")].into(),
         routed: [].into(),
+        allow: BTreeSet::new(),
         egress: BTreeMap::from([(Family::Ipv4, egress)]),
     };
     Gateway {
@@ -37,6 +39,33 @@ pub(crate) fn seed() -> Gateway {
     }
 }
 
+/// What is allowed to those behind a link, in both families.
+fn allowing(to: &str, services: &[Service]) -> BTreeSet<Allow> {
+    let services = services.iter().flat_map(|service| {
+        Family::BOTH.map(|family| Allow {
+            family,
+            to: link(to),
+            service: *service,
+        })
+    });
+    services.collect()
+}
+
+/// Ways out that are ways in too.
+fn open(egress: &BTreeMap<Family, Egress>) -> BTreeMap<Family, Egress> {
+    let egress = egress.iter().map(|(family, egress)| {
+        let inbound = Inbound::Allow;
+        (
+            *family,
+            Egress {
+                inbound,
+                ..egress.clone()
+            },
+        )
+    });
+    egress.collect()
+}
+
 /// A gateway with everything: both families, a bridge, an existing link, odd names, the fallback.
 pub(crate) fn everything() -> Gateway {
     let mut gateway = seed();
@@ -44,6 +73,7 @@ pub(crate) fn everything() -> Gateway {
         let egress = Egress {
             dev: link(dev),
             nat,
+            inbound: Inbound::Deny,
         };
         BTreeMap::from(Family::BOTH.map(|family| (family, egress.clone())))
     };
@@ -65,6 +95,7 @@ pub(crate) fn everything() -> Gateway {
             members: ips(&["192.168.60.2", "192.168.60.3", "fd60::2", "fd60::3"]),
             prefixes: nets(&["192.168.60.0/24", "fd60::/64"]),
             routed: nets(&["10.60.0.0/16", "10.60.1.0/24", "fd60:1::/48"]),
+            allow: BTreeSet::new(),
             egress: both("ens33", Nat::Masquerade),
         },
     );
@@ -76,7 +107,8 @@ pub(crate) fn everything() -> Gateway {
             members: ips(&["192.168.61.2", "fd61::2"]),
             prefixes: nets(&["192.168.61.0/24", "fd61::/64"]),
             routed: nets(&["0.0.0.0/0", "::/0"]),
-            egress: both("star*", Nat::None),
+            allow: allowing("br0", &[Service::All]),
+            egress: open(&both("star*", Nat::None)),
         },
     );
     gateway.links.insert(
@@ -87,9 +119,45 @@ pub(crate) fn everything() -> Gateway {
             members: ips(&["10.1.0.2", "10.1.1.3", "fd71::2"]),
             prefixes: nets(&["10.1.0.0/24", "10.1.1.0/24", "fd71::/64"]),
             routed: [].into(),
-            egress: both("ens33", Nat::Masquerade),
+            allow: allowing("br0", &[Service::All]),
+            egress: open(&both("ens33", Nat::Masquerade)),
         },
     );
+    let fixed = |ips: [&str; 2]| {
+        let fixed = Family::BOTH.into_iter().zip(ips).map(|(family, ip)| {
+            let egress = Egress {
+                dev: link("ens34"),
+                nat: Nat::Source(ip.parse().expect("an address")),
+                inbound: Inbound::Deny,
+            };
+            (family, egress)
+        });
+        fixed.collect()
+    };
+    let ports = |protocol, from, to| Service::Ports { protocol, from, to };
+    for (name, origin, net, to) in [
+        ("veth5", Origin::Made, "65", "veth6"),
+        ("veth6", Origin::Made, "66", "eth1"),
+        ("eth2", Origin::Existing, "67", "veth5"),
+    ] {
+        let services = [ports(6, 80, 80), ports(6, 8000, 8010), ports(17, 53, 53)];
+        let mut allow = allowing(to, &services);
+        allow.extend(Family::BOTH.map(|family| Allow {
+            family,
+            to: link(to),
+            service: Service::icmp(family),
+        }));
+        let of_link = GatewayLink {
+            origin,
+            shape: Shape::PointToPoint,
+            members: ips(&[&format!("192.168.{net}.2"), &format!("fd{net}::2")]),
+            prefixes: nets(&[&format!("192.168.{net}.0/24"), &format!("fd{net}::/64")]),
+            routed: [].into(),
+            allow,
+            egress: fixed(["192.0.2.7", "2001:db8::7"]),
+        };
+        gateway.links.insert(link(name), of_link);
+    }
     gateway.fallback = Some(Fallback {
         group: 0x6e66,
         bridges: [link("virbr0")].into(),
@@ -134,14 +202,20 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
         let prefixes: std::collections::BTreeSet<IpNet> = prefixes.take(20).collect();
         let mut egress = BTreeMap::new();
         for family in Family::BOTH {
-            let nat = if random.bool() {
-                Nat::Masquerade
-            } else {
-                Nat::None
+            let fixed = ips.iter().find(|ip| Family::of(**ip) == family);
+            let nat = match (random.u8(..3), fixed) {
+                (0, _) => Nat::Masquerade,
+                (1, Some(ip)) => Nat::Source(*ip),
+                _ => Nat::None,
             };
             if random.bool() {
+                let inbound = if random.bool() {
+                    Inbound::Allow
+                } else {
+                    Inbound::Deny
+                };
                 let dev = odd_name(random);
-                egress.insert(family, Egress { dev, nat });
+                egress.insert(family, Egress { dev, nat, inbound });
             }
         }
         let gateway_link = GatewayLink {
@@ -156,6 +230,7 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
                 Shape::PointToPoint
             },
             members: ips.into_iter().collect(),
+            allow: BTreeSet::new(),
             routed: if random.bool() {
                 prefixes.clone()
             } else {
@@ -165,6 +240,28 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
             egress,
         };
         gateway.links.insert(name, gateway_link);
+    }
+    let names: Vec<LinkName> = gateway.links.keys().cloned().collect();
+    for link in gateway.links.values_mut() {
+        for _ in 0..random.usize(0..4) {
+            let family = *random.choice(Family::BOTH.iter()).expect("two");
+            let from = random.u16(1..);
+            let service = match random.u8(..3) {
+                0 => Service::All,
+                1 => Service::icmp(family),
+                _ => Service::Ports {
+                    protocol: *random.choice([6, 17].iter()).expect("two"),
+                    from,
+                    to: from.saturating_add(random.u16(..3)),
+                },
+            };
+            let to = random.choice(names.iter()).expect("one").clone();
+            link.allow.insert(Allow {
+                family,
+                to,
+                service,
+            });
+        }
     }
     gateway
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netform::kernel::nftables::{NfSocket, TableChange};
 use netform::resource::Family;
-use netform::resource::nftables::gateway::{Egress, Gateway, Nat, Origin, Shape};
+use netform::resource::nftables::gateway::{Egress, Gateway, Inbound, Nat, Origin, Shape};
 
 use super::gateways::{link, seed};
 use super::nft::{in_sandbox, leave_network};
@@ -158,6 +158,7 @@ impl Network {
         let egress = Egress {
             dev: link("ens33"),
             nat: Nat::Masquerade,
+            inbound: Inbound::Deny,
         };
         only.egress = BTreeMap::from(Family::BOTH.map(|family| (family, egress.clone())));
         gateway.links.insert(link("eth1"), only);

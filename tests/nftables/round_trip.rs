@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netform::kernel::nftables::{NfSocket, TableChange};
+use netform::resource::Family;
+use netform::resource::nftables::gateway::Nat;
 use netform::resource::nftables::{Element, Table, Value};
 
 use super::gateways::{everything, link, random, seed};
@@ -167,7 +169,12 @@ fn members_come_and_go_in_random_tables() {
                 .expect("the kernel takes it");
             for _ in 0..5 {
                 for link in gateway.links.values_mut() {
-                    match source.u8(..4) {
+                    match source.u8(..5) {
+                        4 => {
+                            if let Some(egress) = link.egress.get_mut(&Family::Ipv4) {
+                                egress.nat = Nat::Source(IpAddr::V4(source.u32(..).into()));
+                            }
+                        }
                         0 => {
                             link.members.pop_first();
                         }

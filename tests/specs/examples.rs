@@ -201,6 +201,40 @@ Plan: 0 to add, 3 to change, 0 to remove.
     ..PLAIN
 };
 
+each_tier_reaches_what_it_must: Example {
+    spec: "tiers",
+    works: &[
+        Answers("web", "198.51.100.10"),
+        Answers("web", "10.31.2.2"),
+        Silent("web", "10.31.3.2"),
+        Answers("app", "10.31.3.2"),
+        Silent("app", "10.31.1.2"),
+        Silent("app", "198.51.100.10"),
+        Silent("db", "10.31.2.2"),
+        Says("app", "bash -c 'exec 3<>/dev/tcp/10.31.3.2/5432' 2>&1 || true", "refused"),
+    ],
+    edit: &[(", icmp: true", ""), (", allow: [app]", "")],
+    plan: "\
+namespace host
+  ~  table inet netform-tiers
+       ! ends the IPv4 connections from to-app to to-db to icmp
+       ! ends the IPv4 connections from to-web to to-app
+         set pass4 {
+       -   element \"to-web\" . \"to-app\"
+         set ports4 {
+       -   element \"to-app\" . \"to-db\" . icmp . 0-65535
+
+Plan: 0 to add, 1 to change, 0 to remove.
+",
+    then: &[
+        Answers("web", "198.51.100.10"),
+        Silent("web", "10.31.2.2"),
+        Silent("app", "10.31.3.2"),
+        Says("app", "bash -c 'exec 3<>/dev/tcp/10.31.3.2/5432' 2>&1 || true", "refused"),
+    ],
+    ..PLAIN
+};
+
 a_router_joins_two_networks: Example {
     spec: "router",
     works: &[

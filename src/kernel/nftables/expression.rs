@@ -9,6 +9,11 @@ use crate::resource::nftables::expression::{Expression, SetRef};
 /// `NFT_EXTHDR_OP_TCPOPT` of `linux/netfilter/nf_tables.h`.
 const TCP_OPTION: u32 = 1;
 
+/// `NF_NAT_RANGE_MAP_IPS` of `linux/netfilter/nf_nat.h`.
+const NAT_ADDRESS: u32 = 1;
+/// `NF_NAT_RANGE_PROTO_SPECIFIED`.
+const NAT_PORT: u32 = 2;
+
 /// An expression for the kernel. `anonymous` is the number of the anonymous set it looks up, if it does;
 /// none for an expression that isn't known well enough to write.
 pub(super) fn encode(expression: &Expression, anonymous: u32) -> Option<ExpressionObject> {
@@ -91,6 +96,29 @@ pub(super) fn encode(expression: &Expression, anonymous: u32) -> Option<Expressi
             .u32(sys::NFTNL_EXPR_REJECT_TYPE, *kind)
             .u8(sys::NFTNL_EXPR_REJECT_CODE, *code),
         Expression::Masquerade => new("masq"),
+        Expression::Fib {
+            flags,
+            result,
+            dreg,
+        } => new("fib")
+            .u32(sys::NFTNL_EXPR_FIB_FLAGS, *flags)
+            .u32(sys::NFTNL_EXPR_FIB_RESULT, *result)
+            .u32(sys::NFTNL_EXPR_FIB_DREG, *dreg),
+        Expression::Nat {
+            kind,
+            family,
+            address,
+            port,
+        } => {
+            let nat = new("nat")
+                .u32(sys::NFTNL_EXPR_NAT_TYPE, *kind)
+                .u32(sys::NFTNL_EXPR_NAT_FAMILY, *family)
+                .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, *address);
+            match port {
+                Some(port) => nat.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, *port),
+                None => nat,
+            }
+        }
         Expression::Verdict(verdict) => {
             let (code, chain) = verdict_code(verdict);
             let immediate = new("immediate")
@@ -209,6 +237,32 @@ fn known(
                 sys::NFTNL_EXPR_MASQ_REG_PROTO_MAX,
             ])?;
             Expression::Masquerade
+        }
+        "fib" => Expression::Fib {
+            flags: number(sys::NFTNL_EXPR_FIB_FLAGS)?,
+            result: number(sys::NFTNL_EXPR_FIB_RESULT)?,
+            dreg: number(sys::NFTNL_EXPR_FIB_DREG)?,
+        },
+        "nat" => {
+            // The kernel sets the flags for what there is, and the ends of ranges to their beginnings.
+            let flags = number(sys::NFTNL_EXPR_NAT_FLAGS).unwrap_or(0);
+            (flags & !(NAT_ADDRESS | NAT_PORT) == 0).then_some(())?;
+            let range = |from, to| {
+                let (from, to) = (number(from), number(to));
+                (to.is_none() || to == from).then_some(from)
+            };
+            Expression::Nat {
+                kind: number(sys::NFTNL_EXPR_NAT_TYPE)?,
+                family: number(sys::NFTNL_EXPR_NAT_FAMILY)?,
+                address: range(
+                    sys::NFTNL_EXPR_NAT_REG_ADDR_MIN,
+                    sys::NFTNL_EXPR_NAT_REG_ADDR_MAX,
+                )??,
+                port: range(
+                    sys::NFTNL_EXPR_NAT_REG_PROTO_MIN,
+                    sys::NFTNL_EXPR_NAT_REG_PROTO_MAX,
+                )?,
+            }
         }
         "immediate" => {
             zero(sys::NFTNL_EXPR_IMM_DREG)?;

@@ -146,12 +146,12 @@ fn found(object: &SetObject) -> Found {
         take(CONCATENATED);
     }
     let mut unknown = Vec::new();
-    if take(code(libc::NFT_SET_MAP)) && number(sys::NFTNL_SET_DATA_TYPE) != VERDICTS {
-        unknown.push(format!(
-            "map to {}",
-            Field::from_code(number(sys::NFTNL_SET_DATA_TYPE)).name()
-        ));
-    }
+    let data = number(sys::NFTNL_SET_DATA_TYPE);
+    let data = if take(code(libc::NFT_SET_MAP)) && data != VERDICTS {
+        fields(data)
+    } else {
+        Vec::new()
+    };
     if flags != 0 {
         unknown.push(format!("flags {flags:#x}"));
     }
@@ -174,6 +174,7 @@ fn found(object: &SetObject) -> Found {
         comment: userdata::find_comment(&userdata, SET_COMMENT),
         key: fields(number(sys::NFTNL_SET_KEY_TYPE)),
         lookup,
+        data,
         elements: std::collections::BTreeSet::new(),
         unknown,
     };
@@ -206,13 +207,13 @@ fn elements(
     let set = &mut found.set;
     channel.dump(request, &about, |message| {
         SetObject::parse_elements(message, |object| {
-            let element = element(object, &set.key);
+            let element = element(object, &set.key, &set.data);
             set.elements.insert(element);
         })
     })
 }
 
-fn element(object: &ElementRef, fields: &[Field]) -> Element {
+fn element(object: &ElementRef, fields: &[Field], data_fields: &[Field]) -> Element {
     let from = object.data(sys::NFTNL_SET_ELEM_KEY).unwrap_or_default();
     let to = object
         .data(sys::NFTNL_SET_ELEM_KEY_END)
@@ -243,12 +244,10 @@ fn element(object: &ElementRef, fields: &[Field]) -> Element {
     let verdict = verdict.and_then(|code| expression::verdict(code, chain()));
     let data = object
         .data(sys::NFTNL_SET_ELEM_DATA)
-        .filter(|data| !data.is_empty());
-    if let Some(data) = data.filter(|_| verdict.is_none()) {
-        unknown.push(format!(": {data:02x?}"));
-    }
+        .filter(|data| !data.is_empty() && verdict.is_none());
     Element {
         key,
+        data: data.map_or_else(Vec::new, |data| Element::decode(data_fields, &data, &data)),
         verdict,
         unknown: (!unknown.is_empty()).then(|| unknown.join(" ")),
     }

@@ -9,6 +9,8 @@ pub(super) const COMMENT: u8 = 0;
 pub(super) const SET_COMMENT: u8 = 7;
 /// `NFTNL_UDATA_SET_KEYBYTEORDER`.
 const SET_KEY_BYTE_ORDER: u8 = 0;
+/// `NFTNL_UDATA_SET_DATABYTEORDER`.
+const SET_DATA_BYTE_ORDER: u8 = 1;
 
 /// Whether `nft` reads a key from its least or its most significant byte (`enum byteorder` of
 /// nftables' `include/datatype.h`).
@@ -29,9 +31,15 @@ pub(super) fn comment(text: &str) -> Vec<u8> {
 }
 
 /// The userdata of a set.
-pub(super) fn set(order: ByteOrder, text: Option<&str>) -> Vec<u8> {
+///
+/// `data` is that of what the elements of a map lead to.
+pub(super) fn set(key: ByteOrder, data: Option<ByteOrder>, text: Option<&str>) -> Vec<u8> {
     let mut bytes = vec![SET_KEY_BYTE_ORDER, 4];
-    bytes.extend((order as u32).to_ne_bytes());
+    bytes.extend((key as u32).to_ne_bytes());
+    if let Some(data) = data {
+        bytes.extend([SET_DATA_BYTE_ORDER, 4]);
+        bytes.extend((data as u32).to_ne_bytes());
+    }
     if let Some(text) = text {
         put_comment(&mut bytes, SET_COMMENT, text);
     }
@@ -70,9 +78,12 @@ mod tests {
 
     #[test]
     fn a_comment_is_found_behind_other_things() {
-        let bytes = set(ByteOrder::Network, Some("hé"));
+        let bytes = set(ByteOrder::Network, Some(ByteOrder::Network), Some("hé"));
         assert_eq!(find_comment(&bytes, SET_COMMENT).as_deref(), Some("hé"));
-        assert_eq!(find_comment(&set(ByteOrder::Host, None), SET_COMMENT), None);
+        assert_eq!(
+            find_comment(&set(ByteOrder::Host, None, None), SET_COMMENT),
+            None
+        );
         assert_eq!(find_comment(&comment("x"), COMMENT).as_deref(), Some("x"));
     }
 

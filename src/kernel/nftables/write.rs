@@ -1,5 +1,7 @@
 //! From changes of tables to messages.
 
+use std::collections::BTreeSet;
+
 use nftnl_sys as sys;
 
 use super::error::{Error, Object};
@@ -11,7 +13,7 @@ use super::{TableChange, code};
 use crate::resource::nftables::expression::{Expression, SetRef};
 use crate::resource::nftables::lower::lower;
 use crate::resource::nftables::{
-    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Table,
+    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Table, Value,
 };
 
 /// How many bytes of elements go into one message: its list of elements is an attribute, which holds
@@ -93,21 +95,33 @@ impl Messages {
     }
 
     /// Adds and removes single elements. What is added comes first, so that nothing that may pass before
-    /// and after is refused in between.
+    /// and after is refused in between; but for elements of maps that lead to something else now, which the
+    /// kernel has only one of at a time.
     fn update(&mut self, before: &Table, after: &Table) {
-        for way in [NEW, DELETE] {
-            for (name, set) in &after.sets {
-                let old = &before.sets[name].elements;
-                let (from, without) = if way == NEW {
-                    (&set.elements, old)
-                } else {
-                    (old, &set.elements)
-                };
-                let changed = from.difference(without);
-                self.parts
-                    .extend(elements(&after.name, name, set, 0, way, changed));
+        let mut parts: [Vec<Message>; 3] = Default::default();
+        for (name, set) in &after.sets {
+            let old = &before.sets[name].elements;
+            let added: Vec<&Element> = set.elements.difference(old).collect();
+            let keys: BTreeSet<&[Value]> = match set.data.as_slice() {
+                [] => BTreeSet::new(),
+                _ => added.iter().map(|element| element.key.as_slice()).collect(),
+            };
+            let removed = old.difference(&set.elements);
+            let (led_elsewhere, removed): (Vec<&Element>, Vec<&Element>) =
+                removed.partition(|element| keys.contains(element.key.as_slice()));
+            let changes = [(DELETE, led_elsewhere), (NEW, added), (DELETE, removed)];
+            for (parts, (way, changed)) in parts.iter_mut().zip(changes) {
+                parts.extend(elements(
+                    &after.name,
+                    name,
+                    set,
+                    0,
+                    way,
+                    changed.into_iter(),
+                ));
             }
         }
+        self.parts.extend(parts.into_iter().flatten());
     }
 
     fn put_table(&mut self, table: &Table) {
@@ -136,7 +150,8 @@ impl Messages {
         let about = Object::Set(table.to_owned(), name.to_owned());
         let lengths: Option<Vec<usize>> = set.key.iter().map(|field| field.length()).collect();
         let lengths = lengths.filter(|_| set.unknown.is_empty());
-        let Some(lengths) = lengths else {
+        let data: Option<Vec<usize>> = set.data.iter().map(|field| field.length()).collect();
+        let (Some(lengths), Some(data)) = (lengths, data) else {
             return Err(Error::Unwritable { object: about });
         };
         let mut flags = 0;
@@ -146,7 +161,7 @@ impl Messages {
         if set.lookup == Lookup::Interval {
             flags |= libc::NFT_SET_INTERVAL;
         }
-        if set.is_verdict_map() {
+        if set.is_verdict_map() || !set.data.is_empty() {
             flags |= libc::NFT_SET_MAP;
         }
         let mut flags = flags.cast_unsigned();
@@ -166,17 +181,7 @@ impl Messages {
                         .collect();
                     object.set_data(sys::NFTNL_SET_DESC_CONCAT, &lengths);
                 }
-                let length = lengths
-                    .iter()
-                    .map(|length| length.next_multiple_of(4))
-                    .sum();
-                // `nft` writes a concatenation as one number with six bits for each field.
-                (
-                    length,
-                    fields
-                        .iter()
-                        .fold(0, |kind, field| kind << 6 | field.code()),
-                )
+                (concatenated(lengths), kind_of(fields))
             }
         };
         object.set_str(sys::NFTNL_SET_TABLE, table);
@@ -194,8 +199,17 @@ impl Messages {
         }
         if set.is_verdict_map() {
             object.set_u32(sys::NFTNL_SET_DATA_TYPE, VERDICTS);
+        } else if !set.data.is_empty() {
+            object.set_u32(sys::NFTNL_SET_DATA_TYPE, kind_of(&set.data));
+            let length = match data.as_slice() {
+                &[only] => only,
+                several => concatenated(several),
+            };
+            let length = u32::try_from(length).unwrap_or(u32::MAX);
+            object.set_u32(sys::NFTNL_SET_DATA_LEN, length);
         }
-        let userdata = userdata::set(order, set.comment.as_deref());
+        let data = (!set.data.is_empty()).then_some(ByteOrder::Network);
+        let userdata = userdata::set(order, data, set.comment.as_deref());
         object.set_data(sys::NFTNL_SET_USERDATA, &userdata);
         let header = header(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE);
         self.put("create", about, |out| {
@@ -269,6 +283,19 @@ impl Messages {
     }
 }
 
+/// The number of a type. `nft` writes a concatenation as one, with six bits for each field.
+fn kind_of(fields: &[Field]) -> u32 {
+    fields
+        .iter()
+        .fold(0, |kind, field| kind << 6 | field.code())
+}
+
+/// How many bytes a concatenation takes.
+fn concatenated(lengths: &[usize]) -> usize {
+    let lengths = lengths.iter();
+    lengths.map(|length| length.next_multiple_of(4)).sum()
+}
+
 /// Elements are added.
 const NEW: libc::c_int = libc::NFT_MSG_NEWSETELEM;
 /// Elements are removed.
@@ -317,6 +344,11 @@ fn elements<'a>(
         if set.lookup == Lookup::Interval {
             part.set_data(sys::NFTNL_SET_ELEM_KEY_END, &to);
             size += to.len() + 8;
+        }
+        if !element.data.is_empty() {
+            let data = element.encode_data();
+            part.set_data(sys::NFTNL_SET_ELEM_DATA, &data);
+            size += data.len() + 8;
         }
         if let Some(verdict) = &element.verdict {
             let (code, chain) = expression::verdict_code(verdict);

@@ -103,6 +103,26 @@ pub enum Expression {
     },
     /// Takes the address of the outgoing link, with no flags and no range of ports.
     Masquerade,
+    /// Loads something that the routing tables say of the packet (`enum nft_fib_result`).
+    Fib {
+        /// What of the packet is looked up (`enum nft_fib_flags`).
+        flags: u32,
+        /// What.
+        result: u32,
+        /// Into which register.
+        dreg: u32,
+    },
+    /// Takes an address, and a port, from registers.
+    Nat {
+        /// Of the source or of the destination (`enum nft_nat_types`).
+        kind: u32,
+        /// Of which family.
+        family: u32,
+        /// The register with the address.
+        address: u32,
+        /// The register with the port.
+        port: Option<u32>,
+    },
     /// Decides.
     Verdict(Verdict),
     /// Another one, or one of these with more to it, as libnftnl writes it.
@@ -142,6 +162,20 @@ pub(super) mod number {
     pub(crate) const NOT_EQUAL: u32 = 1;
     /// `NFT_CT_STATE`.
     pub(crate) const CT_STATE: u32 = 0;
+    /// `NFT_CT_STATUS`.
+    pub(crate) const CT_STATUS: u32 = 2;
+    /// `IPS_DST_NAT` of `linux/netfilter/nf_conntrack_common.h`.
+    pub(crate) const DST_NAT: u32 = 1 << 5;
+    /// `NFTA_FIB_F_DADDR`.
+    pub(crate) const FIB_DADDR: u32 = 1 << 1;
+    /// `NFT_FIB_RESULT_ADDRTYPE`.
+    pub(crate) const FIB_ADDRTYPE: u32 = 3;
+    /// `RTN_LOCAL` of `linux/rtnetlink.h`.
+    pub(crate) const LOCAL: u32 = 2;
+    /// `NFT_NAT_SNAT`.
+    pub(crate) const SNAT: u32 = 0;
+    /// `NFT_NAT_DNAT`.
+    pub(crate) const DNAT: u32 = 1;
     /// `NFT_RT_TCPMSS`.
     pub(crate) const RT_TCPMSS: u32 = 3;
     /// `NFT_BYTEORDER_HTON`.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::expression::{Expression, SetRef, number};
 use super::set::{Element, Field, Set, Value};
-use super::statement::{Direction, End, Icmpv6Type, Key, Statement};
+use super::statement::{Direction, End, Icmpv6Type, Key, Port, Statement};
 use crate::resource::Family;
 
 /// The first register: most statements need no other.
@@ -44,10 +44,10 @@ impl Known {
         };
         match statement {
             Statement::Family(family) => of_family(*family),
-            Statement::In { key, .. } => Known {
+            Statement::In { key, .. } | Statement::Translate { key, .. } => Known {
                 family: key.iter().find_map(|key| match key {
                     Key::Address(family, _) => Some(*family),
-                    Key::Link(_) => None,
+                    Key::Link(_) | Key::Protocol | Key::Port(_) => None,
                 }),
                 transport: None,
             },
@@ -87,17 +87,60 @@ pub(super) fn body(statement: &Statement) -> Vec<Expression> {
     match statement {
         // The comparison that it needs is all there is to it.
         Statement::Family(_) => Vec::new(),
-        Statement::In { key, set } => {
-            let mut unit = 0;
-            let mut expressions = Vec::new();
-            for part in key {
-                expressions.push(load(*part, register(unit)));
-                unit += length(*part) / 4;
-            }
-            expressions.push(Expression::Lookup {
+        Statement::In { key, set } => lookup(key, set, None),
+        Statement::Transports(numbers) => {
+            let mut set = Set::of([Field::InetProto]);
+            let numbers = numbers.iter().map(|number| Value::Protocol(*number));
+            set.elements = numbers.map(|number| Element::of([number])).collect();
+            vec![
+                load(Key::Protocol, FIRST),
+                Expression::Lookup {
+                    sreg: FIRST,
+                    dreg: None,
+                    set: SetRef::Anonymous(set),
+                },
+            ]
+        }
+        Statement::NotLocal => vec![
+            Expression::Fib {
+                flags: number::FIB_DADDR,
+                result: number::FIB_ADDRTYPE,
+                dreg: FIRST,
+            },
+            differs(number::LOCAL.to_ne_bytes().to_vec()),
+        ],
+        Statement::Redirected => vec![
+            Expression::Ct {
+                key: number::CT_STATUS,
+                dreg: FIRST,
+            },
+            Expression::Bitwise {
                 sreg: FIRST,
-                dreg: None,
-                set: SetRef::Named(set.clone()),
+                dreg: FIRST,
+                mask: number::DST_NAT.to_ne_bytes().to_vec(),
+                xor: vec![0; 4],
+            },
+            differs(vec![0; 4]),
+        ],
+        Statement::Translate {
+            end,
+            family,
+            key,
+            map,
+            port,
+        } => {
+            let mut expressions = lookup(key, map, Some(FIRST));
+            expressions.push(Expression::Nat {
+                kind: match end {
+                    End::Source => number::SNAT,
+                    End::Destination => number::DNAT,
+                },
+                family: u32::from(protocol(*family)),
+                address: FIRST,
+                port: match port {
+                    Port::Kept => None,
+                    Port::Mapped => Some(register(length(Key::Address(*family, End::Source)) / 4)),
+                },
             });
             expressions
         }
@@ -109,11 +152,7 @@ pub(super) fn body(statement: &Statement) -> Vec<Expression> {
                 },
                 dreg: FIRST,
             },
-            Expression::Compare {
-                sreg: FIRST,
-                op: number::NOT_EQUAL,
-                data: group.to_ne_bytes().to_vec(),
-            },
+            differs(group.to_ne_bytes().to_vec()),
         ],
         Statement::Within { end, net } => within(*end, *net),
         Statement::Icmpv6(types) => icmpv6(types),
@@ -253,19 +292,38 @@ fn icmpv6(types: &BTreeSet<Icmpv6Type>) -> Vec<Expression> {
 
 /// The comparison that lets only packets of a family go on.
 pub(super) fn compare_family(family: Family) -> [Expression; 2] {
-    let protocol = match family {
-        Family::Ipv4 => libc::NFPROTO_IPV4,
-        Family::Ipv6 => libc::NFPROTO_IPV6,
-    };
     [
         Expression::Meta {
             key: number::META_NFPROTO,
             dreg: FIRST,
         },
-        equals(vec![
-            u8::try_from(protocol).expect("a family's number is small"),
-        ]),
+        equals(vec![protocol(family)]),
     ]
+}
+
+/// The number of a family.
+fn protocol(family: Family) -> u8 {
+    let protocol = match family {
+        Family::Ipv4 => libc::NFPROTO_IPV4,
+        Family::Ipv6 => libc::NFPROTO_IPV6,
+    };
+    u8::try_from(protocol).expect("a family's number is small")
+}
+
+/// The lookup of parts of the packet in a set, or in a map whose values go into registers.
+fn lookup(key: &[Key], set: &str, dreg: Option<u32>) -> Vec<Expression> {
+    let mut unit = 0;
+    let mut expressions = Vec::new();
+    for part in key {
+        expressions.push(load(*part, register(unit)));
+        unit += length(*part) / 4;
+    }
+    expressions.push(Expression::Lookup {
+        sreg: FIRST,
+        dreg,
+        set: SetRef::Named(set.to_owned()),
+    });
+    expressions
 }
 
 /// The comparison that lets only packets of a transport protocol go on.
@@ -287,9 +345,31 @@ fn equals(data: Vec<u8>) -> Expression {
     }
 }
 
+fn differs(data: Vec<u8>) -> Expression {
+    Expression::Compare {
+        sreg: FIRST,
+        op: number::NOT_EQUAL,
+        data,
+    }
+}
+
 /// The expression that loads a part of the packet.
 pub(super) fn load(key: Key, dreg: u32) -> Expression {
+    let port = |offset| Expression::Payload {
+        base: number::TRANSPORT_HEADER,
+        offset,
+        len: 2,
+        dreg,
+    };
     let (offset, len) = match key {
+        Key::Protocol => {
+            return Expression::Meta {
+                key: number::META_L4PROTO,
+                dreg,
+            };
+        }
+        Key::Port(End::Source) => return port(0),
+        Key::Port(End::Destination) => return port(2),
         Key::Link(direction) => {
             let key = match direction {
                 Direction::In => number::META_IIFNAME,
@@ -313,7 +393,7 @@ pub(super) fn load(key: Key, dreg: u32) -> Expression {
 /// How many bytes of registers a part takes.
 fn length(key: Key) -> u32 {
     match key {
-        Key::Address(Family::Ipv4, _) => 4,
+        Key::Address(Family::Ipv4, _) | Key::Protocol | Key::Port(_) => 4,
         Key::Link(_) | Key::Address(Family::Ipv6, _) => 16,
     }
 }

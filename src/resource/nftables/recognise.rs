@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::expression::{Expression, SetRef, number};
 use super::lower::{self, Known};
 use super::set::{Field, Set, Value};
-use super::statement::{CtState, Direction, Icmpv6Type, Key, Statement, Verdict};
+use super::statement::{CtState, Direction, End, Icmpv6Type, Key, Port, Statement, Verdict};
 use crate::resource::Family;
 
 /// The statements of a rule that the kernel holds.
@@ -16,6 +16,12 @@ use crate::resource::Family;
 /// What is returned either lowers to exactly these expressions, or has a [`Statement::Unknown`] in it,
 /// which no rule of ours has: a mistake here can't hide a difference.
 pub fn recognise(expressions: &[Expression]) -> Vec<Statement> {
+    let expressions: Vec<Expression> = expressions
+        .iter()
+        .filter(|expression| !does_nothing(expression))
+        .cloned()
+        .collect();
+    let expressions = expressions.as_slice();
     let mut statements = Vec::new();
     // Comparisons of the protocol that the statement after them may be the reason for.
     let mut family = None;
@@ -53,6 +59,15 @@ pub fn recognise(expressions: &[Expression]) -> Vec<Statement> {
         .iter()
         .map(|expression| Statement::Unknown(text(expression)))
         .collect()
+}
+
+/// Whether an expression turns around a single byte, in place. `nft` (1.0.6) does so with the number of the
+/// transport protocol where it is a part of a key.
+fn does_nothing(expression: &Expression) -> bool {
+    matches!(
+        expression,
+        Expression::ByteOrder { sreg, dreg, len: 1, .. } if sreg == dreg
+    )
 }
 
 /// A comparison of the family that a rule's rest begins with, and what comes after it.
@@ -104,6 +119,16 @@ fn guess(rest: &[Expression]) -> Option<Statement> {
             },
             ..,
         ] => Statement::CtState(states(set)?),
+        [Expression::Fib { .. }, ..] => Statement::NotLocal,
+        [Expression::Ct { .. }, Expression::Bitwise { .. }, ..] => Statement::Redirected,
+        [
+            Expression::Meta { .. },
+            Expression::Lookup {
+                set: SetRef::Anonymous(set),
+                ..
+            },
+            ..,
+        ] => Statement::Transports(transports(set)?),
         [
             Expression::Meta { key, .. },
             Expression::Compare { data, .. },
@@ -132,7 +157,7 @@ fn guess(rest: &[Expression]) -> Option<Statement> {
                 set: SetRef::Anonymous(set),
                 ..
             } => Statement::Icmpv6(types(set)?),
-            _ => return None,
+            _ => return lookup(rest),
         },
         [
             load,
@@ -145,24 +170,52 @@ fn guess(rest: &[Expression]) -> Option<Statement> {
     })
 }
 
-/// Parts of the packet, and the set that they are looked up in.
+/// Parts of the packet, and the set that they are looked up in, or the map and what is done with its value.
 fn lookup(rest: &[Expression]) -> Option<Statement> {
     let mut keys = Vec::new();
-    for expression in rest {
+    for (at, expression) in rest.iter().enumerate() {
         match expression {
             Expression::Lookup {
                 set: SetRef::Named(set),
+                dreg,
                 ..
             } if !keys.is_empty() => {
-                return Some(Statement::In {
-                    key: keys,
-                    set: set.clone(),
+                let set = set.clone();
+                return Some(match (dreg, rest.get(at + 1)) {
+                    (Some(_), Some(nat)) => translation(nat, keys, set)?,
+                    _ => Statement::In { key: keys, set },
                 });
             }
             _ => keys.push(loaded(expression)?),
         }
     }
     None
+}
+
+/// The translation that is made of a map's value.
+fn translation(nat: &Expression, key: Vec<Key>, map: String) -> Option<Statement> {
+    let Expression::Nat {
+        kind, family, port, ..
+    } = nat
+    else {
+        return None;
+    };
+    Some(Statement::Translate {
+        end: match *kind {
+            number::SNAT => End::Source,
+            _ => End::Destination,
+        },
+        family: match i32::try_from(*family).ok()? {
+            libc::NFPROTO_IPV4 => Family::Ipv4,
+            _ => Family::Ipv6,
+        },
+        key,
+        map,
+        port: match port {
+            None => Port::Kept,
+            Some(_) => Port::Mapped,
+        },
+    })
 }
 
 /// The part of the packet that an expression loads.
@@ -212,6 +265,16 @@ fn states(set: &Set) -> Option<BTreeMap<CtState, Verdict>> {
     elements
         .map(|element| match (element.key.as_slice(), &element.verdict) {
             ([Value::CtState(state)], Some(verdict)) => Some((*state, verdict.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn transports(set: &Set) -> Option<BTreeSet<u8>> {
+    set.elements
+        .iter()
+        .map(|element| match element.key.as_slice() {
+            [Value::Protocol(number)] => Some(*number),
             _ => None,
         })
         .collect()
@@ -274,6 +337,18 @@ fn text(expression: &Expression) -> String {
             len,
         } => format!("[ reg {sreg} => tcp option {kind} {len}b @ {offset} ]"),
         Expression::Reject { kind, code } => format!("reject type {kind} code {code}"),
+        Expression::Fib { flags, result, .. } => format!("[ fib {flags} result {result} ]"),
+        Expression::Nat {
+            kind,
+            family,
+            address,
+            port,
+        } => {
+            let port = port
+                .map(|reg| format!(" port reg {reg}"))
+                .unwrap_or_default();
+            format!("[ nat type {kind} family {family} address reg {address}{port} ]")
+        }
     }
 }
 

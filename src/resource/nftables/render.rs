@@ -80,19 +80,23 @@ fn set_lines(name: &str, set: &Set) -> Vec<String> {
 
 /// The line that a set begins with.
 pub(super) fn set_head(name: &str, set: &Set) -> String {
-    let kind = if set.is_verdict_map() { "map" } else { "set" };
+    let is_map = set.is_verdict_map() || !set.data.is_empty();
+    let kind = if is_map { "map" } else { "set" };
     format!("{kind} {name} {{")
 }
 
 /// What a set has besides elements.
 pub(super) fn set_attributes(set: &Set) -> Vec<String> {
-    let key: Vec<String> = set.key.iter().copied().map(Field::name).collect();
-    let data = if set.is_verdict_map() {
-        " : verdict"
-    } else {
-        ""
+    let names = |fields: &[Field]| {
+        let names: Vec<String> = fields.iter().copied().map(Field::name).collect();
+        names.join(" . ")
     };
-    let mut lines = vec![format!("type {}{data}", key.join(" . "))];
+    let data = match set.data.as_slice() {
+        [] if set.is_verdict_map() => " : verdict".to_owned(),
+        [] => String::new(),
+        data => format!(" : {}", names(data)),
+    };
+    let mut lines = vec![format!("type {}{data}", names(&set.key))];
     if set.lookup == Lookup::Interval {
         lines.push("flags interval".to_owned());
     }
@@ -214,12 +218,32 @@ impl Display for Statement {
         match self {
             Statement::Family(Family::Ipv4) => f.write_str("meta nfproto ipv4"),
             Statement::Family(Family::Ipv6) => f.write_str("meta nfproto ipv6"),
-            Statement::In { key, set } => {
-                for (at, part) in key.iter().enumerate() {
-                    let dot = if at == 0 { "" } else { " . " };
-                    write!(f, "{dot}{part}")?;
-                }
-                write!(f, " @{set}")
+            Statement::In { key, set } => write!(f, "{} @{set}", concatenated(key)),
+            Statement::Transports(numbers) => {
+                let numbers: Vec<String> = numbers
+                    .iter()
+                    .map(|number| Value::Protocol(*number).to_string())
+                    .collect();
+                write!(f, "meta l4proto {{ {} }}", numbers.join(", "))
+            }
+            Statement::NotLocal => f.write_str("fib daddr type != local"),
+            Statement::Redirected => f.write_str("ct status dnat"),
+            Statement::Translate {
+                end,
+                family,
+                key,
+                map,
+                ..
+            } => {
+                let verb = match end {
+                    End::Source => "snat",
+                    End::Destination => "dnat",
+                };
+                let family = match family {
+                    Family::Ipv4 => "ip",
+                    Family::Ipv6 => "ip6",
+                };
+                write!(f, "{verb} {family} to {} map @{map}", concatenated(key))
             }
             Statement::NotGroup { direction, group } => {
                 let direction = match direction {
@@ -257,6 +281,12 @@ impl Display for Statement {
     }
 }
 
+/// Some values, one after the other.
+fn concatenated<T: Display>(parts: &[T]) -> String {
+    let parts: Vec<String> = parts.iter().map(T::to_string).collect();
+    parts.join(" . ")
+}
+
 impl Display for Key {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -266,6 +296,9 @@ impl Display for Key {
             Key::Address(Family::Ipv4, End::Destination) => "ip daddr",
             Key::Address(Family::Ipv6, End::Source) => "ip6 saddr",
             Key::Address(Family::Ipv6, End::Destination) => "ip6 daddr",
+            Key::Protocol => "meta l4proto",
+            Key::Port(End::Source) => "th sport",
+            Key::Port(End::Destination) => "th dport",
         })
     }
 }
@@ -300,17 +333,15 @@ impl Display for Icmpv6Type {
 
 impl Display for Element {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (at, value) in self.key.iter().enumerate() {
-            let dot = if at == 0 { "" } else { " . " };
-            write!(f, "{dot}{value}")?;
-        }
+        f.write_str(&concatenated(&self.key))?;
         if let Some(unknown) = &self.unknown {
             let space = if self.key.is_empty() { "" } else { " " };
             write!(f, "{space}{unknown}")?;
         }
         match &self.verdict {
             Some(verdict) => write!(f, " : {verdict}"),
-            None => Ok(()),
+            None if self.data.is_empty() => Ok(()),
+            None => write!(f, " : {}", concatenated(&self.data)),
         }
     }
 }
@@ -327,8 +358,11 @@ impl Display for Value {
             Value::Ip(net) => net.fmt(f),
             Value::Protocol(6) => f.write_str("tcp"),
             Value::Protocol(17) => f.write_str("udp"),
+            Value::Protocol(1) => f.write_str("icmp"),
+            Value::Protocol(58) => f.write_str("ipv6-icmp"),
             Value::Protocol(number) => number.fmt(f),
             Value::Port(port) => port.fmt(f),
+            Value::Ports(from, to) => write!(f, "{from}-{to}"),
             Value::Icmpv6Type(kind) => kind.fmt(f),
             Value::CtState(state) => state.fmt(f),
             Value::Raw { from, to } if from == to => f.write_str(&hex(from)),

@@ -20,6 +20,10 @@ pub struct Set {
     pub key: Vec<Field>,
     /// How elements are compared with a packet.
     pub lookup: Lookup,
+    /// In a map, what its elements lead to, in order; several are a concatenation. Empty: it is a set, or a
+    /// map to verdicts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Field>,
     /// Its elements.
     pub elements: BTreeSet<Element>,
     /// What else the kernel says it has, such as `size 5`. None of ours has any.
@@ -45,8 +49,27 @@ impl Set {
             comment: None,
             key: key.into_iter().collect(),
             lookup: Lookup::Exact,
+            data: Vec::new(),
             elements: BTreeSet::new(),
             unknown: Vec::new(),
+        }
+    }
+
+    /// The set with elements that are compared by range.
+    #[must_use]
+    pub fn of_intervals(self) -> Set {
+        Set {
+            lookup: Lookup::Interval,
+            ..self
+        }
+    }
+
+    /// The set as a map, whose elements lead to such data.
+    #[must_use]
+    pub fn to(self, data: impl IntoIterator<Item = Field>) -> Set {
+        Set {
+            data: data.into_iter().collect(),
+            ..self
         }
     }
 
@@ -66,6 +89,7 @@ impl Set {
         self.comment == other.comment
             && self.key == other.key
             && self.lookup == other.lookup
+            && self.data == other.data
             && self.unknown == other.unknown
             && plain(self)
             && plain(other)
@@ -168,10 +192,7 @@ impl Field {
             Field::Ipv4Addr => prefix4(from, to).map(|net| Value::Ip(net.into())),
             Field::Ipv6Addr => prefix6(from, to).map(|net| Value::Ip(net.into())),
             Field::InetProto if from == to => Some(Value::Protocol(from[0])),
-            Field::InetService if from == to => from
-                .try_into()
-                .ok()
-                .map(|bytes| Value::Port(u16::from_be_bytes(bytes))),
+            Field::InetService => ports(from, to),
             Field::Icmpv6Type if from == to => Some(Value::Icmpv6Type(Icmpv6Type(from[0]))),
             Field::CtState if from == to => from
                 .try_into()
@@ -195,6 +216,8 @@ impl Serialize for Field {
 pub struct Element {
     /// One value a field.
     pub key: Vec<Value>,
+    /// What it leads to in a map, one value a field.
+    pub data: Vec<Value>,
     /// The verdict that it leads to, in a map to verdicts.
     pub verdict: Option<Verdict>,
     /// What else the kernel says it has, such as a timeout. None of ours has any.
@@ -206,8 +229,18 @@ impl Element {
     pub fn of(key: impl IntoIterator<Item = Value>) -> Element {
         Element {
             key: key.into_iter().collect(),
+            data: Vec::new(),
             verdict: None,
             unknown: None,
+        }
+    }
+
+    /// The element, leading to some data.
+    #[must_use]
+    pub fn to(self, data: impl IntoIterator<Item = Value>) -> Element {
+        Element {
+            data: data.into_iter().collect(),
+            ..self
         }
     }
 
@@ -217,23 +250,19 @@ impl Element {
             && !self
                 .key
                 .iter()
+                .chain(&self.data)
                 .any(|value| matches!(value, Value::Raw { .. }))
     }
 
     /// The bytes that the kernel compares, each field filled up to a multiple of four: the first that
     /// match, and the last.
     pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        for value in &self.key {
-            let (first, last) = value.encode();
-            for (bytes, part) in [(&mut from, first), (&mut to, last)] {
-                bytes.extend_from_slice(&part);
-                if self.key.len() > 1 {
-                    bytes.resize(bytes.len().next_multiple_of(4), 0);
-                }
-            }
-        }
-        (from, to)
+        concatenation(&self.key)
+    }
+
+    /// The bytes that it leads to in a map.
+    pub fn encode_data(&self) -> Vec<u8> {
+        concatenation(&self.data).0
     }
 
     /// The values of a key from the bytes that the kernel compares. `to` is as `from` in sets that are
@@ -274,6 +303,8 @@ pub enum Value {
     Protocol(u8),
     /// A port.
     Port(u16),
+    /// Ports from one to another, in a set of intervals.
+    Ports(u16, u16),
     /// A type of `ICMPv6` message.
     Icmpv6Type(Icmpv6Type),
     /// A state of connection tracking.
@@ -291,6 +322,15 @@ impl Value {
     /// A single address.
     pub fn address(ip: IpAddr) -> Value {
         Value::Ip(ip.into())
+    }
+
+    /// Ports from one to another.
+    pub fn ports(from: u16, to: u16) -> Value {
+        if from == to {
+            Value::Port(from)
+        } else {
+            Value::Ports(from, to)
+        }
     }
 
     fn raw(from: &[u8], to: &[u8]) -> Value {
@@ -318,11 +358,28 @@ impl Value {
                 net.broadcast().octets().to_vec(),
             ),
             Value::Port(port) => both(port.to_be_bytes().to_vec()),
+            Value::Ports(from, to) => (from.to_be_bytes().to_vec(), to.to_be_bytes().to_vec()),
             Value::Protocol(number) | Value::Icmpv6Type(Icmpv6Type(number)) => both(vec![*number]),
             Value::CtState(state) => both(state.bit().to_ne_bytes().to_vec()),
             Value::Raw { from, to } => (from.clone(), to.clone()),
         }
     }
+}
+
+/// The bytes of values, each filled up to a multiple of four if there are several: the first that match, and
+/// the last.
+fn concatenation(values: &[Value]) -> (Vec<u8>, Vec<u8>) {
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for value in values {
+        let (first, last) = value.encode();
+        for (bytes, part) in [(&mut from, first), (&mut to, last)] {
+            bytes.extend_from_slice(&part);
+            if values.len() > 1 {
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+        }
+    }
+    (from, to)
 }
 
 /// A link's name from its 16 bytes, if it is one that a topology could give.
@@ -333,6 +390,12 @@ fn link(bytes: &[u8]) -> Option<LinkName> {
         return None;
     }
     LinkName::try_from(std::str::from_utf8(name).ok()?).ok()
+}
+
+/// One port, or several in a row.
+fn ports(from: &[u8], to: &[u8]) -> Option<Value> {
+    let [from, to] = [from, to].map(|bytes| bytes.try_into().ok().map(u16::from_be_bytes));
+    Some(Value::ports(from?, to?))
 }
 
 /// The prefix that covers exactly the addresses between two.

@@ -18,6 +18,12 @@ pub enum Statement {
         /// The set's name.
         set: String,
     },
+    /// The packet is of one of some transport protocols: `meta l4proto { tcp, udp }`.
+    Transports(BTreeSet<u8>),
+    /// The packet isn't for an address of this namespace: `fib daddr type != local`.
+    NotLocal,
+    /// The connection's destination was rewritten: `ct status dnat`.
+    Redirected,
     /// A link isn't of a group: `iifgroup != 4660`.
     NotGroup {
         /// Which of the packet's links.
@@ -50,8 +56,31 @@ pub enum Statement {
     RejectAdminProhibited,
     /// Gives the packet the address of the link that it leaves by.
     Masquerade,
+    /// Gives the packet another address, and another port, as a map has it for parts of the packet:
+    /// `snat ip to iifname . oifname map @snat4`. A packet that the map doesn't have goes on.
+    Translate {
+        /// Which of its addresses.
+        end: End,
+        /// Of which family.
+        family: Family,
+        /// The parts.
+        key: Vec<Key>,
+        /// The map's name.
+        map: String,
+        /// Whether the map has a port too.
+        port: Port,
+    },
     /// Kernel expressions that aren't recognised, as text.
     Unknown(String),
+}
+
+/// Whether a translation is one of ports too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The port stays.
+    Kept,
+    /// The map has one for it.
+    Mapped,
 }
 
 /// A part of a packet that is looked up in a set.
@@ -61,17 +90,24 @@ pub enum Key {
     Link(Direction),
     /// An address of it.
     Address(Family, End),
+    /// The number of its transport protocol.
+    Protocol,
+    /// A port of it, whatever its transport protocol is: the bytes where TCP and UDP have theirs.
+    Port(End),
 }
 
 impl Key {
     /// All of them.
-    pub(super) const ALL: [Key; 6] = [
+    pub(super) const ALL: [Key; 9] = [
         Key::Link(Direction::In),
         Key::Link(Direction::Out),
         Key::Address(Family::Ipv4, End::Source),
         Key::Address(Family::Ipv4, End::Destination),
         Key::Address(Family::Ipv6, End::Source),
         Key::Address(Family::Ipv6, End::Destination),
+        Key::Protocol,
+        Key::Port(End::Source),
+        Key::Port(End::Destination),
     ];
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::diff::{Change, diff};
-use super::gateway::{Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape};
+use super::gateway::{Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Shape};
 use super::lower::lower;
 use super::recognise::recognise;
 use super::*;
@@ -22,6 +22,7 @@ fn egress(dev: &str, nat: Nat) -> Egress {
     Egress {
         dev: link(dev),
         nat,
+        inbound: Inbound::Deny,
     }
 }
 
@@ -37,6 +38,7 @@ fn gateway(members: &[&str]) -> Gateway {
         members: members.into_iter().collect(),
         prefixes: ["192.168.50.0/24".parse().expect("a prefix")].into(),
         routed: BTreeSet::new(),
+        allow: BTreeSet::new(),
         egress: BTreeMap::from([(Family::Ipv4, egress("ens33", Nat::Masquerade))]),
     };
     Gateway {

@@ -3,18 +3,21 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::allow;
+use super::ends::unusable;
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
 use crate::spec::Spec;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::{Findings, nearest};
-use crate::spec::model::{End, Subnet};
+use crate::spec::model::{End, Nat, Subnet};
 use crate::spec::source::Spanned;
 
 /// Checks the ways out of all subnets.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let mut gateways: HashMap<IpAddr, Vec<&Subnet>> = HashMap::new();
     for subnet in spec.subnets.values() {
+        check_source(subnet, found);
         if let Some(gateway) = &subnet.gateway {
             gateways.entry(gateway.value).or_default().push(subnet);
         }
@@ -43,12 +46,28 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         }
         for family in Family::BOTH {
             let of_family = |subnet: &&&Subnet| Family::of(subnet.cidr.value.addr()) == family;
-            check_agreement(
-                &held.iter().filter(of_family).copied().collect::<Vec<_>>(),
-                end,
-                found,
-            );
+            let held: Vec<&Subnet> = held.iter().filter(of_family).copied().collect();
+            check_agreement(&held, end, found);
+            allow::check_neighbours(&held, end, spec, found);
         }
+    }
+}
+
+/// The address that sources are rewritten to is of the subnet's family, and one that can be a source.
+fn check_source(subnet: &Subnet, found: &mut Findings) {
+    let Some(Nat::Source(ip)) = subnet.egress.as_ref().map(|egress| egress.nat) else {
+        return;
+    };
+    let [own, other] = [subnet.cidr.value.addr(), ip.value].map(Family::of);
+    if own != other {
+        let name = &subnet.name.value;
+        let message = format!("`{name}` is {own}, and {} is {other}", ip.value);
+        let help = format!("name an {own} address, or write `masquerade: true` instead");
+        let diagnostic = Diagnostic::new(message, ip.span, help);
+        found.push(diagnostic.also(subnet.cidr.span, "its prefix"));
+    } else if let Some(why) = unusable(ip.value) {
+        let message = format!("nothing can be sent from {}: {why}", ip.value);
+        found.error(message, ip.span, "name an address that comes back to here");
     }
 }
 
@@ -94,10 +113,28 @@ fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
         egress.map(|egress| {
             (
                 egress.dev.as_ref().map(|dev| dev.value.clone()),
-                egress.masquerade,
+                match egress.nat {
+                    Nat::Masquerade => Some(None),
+                    Nat::Source(ip) => Some(Some(ip.value)),
+                    Nat::None => None,
+                },
+                egress.inbound,
             )
         })
     };
+    let allowed = allow::by_subnet(first);
+    for other in rest
+        .iter()
+        .filter(|other| allow::by_subnet(other) != allowed)
+    {
+        let message = format!(
+            "`{}` and `{}` are behind one link, `{}`, but what they allow differs",
+            first.name.value, other.name.value, end.name.value
+        );
+        let help = "give both the same `allow`, or each a link of its own";
+        let diagnostic = Diagnostic::new(message, other.name.span, help);
+        found.push(diagnostic.also(first.name.span, "the other"));
+    }
     for other in rest.iter().filter(|other| way(other) != way(first)) {
         let message = format!(
             "`{}` and `{}` are behind one link, `{}`, but their ways out differ",

@@ -4,6 +4,7 @@
 //! even if others are wrong; how namespaces, gateways and ways out hang together only when nothing
 //! is wrong so far, because what is missing would look like a further error.
 
+mod allow;
 mod egress;
 mod ends;
 mod gateways;
@@ -36,6 +37,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
     if found.is_empty() {
         gateways::check(&spec, found);
         links::gateways(&spec, found);
+        allow::check(&spec, found);
         egress::check(&spec, found);
         routing::check(&spec, found);
         settings::check(&spec, found);

@@ -91,6 +91,7 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
                 cidr,
                 gateway: entry.gateway,
                 egress: entry.egress,
+                allow: entry.allow,
             };
             resolved.subnets.insert(name, subnet);
         }

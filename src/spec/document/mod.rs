@@ -5,12 +5,11 @@ mod external;
 mod links;
 mod routing;
 mod settings;
+mod subnets;
 mod values;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-
-use ipnet::IpNet;
 
 use crate::resource::Ns;
 use crate::resource::address::Held;
@@ -20,7 +19,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
 use crate::spec::model::{
-    Dns, Egress, External, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
+    Dns, External, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
 };
 use crate::spec::reader::{Fields, Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
@@ -28,6 +27,7 @@ use crate::spec::tree::{self, Entry, Node, Value};
 
 pub(super) use links::LinkEntry;
 pub(super) use settings::too_old_for;
+pub(super) use subnets::SubnetEntry;
 
 /// What a file says. What couldn't be read is `None`, and has been reported.
 #[derive(Debug, Default)]
@@ -83,16 +83,6 @@ pub(super) enum Given {
     Bare(IpAddr),
     /// With one, its own or that of the other end.
     Whole(Held),
-}
-
-/// An entry of `subnets`.
-#[derive(Debug)]
-pub(super) struct SubnetEntry {
-    pub(super) key: Spanned<String>,
-    pub(super) name: Option<SubnetName>,
-    pub(super) cidr: Option<Spanned<IpNet>>,
-    pub(super) gateway: Option<Spanned<IpAddr>>,
-    pub(super) egress: Option<Egress>,
 }
 
 /// Reads a file.
@@ -459,47 +449,6 @@ impl Reader<'_> {
             bridge: bridge.and_then(|node| self.reference(node, "bridge")),
             origin: Origin::Made,
         }
-    }
-
-    fn subnet(&mut self, entry: &Entry) -> SubnetEntry {
-        let key = Spanned::new(entry.key.value.to_string(), entry.key.span);
-        let name = self.valid(key.span, &key.value, |name| SubnetName::try_from(name));
-        let mut read = SubnetEntry {
-            key,
-            name,
-            cidr: None,
-            gateway: None,
-            egress: None,
-        };
-        if let Some(fields) = self.fields(&entry.value, &keys::SUBNET_ENTRY, entry.key.span) {
-            read.cidr = fields
-                .get("cidr")
-                .and_then(|node| self.prefix(node, "cidr"));
-            read.gateway = fields
-                .get("gateway")
-                .and_then(|node| self.ip(node, "gateway"));
-            read.egress = fields.get("egress").and_then(|node| self.egress(node));
-        }
-        read
-    }
-
-    fn egress(&mut self, node: &Node) -> Option<Egress> {
-        if let Value::Null | Value::Scalar { .. } = &*node.value {
-            let help = "write `egress: {}` for the link of the default route, or remove it";
-            self.wrong(node, "egress", "a mapping", help);
-            return None;
-        }
-        let fields = self.fields(node, &keys::EGRESS, node.span)?;
-        let masquerade = fields
-            .get("masquerade")
-            .map(|node| self.bool(node, "masquerade"));
-        Some(Egress {
-            span: node.span,
-            dev: fields
-                .get("dev")
-                .and_then(|node| self.reference(node, "dev")),
-            masquerade: masquerade.flatten().unwrap_or(true),
-        })
     }
 }
 

@@ -278,7 +278,7 @@ impl Reader<'_> {
     }
 
     /// One of some words.
-    fn one_of(
+    pub(super) fn one_of(
         &mut self,
         node: &Node,
         key: &str,

@@ -9,14 +9,19 @@ use super::{Lowering, Routes, called, has_ipv6, listed};
 use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
-    Egress, Fallback, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Service, Shape,
 };
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::model::{self, End, Subnet};
+use crate::spec::model::{self, End, Ports, Services, Subnet};
 use crate::spec::source::Spanned;
 use crate::state::PlaceLink;
+
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+/// `IPPROTO_UDP`.
+const UDP: u8 = 17;
 
 /// The gateway links of each namespace.
 pub(super) type Gateways = BTreeMap<Ns, BTreeMap<LinkName, GatewayLink>>;
@@ -48,6 +53,7 @@ impl<'s> Lowering<'s> {
                 self.put(ns, Key::Table, Resource::Table(table));
             }
         }
+        self.gateways = gateways;
     }
 
     /// Adds a subnet to the link that holds its gateway.
@@ -72,17 +78,18 @@ impl<'s> Lowering<'s> {
         let egress = match &subnet.egress {
             None => None,
             Some(egress) => match self.way_out(&ns, family, egress, subnet, routes) {
-                Some(dev) => {
-                    let nat = if egress.masquerade {
-                        Nat::Masquerade
-                    } else {
-                        Nat::None
-                    };
-                    Some(Egress { dev, nat })
-                }
+                Some(dev) => Some(Egress {
+                    dev,
+                    nat: self.nat(&ns, egress),
+                    inbound: match egress.inbound {
+                        model::Inbound::Deny => Inbound::Deny,
+                        model::Inbound::Allow => Inbound::Allow,
+                    },
+                }),
                 None => return,
             },
         };
+        let allow = self.allow(&ns, family, subnet);
         let members = self.members(&ns, &link, behind, subnet);
         let routed = match behind {
             Some(_) => self.routed(&ns, &link, &members),
@@ -104,11 +111,77 @@ impl<'s> Lowering<'s> {
                 prefixes: BTreeSet::new(),
                 routed: BTreeSet::new(),
                 egress: BTreeMap::new(),
+                allow: BTreeSet::new(),
             });
         gateway.members.extend(members);
         gateway.routed.extend(routed);
         gateway.prefixes.insert(subnet.cidr.value);
         gateway.egress.extend(egress.map(|egress| (family, egress)));
+        gateway.allow.extend(allow);
+    }
+
+    /// Which source is seen outside. One that nobody here has is worth a remark: replies to it come back only if
+    /// others send them here.
+    fn nat(&mut self, ns: &Ns, egress: &model::Egress) -> Nat {
+        let ip = match egress.nat {
+            model::Nat::Masquerade => return Nat::Masquerade,
+            model::Nat::None => return Nat::None,
+            model::Nat::Source(ip) => ip.value,
+        };
+        let links = self.place(ns).links.values();
+        let mut found = links.flat_map(|link| &link.addresses);
+        let written = self.holders(ip);
+        let held = written.iter().any(|end| end.ns.value == *ns)
+            || found.any(|address| address.addr() == ip);
+        if !held {
+            let text = format!(
+                "no link of {ns} has {ip}, to which sources are rewritten: replies come back only if the \
+                 next router sends them here, so add the address to a link, or a route to it there"
+            );
+            self.remark(ns, text);
+        }
+        Nat::Source(ip)
+    }
+
+    /// What a subnet's members may open to those of others.
+    fn allow(&mut self, ns: &Ns, family: Family, subnet: &'s Subnet) -> BTreeSet<Allow> {
+        let mut all = BTreeSet::new();
+        for allow in &subnet.allow {
+            let other = self.spec.subnets.get(&allow.subnet.value);
+            let Some(gateway) = other.and_then(|other| other.gateway) else {
+                continue;
+            };
+            let to = match self.holder(gateway.value) {
+                Some((at, link, _)) if at == *ns => link,
+                Some((at, ..)) => {
+                    let message = format!(
+                        "the gateway of `{}` is in `{at}`, and that of `{}` in `{ns}`",
+                        allow.subnet.value, subnet.name.value
+                    );
+                    let help = "`allow` is between subnets whose gateways are in one namespace";
+                    let diagnostic = Diagnostic::new(message, allow.subnet.span, help);
+                    self.errors.push(diagnostic);
+                    continue;
+                }
+                None => {
+                    let message = format!(
+                        "nobody here holds {}, the gateway of `{}`, so nothing leads there",
+                        gateway.value, allow.subnet.value
+                    );
+                    let help = format!("give the address to a link of `{ns}`");
+                    let diagnostic = Diagnostic::new(message, allow.subnet.span, help);
+                    self.errors.push(diagnostic);
+                    continue;
+                }
+            };
+            let services = services(family, &allow.services);
+            all.extend(services.into_iter().map(|service| Allow {
+                family,
+                to: to.clone(),
+                service,
+            }));
+        }
+        all
     }
 
     /// What is behind a link.
@@ -273,11 +346,14 @@ impl<'s> Lowering<'s> {
     fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
-            let ways: BTreeSet<&LinkName> = links
+            let out = links
                 .iter()
-                .filter_map(|(name, link)| Some([name, &link.egress.get(&family)?.dev]))
-                .flatten()
-                .collect();
+                .filter_map(|(name, link)| Some([name, &link.egress.get(&family)?.dev]));
+            let across = links.iter().flat_map(|(name, link)| {
+                let allow = link.allow.iter().filter(|allow| allow.family == family);
+                allow.map(move |allow| [name, &allow.to])
+            });
+            let ways: BTreeSet<&LinkName> = out.chain(across).flatten().collect();
             if ways.is_empty() {
                 continue;
             }
@@ -348,4 +424,23 @@ impl<'s> Lowering<'s> {
             );
         }
     }
+}
+
+/// The connections of a family that some services are.
+fn services(family: Family, services: &Services) -> Vec<Service> {
+    let Services::Some { tcp, udp, icmp } = services else {
+        return vec![Service::All];
+    };
+    let ports = |protocol, ports: &[Ports]| {
+        let ports = ports.iter().map(|ports| Service::Ports {
+            protocol,
+            from: ports.from,
+            to: ports.to,
+        });
+        ports.collect::<Vec<_>>()
+    };
+    let mut all = ports(TCP, tcp);
+    all.extend(ports(UDP, udp));
+    all.extend(icmp.then(|| Service::icmp(family)));
+    all
 }

@@ -8,6 +8,7 @@ mod files;
 mod gateways;
 mod links;
 mod mac;
+mod remarks;
 mod routes;
 mod routing;
 mod settings;
@@ -57,6 +58,7 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     let routes = lowering.default_routes();
     lowering.gateways(&routes);
     lowering.settings();
+    lowering.remarks();
     if lowering.errors.is_empty() {
         Ok(Lowered {
             state: lowering.state,
@@ -81,6 +83,12 @@ fn apart(spec: &Spec, facts: &Facts) -> Facts {
         let links = place.links.iter();
         let own = links.filter(|(_, link)| link.owner.as_ref() == Some(topology));
         let own: Vec<LinkName> = own.map(|(name, _)| name.clone()).collect();
+        place.routes.retain(|route| {
+            route.owner.as_ref() != Some(topology)
+                && !route.links.iter().any(|link| own.contains(link))
+        });
+        let rules = place.rules.iter_mut();
+        rules.for_each(|rules| rules.retain(|rule| rule.owner.as_ref() != Some(topology)));
         for routes in place.default.values_mut() {
             routes.retain(|route| {
                 route.owner.as_ref() != Some(topology) && !own.contains(&route.link)
@@ -156,6 +164,8 @@ struct Lowering<'s> {
     segments: Segments<'s>,
     topology: &'s TopologyName,
     state: State,
+    /// The gateway links, once they are known.
+    gateways: gateways::Gateways,
     warnings: Vec<Warning>,
     errors: Vec<Diagnostic>,
 }
@@ -174,6 +184,7 @@ impl<'s> Lowering<'s> {
                 external: spec.external(),
                 ..State::new()
             },
+            gateways: gateways::Gateways::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
         }

@@ -37,6 +37,8 @@ fn meaning(word: &str) -> Option<&'static str> {
             "The packet is dropped, and its sender is told that the host is unreachable."
         }
         "prohibit" => "The packet is dropped, and its sender is told that this is prohibited.",
+        "deny" => "They are dropped.",
+        "allow" => "They are let through.",
         _ => return None,
     })
 }

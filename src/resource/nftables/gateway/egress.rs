@@ -1,7 +1,7 @@
 //! Egress: with which source a member is seen outside.
 
-use super::super::set::{Field, Set, Value};
-use super::super::statement::{End, Key, Statement};
+use super::super::set::{Element, Field, Set, Value};
+use super::super::statement::{End, Key, Port, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{IN, OUT, base, in_set, name, put_chain, put_set};
 use super::{Egress, Gateway, Nat, Origin};
@@ -14,30 +14,87 @@ pub(super) const MASQUERADE: &str = "masquerade";
 /// Which member of a link that others made is rewritten on which link.
 pub(super) const MASQUERADE_FROM: &str = "masquerade_from";
 
-/// Puts in the sets `masquerade` and `masquerade_from`, and the chain `outbound`, which only the first
-/// packet of a connection comes to.
+/// With which address sources are rewritten, from which link to which link.
+pub(super) const MASQUERADE_AS: &str = "masquerade_as";
+/// With which address which member of a link that others made is rewritten, on which link.
+pub(super) const MASQUERADE_AS_FROM: &str = "masquerade_as_from";
+
+/// Puts in the sets `masquerade` and `masquerade_from`, the maps `masquerade_as` and `masquerade_as_from`, and
+/// the chain `outbound`, which only the first packet of a connection comes to.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
-    let translated = |egress: &Egress| egress.nat == Nat::Masquerade;
+    let masqueraded = |egress: &Egress| egress.nat == Nat::Masquerade;
     let mut rules = Vec::new();
     for family in Family::BOTH {
         let comment = "from which link to which link sources are rewritten";
         let set = Set::of([Field::Ifname, Field::Ifname]);
-        let pairs = pairs(gateway, family, translated);
+        let pairs = pairs(gateway, family, masqueraded).map(Element::of);
         put_set(table, &name(MASQUERADE, family), comment, set, pairs);
 
         let comment = "which member of an existing link is rewritten on which link";
         let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
-        let triples = triples(gateway, family, translated);
+        let triples = triples(gateway, family, masqueraded).map(Element::of);
         put_set(table, &name(MASQUERADE_FROM, family), comment, set, triples);
 
         let found = lookups(table, family, MASQUERADE, MASQUERADE_FROM);
         rules
             .extend(found.map(|found| Rule::new(found.into_iter().chain([Statement::Masquerade]))));
+        rules.extend(put_sources(gateway, table, family));
     }
     if !rules.is_empty() {
         let base = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);
         put_chain(table, "outbound", Some(base), rules);
     }
+}
+
+/// Puts in the maps of a family, and gives the rules that look in them.
+fn put_sources(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<Rule> {
+    let address = |from: &Value, dev: &Value| {
+        let mut links = gateway.links.iter();
+        let (_, link) = links.find(|(name, _)| Value::Link((*name).clone()) == *from)?;
+        let egress = link.egress.get(&family)?;
+        match egress.nat {
+            Nat::Source(ip) if Value::Link(egress.dev.clone()) == *dev => Some(Value::address(ip)),
+            _ => None,
+        }
+    };
+    let fixed = |egress: &Egress| matches!(egress.nat, Nat::Source(_));
+    let pairs = pairs(gateway, family, fixed)
+        .filter_map(|pair| Some(Element::of(pair.clone()).to([address(&pair[0], &pair[1])?])));
+    let set = Set::of([Field::Ifname, Field::Ifname]).to([Field::address(family)]);
+    let comment = "with which address sources are rewritten, from which link to which link";
+    put_set(table, &name(MASQUERADE_AS, family), comment, set, pairs);
+
+    let triples = triples(gateway, family, fixed)
+        .filter_map(|of| Some(Element::of(of.clone()).to([address(&of[0], &of[2])?])));
+    let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
+    let set = set.to([Field::address(family)]);
+    let comment = "with which address which member of an existing link is rewritten on which link";
+    put_set(
+        table,
+        &name(MASQUERADE_AS_FROM, family),
+        comment,
+        set,
+        triples,
+    );
+
+    let translate = |key: Vec<Key>, map: &str| {
+        let map = name(map, family);
+        let there = table.sets.contains_key(&map);
+        let translate = Statement::Translate {
+            end: End::Source,
+            family,
+            key,
+            map,
+            port: Port::Kept,
+        };
+        there.then_some(translate)
+    };
+    let by_links = translate(vec![IN, OUT], MASQUERADE_AS)
+        .map(|translate| Rule::new([Statement::Family(family), translate]));
+    let source = Key::Address(family, End::Source);
+    let by_source = translate(vec![IN, source, OUT], MASQUERADE_AS_FROM)
+        .map(|translate| Rule::new([translate]));
+    by_links.into_iter().chain(by_source).collect()
 }
 
 /// From which link to which link the egress of links that this topology made leads.

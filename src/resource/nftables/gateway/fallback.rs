@@ -1,7 +1,7 @@
 //! The fallback: IPv6 forwarding is a switch of the whole namespace on Linux before 6.17, and what it
 //! opens besides is shut here.
 
-use super::super::set::{Field, Set, Value};
+use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{Direction, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{FILTER, IN, OUT, accept, base, count_and_drop, in_set, put_chain, put_set};
@@ -24,7 +24,7 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
         .collect();
     let bridges = bridges
         .iter()
-        .map(|name| [name, name].map(|name| Value::Link(name.clone())));
+        .map(|name| Element::of([name, name].map(|name| Value::Link(name.clone()))));
     let comment = "bridges of others, between whose ports nothing is filtered";
     put_set(
         table,

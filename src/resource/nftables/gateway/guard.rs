@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::set::{Field, Set, Value};
+use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{CtState, Statement, Verdict};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{FILTER, accept, base, count_and_drop, goto, name, put_chain, put_set};
-use super::{Gateway, Guard, Shape, egress, links};
+use super::{Gateway, Guard, Shape, allow, egress, links};
 use crate::resource::Family;
 
 /// From which link to which link a connection may be opened.
@@ -58,18 +58,22 @@ fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
             .iter()
             .filter(|(_, link)| link.shape == Shape::Bridge);
         let bridges = bridges.map(|(name, _)| [name, name].map(|name| Value::Link(name.clone())));
-        let pairs = egress::pairs(gateway, family, |_| true).chain(bridges);
+        let pairs = egress::pairs(gateway, family, |_| true)
+            .chain(bridges)
+            .map(Element::of)
+            .chain(allow::pairs(gateway, family));
         let comment = "from which link to which link a connection may be opened";
         let set = Set::of([Field::Ifname, Field::Ifname]);
         put_set(table, &name(PASS, family), comment, set, pairs);
 
-        let triples = egress::triples(gateway, family, |_| true);
+        let triples = egress::triples(gateway, family, |_| true).map(Element::of);
         let comment = "which member of an existing link may open a connection to which link";
         let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
         put_set(table, &name(PASS_FROM, family), comment, set, triples);
 
         let passing = egress::lookups(table, family, PASS, PASS_FROM);
         rules.extend(passing.map(|found| Rule::new(found.into_iter().chain([accept()]))));
+        rules.extend(allow::put(gateway, table, family));
     }
     for from in links::from_links(table) {
         let refused = [from, Statement::Counter, Statement::RejectAdminProhibited];

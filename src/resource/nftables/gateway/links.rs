@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::super::Table;
-use super::super::set::{Field, Lookup, Set, Value};
+use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key, Statement};
 use super::words::{IN, OUT, in_set, name, put_set};
 use super::{Gateway, Origin};
@@ -12,13 +12,13 @@ use crate::resource::Family;
 /// Links that this topology made.
 pub(super) const LINKS: &str = "links";
 /// Prefixes behind links that others made.
-const BEHIND: &str = "behind";
+pub(super) const BEHIND: &str = "behind";
 
 /// Puts in the sets `links` and `behind`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     let links = gateway
         .links(Origin::Made)
-        .map(|(name, _)| [Value::Link(name.clone())]);
+        .map(|(name, _)| Element::of([Value::Link(name.clone())]));
     let comment = "gateway links that this topology made";
     put_set(table, LINKS, comment, Set::of([Field::Ifname]), links);
 
@@ -31,12 +31,9 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
             // The kernel refuses intervals that overlap.
             let nets = IpNet::aggregate(&nets.map(IpNet::trunc).collect());
             nets.into_iter()
-                .map(|net| [Value::Link(name.clone()), Value::Ip(net)])
+                .map(|net| Element::of([Value::Link(name.clone()), Value::Ip(net)]))
         });
-        let set = Set {
-            lookup: Lookup::Interval,
-            ..Set::of([Field::Ifname, Field::address(family)])
-        };
+        let set = Set::of([Field::Ifname, Field::address(family)]).of_intervals();
         let comment = "prefixes behind gateway links that others made";
         put_set(table, &name(BEHIND, family), comment, set, behind);
     }

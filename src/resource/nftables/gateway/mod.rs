@@ -3,6 +3,7 @@
 //! `docs/datapath.md` draws the way of a packet and says why each rule stands where it does. Each feature
 //! is a file with its sets and rules; one that a gateway doesn't use has neither.
 
+mod allow;
 mod egress;
 mod fallback;
 mod guard;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::Table;
 use crate::resource::Family;
@@ -70,6 +72,52 @@ pub struct GatewayLink {
     pub routed: BTreeSet<IpNet>,
     /// The way out of each family.
     pub egress: BTreeMap<Family, Egress>,
+    /// What connections its members may open to those behind other gateway links.
+    pub allow: BTreeSet<Allow>,
+}
+
+/// What connections of a family may be opened to the members behind another gateway link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Allow {
+    /// The family.
+    pub family: Family,
+    /// The other link.
+    pub to: LinkName,
+    /// Which.
+    pub service: Service,
+}
+
+/// Some of all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// All of them.
+    All,
+    /// Those of a transport protocol to ports from one to another.
+    Ports {
+        /// The protocol's number.
+        protocol: u8,
+        /// The first port.
+        from: u16,
+        /// The last port.
+        to: u16,
+    },
+}
+
+impl Service {
+    /// What begins with an echo request, and the like.
+    pub fn icmp(family: Family) -> Service {
+        let protocol = match family {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 58,
+        };
+        // Instead of ports there is a checksum, which may be anything.
+        Service::Ports {
+            protocol,
+            from: 0,
+            to: u16::MAX,
+        }
+    }
 }
 
 /// Who made a link.
@@ -99,6 +147,17 @@ pub struct Egress {
     pub dev: LinkName,
     /// Which source is seen outside.
     pub nat: Nat,
+    /// What becomes of connections from outside.
+    pub inbound: Inbound,
+}
+
+/// What becomes of connections to members that are opened beyond a way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// They are dropped.
+    Deny,
+    /// They are let through.
+    Allow,
 }
 
 /// Which source is seen outside.
@@ -106,6 +165,8 @@ pub struct Egress {
 pub enum Nat {
     /// The address of the link that it leaves by.
     Masquerade,
+    /// This address.
+    Source(IpAddr),
     /// The member's own.
     None,
 }
@@ -115,7 +176,8 @@ impl Gateway {
     ///
     /// Elements of a batch too large for one message are added in the order of the names of their sets,
     /// so these must be such that nothing is open meanwhile: what is guarded (`behind4`, `links`) comes
-    /// before what is translated (`masquerade4`), and that before what may pass (`pass4`, `routed4`, `sources4`).
+    /// before what is translated (`masquerade4`, `masquerade_as4`), and that before what may pass (`pass4`, `ports4`, `routed4`,
+    /// `sources4`).
     pub fn table(&self) -> Option<Table> {
         let mut table = Table::of(&self.topology);
         links::put(self, &mut table);

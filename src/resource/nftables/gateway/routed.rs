@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::super::set::{Field, Lookup, Set, Value};
+use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key};
 use super::super::{Rule, Table};
 use super::words::{IN, accept, in_set, name, put_set};
@@ -22,12 +22,9 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table, family: Family) -> Optio
         // The kernel refuses intervals that overlap.
         let nets = IpNet::aggregate(&nets.copied().collect());
         nets.into_iter()
-            .map(|net| [Value::Link(link.clone()), Value::Ip(net)])
+            .map(|net| Element::of([Value::Link(link.clone()), Value::Ip(net)]))
     });
-    let set = Set {
-        lookup: Lookup::Interval,
-        ..Set::of([Field::Ifname, Field::address(family)])
-    };
+    let set = Set::of([Field::Ifname, Field::address(family)]).of_intervals();
     let name = name(ROUTED, family);
     let comment = "prefixes that are routed to a member";
     put_set(table, &name, comment, set, routed);

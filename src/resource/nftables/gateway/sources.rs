@@ -3,7 +3,7 @@
 //! It stands before connection tracking, so that a forged packet leaves no trace there, and before
 //! routing, so that the link's holder is protected too.
 
-use super::super::set::{Field, Set, Value};
+use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Icmpv6Type, Key, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{IN, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set};
@@ -32,7 +32,7 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     for family in Family::BOTH {
         let sources = gateway.links(Origin::Made).flat_map(|(name, link)| {
             let members = link.members.iter().filter(|ip| Family::of(**ip) == family);
-            members.map(|ip| [Value::Link(name.clone()), Value::address(*ip)])
+            members.map(|ip| Element::of([Value::Link(name.clone()), Value::address(*ip)]))
         });
         let set = Set::of([Field::Ifname, Field::address(family)]);
         let name = name(SOURCES, family);

@@ -14,7 +14,7 @@ use super::super::set::{Element, Value};
 use super::super::statement::{Statement, Verdict};
 use super::super::{Rule, Table};
 use super::words::name;
-use super::{egress, guard, links, routed, sources};
+use super::{Service, allow, egress, guard, links, routed, sources};
 use crate::resource::Family;
 use crate::resource::name::LinkName;
 
@@ -42,6 +42,10 @@ pub enum Ended {
         from: Side,
         /// Where they lead to.
         to: Side,
+        /// Those that could be opened.
+        were: BTreeSet<Service>,
+        /// But for those, which still can.
+        still: BTreeSet<Service>,
     },
 }
 
@@ -71,6 +75,10 @@ pub struct Connection {
     pub from: IpAddr,
     /// The address that answers it, after all translation.
     pub to: IpAddr,
+    /// The number of its transport protocol.
+    pub protocol: u8,
+    /// The port that answers it, after all translation; 0 if it has none.
+    pub port: u16,
 }
 
 impl Nets {
@@ -93,6 +101,12 @@ impl Nets {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether exactly this prefix is one of them.
+    fn has(&self, net: &IpNet) -> bool {
+        self.wide.contains(net)
+            || net.prefix_len() == net.max_prefix_len() && self.single.contains(&net.addr())
     }
 }
 
@@ -127,35 +141,39 @@ impl Withdrawn {
             .members
             .iter()
             .filter(|(net, links)| {
-                links.iter().any(|link| {
-                    !new.behind
-                        .get(link)
-                        .is_some_and(|behind| behind.contains(*net))
-                })
+                let still = |link| new.behind.get(link).is_some_and(|nets| nets.contains(*net));
+                !links.iter().all(still)
             })
             .map(|(net, _)| **net)
             .collect();
         let mut ended = Vec::new();
-        for (family, pairs) in [(Family::Ipv4, &old.pairs[0]), (Family::Ipv6, &old.pairs[1])] {
-            let still = &new.pairs[usize::from(family == Family::Ipv6)];
-            for (pair, translated) in pairs {
-                let kept = match still.get(pair) {
-                    Some(now) => now == translated,
-                    None => new.judges_nothing && !translated,
+        for (family, pairs) in Family::BOTH.into_iter().zip(&old.pairs) {
+            let now = &new.pairs[usize::from(family == Family::Ipv6)];
+            for (pair, granted) in pairs {
+                let still = match now.get(pair) {
+                    Some(now) if now.source == granted.source => now.services.clone(),
+                    None if new.judges_nothing && granted.source == Source::Kept => continue,
+                    _ => BTreeSet::new(),
                 };
                 let [from, to] = [pair.from, pair.to].map(|link| Side {
                     link: link.clone(),
-                    members: old.behind(
-                        link,
-                        family,
-                        pair.member.filter(|_| *link == *pair.from),
-                        &gone,
-                    ),
+                    members: old.behind(link, family, pair, &gone),
                 });
                 // Those of members that go are ended all together.
                 let nobody = |side: &Side| side.members.as_ref().is_some_and(Nets::is_empty);
-                if !kept && !nobody(&from) && !nobody(&to) {
-                    ended.push(Ended::Pair { family, from, to });
+                let granted = granted.services.iter();
+                let were: BTreeSet<Service> = granted
+                    .filter(|were| !still.iter().any(|still| still.covers(**were)))
+                    .copied()
+                    .collect();
+                if !were.is_empty() && !nobody(&from) && !nobody(&to) {
+                    ended.push(Ended::Pair {
+                        family,
+                        from,
+                        to,
+                        were,
+                        still,
+                    });
                 }
             }
         }
@@ -177,10 +195,14 @@ impl Withdrawn {
 
     /// Whether a connection ends, where `local` are the gateway's own addresses.
     pub fn covers(&self, connection: &Connection, local: &BTreeSet<IpAddr>) -> bool {
-        let Connection { from, to } = *connection;
+        let Connection { from, to, .. } = *connection;
         let on = |side: &Side, ip: IpAddr| match &side.members {
             Some(members) => members.contains(ip),
             None => !self.members.contains(ip) && !local.contains(&ip),
+        };
+        let is_of = |services: &BTreeSet<Service>| {
+            let mut services = services.iter();
+            services.any(|service| service.has(connection.protocol, connection.port))
         };
         self.ended.iter().any(|ended| match ended {
             Ended::Members(gone) => gone.contains(from) || gone.contains(to),
@@ -188,8 +210,40 @@ impl Withdrawn {
                 family,
                 from: a,
                 to: b,
-            } => Family::of(from) == *family && on(a, from) && on(b, to),
+                were,
+                still,
+            } => {
+                Family::of(from) == *family
+                    && on(a, from)
+                    && on(b, to)
+                    && is_of(were)
+                    && !is_of(still)
+            }
         })
+    }
+}
+
+impl Service {
+    /// Whether connections of a protocol to a port are among these.
+    fn has(self, protocol: u8, port: u16) -> bool {
+        match self {
+            Service::All => true,
+            Service::Ports {
+                protocol: number,
+                from,
+                to,
+            } => number == protocol && (from..=to).contains(&port),
+        }
+    }
+
+    /// Whether all of some others are among these.
+    fn covers(self, other: Service) -> bool {
+        match other {
+            Service::All => self == Service::All,
+            Service::Ports { protocol, from, to } => {
+                self.has(protocol, from) && self.has(protocol, to)
+            }
+        }
     }
 }
 
@@ -202,6 +256,25 @@ struct Pair<'t> {
     to: &'t LinkName,
 }
 
+/// What may be opened there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Granted<'t> {
+    services: BTreeSet<Service>,
+    source: Source<'t>,
+}
+
+/// Which source is seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Source<'t> {
+    /// The member's own.
+    #[default]
+    Kept,
+    /// That of the link.
+    OfLink,
+    /// This one.
+    Fixed(&'t [Value]),
+}
+
 /// What a table lets through.
 #[derive(Debug, Default)]
 struct Grants<'t> {
@@ -209,8 +282,10 @@ struct Grants<'t> {
     members: BTreeMap<&'t IpNet, BTreeSet<&'t LinkName>>,
     /// The same, by gateway link.
     behind: BTreeMap<&'t LinkName, BTreeSet<&'t IpNet>>,
-    /// The pairs of IPv4 and of IPv6, and whether their sources are translated.
-    pairs: [BTreeMap<Pair<'t>, bool>; 2],
+    /// The prefixes behind gateway links that others made, where not all are members.
+    prefixes: BTreeMap<&'t LinkName, BTreeSet<&'t IpNet>>,
+    /// The pairs of IPv4 and of IPv6.
+    pairs: [BTreeMap<Pair<'t>, Granted<'t>>; 2],
     /// Whether everything may pass, because the gateway is a plain router.
     judges_nothing: bool,
 }
@@ -227,7 +302,7 @@ impl<'t> Grants<'t> {
                 grants.behind.entry(link).or_default();
             }
         }
-        for (family, pairs) in Family::BOTH.into_iter().zip(0..) {
+        for (place, family) in Family::BOTH.into_iter().enumerate() {
             let elements = |set: &str| {
                 let set = table.sets.get(&name(set, family));
                 set.into_iter().flat_map(|set| &set.elements)
@@ -237,24 +312,34 @@ impl<'t> Grants<'t> {
                     grants.add(link, net);
                 }
             }
-            let pair = |element: &'t Element| match element.key.as_slice() {
-                [Value::Link(from), Value::Link(to)] => Some(Pair {
-                    from,
-                    member: None,
-                    to,
-                }),
-                [Value::Link(from), Value::Ip(net), Value::Link(to)] => Some(Pair {
-                    from,
-                    member: Some(net),
-                    to,
-                }),
-                _ => None,
+            for element in elements(links::BEHIND) {
+                if let [Value::Link(link), Value::Ip(net)] = element.key.as_slice() {
+                    grants.prefixes.entry(link).or_default().insert(net);
+                }
+            }
+            let pairs = &mut grants.pairs[place];
+            let sets = [guard::PASS, guard::PASS_FROM, allow::PASS_WITHIN];
+            let ports = [allow::PORTS, allow::PORTS_WITHIN];
+            for element in sets.into_iter().chain(ports).flat_map(elements) {
+                if let Some((pair, service)) = granted(element) {
+                    pairs.entry(pair).or_default().services.insert(service);
+                }
+            }
+            let mut translate = |set: &str, source: fn(&'t Element) -> Source<'t>| {
+                for element in elements(set) {
+                    if let Some((pair, _)) = granted(element) {
+                        let granted = pairs.entry(pair).or_default();
+                        granted.services.insert(Service::All);
+                        granted.source = source(element);
+                    }
+                }
             };
-            let passing = elements(guard::PASS).chain(elements(guard::PASS_FROM));
-            let translated = elements(egress::MASQUERADE).chain(elements(egress::MASQUERADE_FROM));
-            let pairs = &mut grants.pairs[pairs];
-            pairs.extend(passing.filter_map(pair).map(|pair| (pair, false)));
-            pairs.extend(translated.filter_map(pair).map(|pair| (pair, true)));
+            for set in [egress::MASQUERADE, egress::MASQUERADE_FROM] {
+                translate(set, |_| Source::OfLink);
+            }
+            for map in [egress::MASQUERADE_AS, egress::MASQUERADE_AS_FROM] {
+                translate(map, |element| Source::Fixed(&element.data));
+            }
         }
         let single = grants.pairs.iter().flat_map(BTreeMap::keys);
         let single = single.filter_map(|pair| Some((pair.from, pair.member?)));
@@ -269,24 +354,48 @@ impl<'t> Grants<'t> {
         self.behind.entry(link).or_default().insert(net);
     }
 
-    /// The members of a family behind a link, or the one of them that it is about, without those that go.
-    /// None: it is no gateway link.
-    fn behind(
-        &self,
-        link: &LinkName,
-        family: Family,
-        only: Option<&IpNet>,
-        gone: &Nets,
-    ) -> Option<Nets> {
-        let behind = self.behind.get(link)?;
-        let stays = |net: &&IpNet| {
-            Family::of(net.addr()) == family
-                && only.is_none_or(|only| *net == only)
-                && !gone.single.contains(&net.addr())
-                && !gone.wide.contains(net)
-        };
-        Some(behind.iter().copied().filter(stays).copied().collect())
+    /// What of a family is behind a link of a pair, without the members that go. None: it is no gateway link.
+    fn behind(&self, link: &LinkName, family: Family, pair: &Pair, gone: &Nets) -> Option<Nets> {
+        let is_of = |net: &&IpNet| Family::of(net.addr()) == family;
+        if let Some(member) = pair.member.filter(|_| link == pair.from) {
+            return Some([*member].into_iter().filter(|net| !gone.has(net)).collect());
+        }
+        if let Some(prefixes) = self.prefixes.get(link) {
+            return Some(prefixes.iter().copied().filter(is_of).copied().collect());
+        }
+        let behind = self.behind.get(link)?.iter().copied().filter(is_of);
+        Some(behind.filter(|net| !gone.has(net)).copied().collect())
     }
+}
+
+/// What an element of a set of permissions says.
+fn granted(element: &Element) -> Option<(Pair<'_>, Service)> {
+    let pair = |from, member, to| Pair { from, member, to };
+    Some(match element.key.as_slice() {
+        [Value::Link(from), Value::Link(to)] => (pair(from, None, to), Service::All),
+        [Value::Link(from), Value::Ip(net), Value::Link(to)] => {
+            (pair(from, Some(net), to), Service::All)
+        }
+        [
+            Value::Link(from),
+            Value::Link(to),
+            Value::Protocol(protocol),
+            ports,
+        ] => {
+            let (first, last) = match ports {
+                Value::Port(port) => (*port, *port),
+                Value::Ports(first, last) => (*first, *last),
+                _ => return None,
+            };
+            let service = Service::Ports {
+                protocol: *protocol,
+                from: first,
+                to: last,
+            };
+            (pair(from, None, to), service)
+        }
+        _ => return None,
+    })
 }
 
 /// Whether a table refuses what nothing lets through.
@@ -304,7 +413,7 @@ mod tests {
     use super::*;
     use crate::resource::name::TopologyName;
     use crate::resource::nftables::gateway::{
-        Egress, Gateway, GatewayLink, Guard, Nat, Origin, Shape,
+        Egress, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Shape,
     };
 
     /// What a gateway says of a member: its link, and the way out with its translation.
@@ -312,6 +421,15 @@ mod tests {
 
     fn link(name: &str) -> LinkName {
         LinkName::try_from(name).expect("a name")
+    }
+
+    fn connection(from: IpAddr, to: IpAddr) -> Connection {
+        Connection {
+            from,
+            to,
+            protocol: 6,
+            port: 80,
+        }
     }
 
     fn gateway(rng: &mut fastrand::Rng) -> Gateway {
@@ -328,7 +446,14 @@ mod tests {
                 if rng.bool() {
                     let dev = link(rng.choice(["up", "tun"]).expect("one"));
                     let nat = *rng.choice(&[Nat::Masquerade, Nat::None]).expect("one");
-                    egress.insert(family, Egress { dev, nat });
+                    egress.insert(
+                        family,
+                        Egress {
+                            dev,
+                            nat,
+                            inbound: Inbound::Deny,
+                        },
+                    );
                 }
             }
             let origin = if name == "one" {
@@ -343,6 +468,7 @@ mod tests {
                 members: behind.into_iter().collect(),
                 prefixes: nets.map(|net| net.parse().expect("a prefix")).into(),
                 routed: BTreeSet::new(),
+                allow: BTreeSet::new(),
                 egress,
             };
             links.insert(link(name), of_link);
@@ -388,7 +514,7 @@ mod tests {
                 let kept = new.and_then(|(_, egress)| egress) == granted;
                 for (to, ends) in [(outside, moved || granted.is_some() && !kept), (own, moved)] {
                     let to = to.parse().expect("an address");
-                    let covers = |from, to| withdrawn.covers(&Connection { from, to }, &local);
+                    let covers = |from, to| withdrawn.covers(&connection(from, to), &local);
                     assert_eq!(
                         covers(from, to),
                         ends,
@@ -410,14 +536,13 @@ mod tests {
                 let gone = other
                     .is_some_and(|(link, _)| said(&after, to).is_none_or(|(now, _)| now != link));
                 if other.is_some() {
-                    let ends = withdrawn.covers(&Connection { from, to }, &local);
+                    let ends = withdrawn.covers(&connection(from, to), &local);
                     assert_eq!(ends, moved || gone, "seed {seed}: {from} to {to}");
                 }
             }
-            let others = Connection {
-                from: "192.0.2.1".parse().expect("an address"),
-                to: "198.51.100.10".parse().expect("an address"),
-            };
+            let [from, to] = ["192.0.2.1", "198.51.100.10"];
+            let [from, to] = [from, to].map(|ip| ip.parse().expect("an address"));
+            let others = connection(from, to);
             assert!(!withdrawn.covers(&others, &local), "seed {seed}");
             assert!(Withdrawn::between(&tables[0], Some(&tables[0])).is_empty());
         }

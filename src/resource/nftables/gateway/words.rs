@@ -1,6 +1,6 @@
 //! Words that the files of this folder share.
 
-use super::super::set::{Element, Set, Value};
+use super::super::set::{Element, Set};
 use super::super::statement::{Direction, Key, Statement, Verdict};
 use super::super::{Base, Chain, ChainKind, Hook, Policy, Rule, Table};
 use crate::resource::Family;
@@ -17,14 +17,14 @@ pub(super) fn name(set: &str, family: Family) -> String {
 }
 
 /// Puts a set in with these elements, unless there are none.
-pub(super) fn put_set<const N: usize>(
+pub(super) fn put_set(
     table: &mut Table,
     name: &str,
     comment: &str,
     set: Set,
-    keys: impl Iterator<Item = [Value; N]>,
+    elements: impl Iterator<Item = Element>,
 ) {
-    let elements: std::collections::BTreeSet<Element> = keys.map(Element::of).collect();
+    let elements: std::collections::BTreeSet<Element> = elements.collect();
     if !elements.is_empty() {
         let set = Set {
             comment: Some(comment.to_owned()),

@@ -5,15 +5,20 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod found;
+mod ports;
+mod programs;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
 pub use self::found::{PlaceRoute, PlaceRule};
+pub use self::ports::{Listener, PlacePorts};
+pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +30,9 @@ pub enum Owner {
     Kernel,
     /// Somebody else's: it exists, and nothing says that netform made it.
     Foreign,
+    /// A namespace that the record of a topology names, and that doesn't carry its tag: who is inside may
+    /// have rewritten that, or somebody else has made another of that name.
+    Disputed(TopologyName),
 }
 
 impl Owner {
@@ -76,6 +84,8 @@ pub struct State {
     pub loans: BTreeMap<Id, Loan>,
     /// The external namespaces. They have no entry of their own in a desired State.
     pub external: External,
+    /// Of an observed State: that the topology's record is lost, and the sysctls that it is likely to have on loan.
+    pub lost: Option<BTreeSet<Id>>,
 }
 
 impl State {
@@ -112,6 +122,12 @@ pub struct Facts {
     pub ipv6: bool,
     /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
     pub resolvers: Vec<IpAddr>,
+    /// The host's `/etc/nsswitch.conf`, empty if there is none.
+    pub nsswitch: String,
+    /// systemd-networkd, where it manages links of the host.
+    pub networkd: Option<Networkd>,
+    /// NetworkManager, where it runs.
+    pub network_manager: Option<NetworkManager>,
     /// The namespace that netform runs in.
     pub host: Place,
     /// The external namespaces.
@@ -141,6 +157,8 @@ pub struct Place {
     pub ipv4_router: bool,
     /// Whether IPv6 forwarding was on for all of it before netform came.
     pub ipv6_forwarding: bool,
+    /// The rules of others that packets on their way through come by, if it matters.
+    pub firewall: Firewall,
     /// Its unicast routes of the main table.
     pub routes: Vec<PlaceRoute>,
     /// Its IPv4 policy routing rules, the kernel's own among them. None: some of them look at what a
@@ -152,6 +170,8 @@ pub struct Place {
     pub src_valid_mark: u8,
     /// The topologies that have all of it forward IPv4, and had to switch that on.
     pub routers: BTreeSet<TopologyName>,
+    /// What of its ports is spoken for, where the topology publishes something there.
+    pub ports: PlacePorts,
 }
 
 impl Place {
@@ -165,13 +185,23 @@ impl Place {
 
     /// The link of the default route of a family that would be there without `topology`.
     pub fn default_without(&self, family: Family, topology: &TopologyName) -> Option<&LinkName> {
+        let route = self.default_route_without(family, topology);
+        route.map(|route| &route.link)
+    }
+
+    /// The default route of a family that would be there without `topology`.
+    pub fn default_route_without(
+        &self,
+        family: Family,
+        topology: &TopologyName,
+    ) -> Option<&DefaultRoute> {
         let routes = self.default.get(&family).into_iter().flatten();
         let mut others = routes.filter(|route| {
             let link = self.links.get(&route.link);
             let of_link = link.and_then(|link| link.owner.as_ref());
             route.owner.as_ref() != Some(topology) && of_link != Some(topology)
         });
-        others.next().map(|route| &route.link)
+        others.next()
     }
 }
 
@@ -180,6 +210,10 @@ impl Place {
 pub struct DefaultRoute {
     /// The link that it leads over, the first of several.
     pub link: LinkName,
+    /// Further links that it leads over.
+    pub more: BTreeSet<LinkName>,
+    /// Its metric: the lowest wins.
+    pub metric: u32,
     /// The topology that made it.
     pub owner: Option<TopologyName>,
 }
@@ -189,6 +223,8 @@ pub struct DefaultRoute {
 pub struct PlaceLink {
     /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
     pub kind: String,
+    /// The number of its group (`ip link set group`).
+    pub group: u32,
     /// Whether its frames are those of Ethernet (`ARPHRD_ETHER`), without which it can be no port of a bridge.
     pub ethernet: bool,
     /// Its largest packet in bytes.
@@ -197,6 +233,8 @@ pub struct PlaceLink {
     pub altnames: BTreeSet<String>,
     /// Whether it is up.
     pub up: bool,
+    /// The bridge or bond that it is a port of, which packets leave by in its place.
+    pub port_of: Option<LinkName>,
     /// Its addresses and their lengths.
     pub addresses: Vec<Held>,
     /// The destinations on the link itself that routes of the main table lead to, not netform's and besides

@@ -82,6 +82,32 @@ fn who_relies_on_the_switch_meanwhile_keeps_the_links_on() {
     });
 }
 
+#[test]
+fn the_switch_stays_for_containers_that_came_meanwhile() {
+    in_sandbox(|| {
+        spec("/run/one.yaml", "one", 1, "host: { forwarding: ipv4 }");
+        let values = "sysctl -n net.ipv4.ip_forward net.ipv4.conf.ens33.forwarding \
+                      net.ipv4.conf.all.accept_redirects";
+        let before = sh(values).ok();
+        assert!(before.starts_with("0\n0\n"), "{before}");
+        let go = |meanwhile: &str| {
+            netform(&["apply", "-f", "/run/one.yaml"]).ok();
+            sh(meanwhile).ok();
+            let said = netform(&["destroy", "one", "--yes"]).ok();
+            (said, sh(values).ok())
+        };
+        // A bridge that others made for themselves says nothing.
+        let (said, after) = go("ip link add docks type bridge");
+        assert_eq!(after, before, "{said}");
+        let (said, after) = go("ip link add docker0 type bridge");
+        let line = "net.ipv4.ip_forward  stays 1 (the network of docker0 needs it)";
+        assert!(said.contains(line), "{said}");
+        assert_eq!(after, "1\n1\n0\n", "{said}");
+        let left = sh("ls /run/netform 2>&1 || true").ok();
+        assert!(left.contains("No such file"), "{left}");
+    });
+}
+
 /// The host without the numbers of links and of namespaces, which are others when one is made again.
 fn numberless() -> String {
     let world = world();
@@ -537,5 +563,39 @@ fn a_next_hop_that_no_link_of_the_host_reaches_stops_the_plan() {
                 assert_same_world(&before, &world());
             }
         }
+    });
+}
+
+#[test]
+fn a_route_to_its_own_next_hop_is_changed() {
+    in_sandbox(|| {
+        let spec = |weight: u8| {
+            sh(&format!(
+                "cat > /run/own.yaml <<'EOF'
+version: 1
+name: own
+namespaces:
+  a:
+    routes:
+      - {{ to: 'fd02::2/128', nexthops: [{{ via: 'fd02::2', dev: two, weight: {weight} }}, {{ via: 'fd00::2', dev: nil }}] }}
+  b: {{}}
+veths:
+  - ends:
+      - {{ namespace: a, name: two, addresses: ['fd02::1/64'] }}
+      - {{ namespace: b, name: two, addresses: ['fd02::2/64'] }}
+  - ends:
+      - {{ namespace: a, name: nil, addresses: ['fd00::1/64'] }}
+      - {{ namespace: b, name: nil, addresses: ['fd00::2/64'] }}
+EOF"
+            ))
+            .ok();
+        };
+        spec(4);
+        netform(&["apply", "-f", "/run/own.yaml"]).ok();
+        spec(5);
+        netform(&["apply", "-f", "/run/own.yaml", "--yes"]).ok();
+        let again = netform(&["plan", "-f", "/run/own.yaml", "--detailed-exitcode"]);
+        assert_eq!(again.status, 0, "{}", again.stdout);
+        netform(&["destroy", "own", "--yes"]).ok();
     });
 }

@@ -137,6 +137,49 @@ fn replies_that_a_strict_filter_drops_are_told_of() {
 }
 
 #[test]
+fn connections_that_a_strict_filter_drops_are_told_of() {
+    in_sandbox(|| {
+        sh(PROVIDER).ok();
+        sh("sysctl -qw net.ipv4.conf.all.rp_filter=1
+            ip -n provider route add 10.7.0.0/24 via 10.9.0.1")
+        .ok();
+        // From beyond the neighbours of the uplink, and from one.
+        let reached = |from: &str| {
+            let ping = format!("ip netns exec provider ping -n -c1 -W2 -I {from} 10.7.0.2");
+            sh(&ping).status == 0
+        };
+        let open = "{ dev: up1, inbound: allow }";
+        let spec = lab(open, "");
+        says(
+            &spec,
+            &["up1", "connections from beyond", "`lab`", "rule `from`"],
+        );
+        apply();
+        assert!(reached("10.9.0.2"));
+        assert!(!reached("203.0.113.9"));
+        // What the warning says to do.
+        let by_source = format!("{DETOUR} {{ priority: 100, from: 10.7.0.0/24, table: 100 }}]");
+        silent(&lab(open, &by_source));
+        apply();
+        assert!(reached("203.0.113.9"));
+        silent(&lab("{ inbound: allow }", ""));
+
+        let published = |dev: &str| {
+            let publish = format!("\npublish: [{{ port: 80, to: 10.7.0.2{dev} }}]\nveths:");
+            lab("{}", "").replace("\nveths:", &publish)
+        };
+        says(
+            &published(", dev: up1"),
+            &["up1", "`10.7.0.2`", "connections from beyond"],
+        );
+        silent(&published(""));
+        sh("sysctl -qw net.ipv4.conf.up1.rp_filter=2").ok();
+        silent(&published(", dev: up1"));
+        silent(&spec);
+    });
+}
+
+#[test]
 fn a_way_out_that_takes_less_than_members_send_is_told_of() {
     in_sandbox(|| {
         silent(&lab("{}", ""));

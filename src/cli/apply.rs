@@ -7,7 +7,7 @@ use super::{Status, output};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
-use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
 use crate::state::{Owner, State};
 
@@ -62,7 +62,11 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         output::colour_of_stdout(),
     ));
     if session.plan.operations.is_empty() {
-        return Status::Done;
+        return if session.observed.lost.is_some() {
+            note_again(session)
+        } else {
+            Status::Done
+        };
     }
     if (verb == Verb::Destroy || takes_something_away(&session.plan)) && !options.yes {
         match output::confirmed("\nGo on?") {
@@ -131,6 +135,14 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
             session::failed(&error);
             undo(session, &before, options, plan.operations.len())
         }
+    }
+}
+
+/// Writes a lost record anew, as far as what is here tells what it should say.
+fn note_again(mut session: Session) -> Status {
+    match session.kernel.execute(&session.plan) {
+        Ok(()) => Status::Done,
+        Err(failure) => session::failed(&failure.error),
     }
 }
 
@@ -282,8 +294,10 @@ fn settings(key: &Key) -> Vec<SysctlKey> {
         Key::Namespace => Family::BOTH.map(SysctlKey::forwarding).into(),
         Key::Link(link) if link.as_str() != "lo" => [
             (Family::Ipv4, "forwarding"),
+            (Family::Ipv4, ROUTE_LOCALNET),
             (Family::Ipv6, FORCED),
             (Family::Ipv6, "accept_ra"),
+            (Family::Ipv6, "accept_redirects"),
         ]
         .map(|(family, name)| SysctlKey::conf(family, link.clone(), name))
         .into(),

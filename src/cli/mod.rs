@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod conflict;
 mod destroy;
 mod exec;
 mod output;

@@ -1,13 +1,12 @@
 //! What `plan`, `apply` and `destroy` share: from files to a plan against this host.
 
 use super::source::Files;
-use super::{Status, output};
+use super::{Status, conflict, output};
 use crate::kernel::{Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
-use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::sysctl::SysctlKey;
-use crate::resource::{Key, Ns, Resource};
+use crate::resource::Id;
+use crate::resource::name::TopologyName;
 use crate::spec::{self, Spec};
 use crate::state::State;
 
@@ -63,12 +62,25 @@ impl Session {
         })?;
         let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
         let (mut kernel, lock) = open(access)?;
-        let facts = kernel
+        let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
+        let topology = &spec.name.value;
+        kernel
+            .ports(topology, &spec.publishes_in(), &mut facts)
+            .map_err(|error| failed(&error))?;
+        if spec.has_gateways() {
+            kernel.look_at_firewalls(&mut facts);
+        }
         let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
         let topology = spec.name.value.clone();
-        let mut session = Session::between(kernel, lock, topology, lowered.state)?;
+        let place = |id: &Id| {
+            let span = spec.place_of(id)?;
+            let source = &sources[span.source];
+            let (line, column) = source.position(span.start);
+            Some(format!("{}:{line}:{column}", source.name))
+        };
+        let mut session = Session::between(kernel, lock, topology, lowered.state, &place)?;
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
     }
@@ -76,7 +88,7 @@ impl Session {
     /// Of a topology that is to own nothing any more.
     pub(super) fn of_nothing(topology: TopologyName) -> Result<Session, Status> {
         let (kernel, lock) = open(Access::Change)?;
-        Session::between(kernel, lock, topology, State::new())
+        Session::between(kernel, lock, topology, State::new(), &|_| None)
     }
 
     fn between(
@@ -84,6 +96,7 @@ impl Session {
         lock: Option<Lock>,
         topology: TopologyName,
         desired: State,
+        place: &dyn Fn(&Id) -> Option<String>,
     ) -> Result<Session, Status> {
         let observed = kernel
             .observe(&topology, &desired)
@@ -98,12 +111,8 @@ impl Session {
         if !missing.is_empty() {
             return Err(Status::Failed);
         }
-        let plan = plan::plan(&topology, &desired, &observed).map_err(|conflicts| {
-            for conflict in &conflicts {
-                output::error(&self::conflict(conflict, &topology));
-            }
-            Status::Failed
-        })?;
+        let mut plan = plan::plan(&topology, &desired, &observed)
+            .map_err(|conflicts| tell_of(&mut kernel, &conflicts, &topology, place))?;
         let lacking = kernel.lacking(&plan);
         for (place, error) in &lacking {
             let what = phrase::located(&plan.operations[*place].id, &topology);
@@ -112,6 +121,8 @@ impl Session {
         if !lacking.is_empty() {
             return Err(Status::Failed);
         }
+        plan.warnings
+            .extend(plan::lost(&topology, &desired, &observed));
         Ok(Session {
             _lock: lock,
             kernel,
@@ -121,6 +132,31 @@ impl Session {
             plan,
         })
     }
+}
+
+/// Prints what stands in the way, all of it.
+fn tell_of(
+    kernel: &mut Kernel,
+    conflicts: &[Conflict],
+    topology: &TopologyName,
+    place: &dyn Fn(&Id) -> Option<String>,
+) -> Status {
+    let seem = match kernel.provenances(conflicts) {
+        Ok(seem) => seem,
+        Err(error) => return failed(&error),
+    };
+    for (conflict, provenance) in conflicts.iter().zip(&seem) {
+        let place = place(&conflict.id);
+        let text = conflict::text(conflict, provenance.as_ref(), topology, place.as_deref());
+        output::error(&text);
+    }
+    if conflicts.len() > 1 {
+        output::remark(&format!(
+            "{} things stand in the way: nothing was changed.\n",
+            conflicts.len()
+        ));
+    }
+    Status::Failed
 }
 
 fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
@@ -136,67 +172,4 @@ fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
 pub(super) fn failed(error: &crate::kernel::Error) -> Status {
     output::error(&error.to_string());
     Status::Failed
-}
-
-/// What a link is a port of that is to be one by this topology, whose doing it is, and the ways out.
-fn port_of_others(conflict: &Conflict, link: &LinkName, master: &LinkName) -> String {
-    let (place, inside) = match &conflict.id.ns {
-        Ns::Host => ("on the host".to_owned(), String::new()),
-        Ns::Named(ns) => (format!("in namespace {ns}"), format!("ip netns exec {ns} ")),
-    };
-    let what = format!("link {link} {place} is a port of {master} already");
-    match &conflict.owner {
-        Some(owner) => format!(
-            "{what}, by the wish of topology {owner}\n  \
-             remove its `bridge` in one of the two specs, or `netform destroy {owner}` first"
-        ),
-        None => format!(
-            "{what}, and netform didn't make it one\n  \
-             release it if nothing needs that (`{inside}ip link set {link} nomaster`), or remove its `bridge` in \
-             the spec"
-        ),
-    }
-}
-
-/// What stands in the way, whose it is, and the ways out.
-fn conflict(conflict: &Conflict, topology: &TopologyName) -> String {
-    if let (Key::Port(link), Resource::Port(port)) = (&conflict.id.key, &conflict.resource) {
-        return port_of_others(conflict, link, &port.master);
-    }
-    let what = phrase::located(&conflict.id, topology);
-    let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
-    match &conflict.owner {
-        Some(owner) if owner == topology && conflict.id.key == Key::Namespace => format!(
-            "{what} was made by this topology, and its spec calls it external now\n  \
-             remove `external` there, or `netform destroy {topology}` and let somebody else make it \
-             (`ip netns add {ns}`) first",
-            ns = conflict.id.ns
-        ),
-        Some(owner)
-            if matches!(conflict.id.key, Key::Sysctl(SysctlKey::Global(_)))
-                && conflict.id.ns != Ns::Host =>
-        {
-            format!(
-                "{what} has another value by the wish of topology {owner}\n  \
-                 it stands there as: {stands}\n  \
-                 write the same in both specs (`forwarding` of the namespace), or `netform destroy {owner}` \
-                 first"
-            )
-        }
-        Some(owner) if matches!(conflict.id.key, Key::Sysctl(_)) => format!(
-            "{what} is on loan to topology {owner}, with another value\n  \
-             it stands there as: {stands}\n  \
-             write the same value in both specs, or `netform destroy {owner}` first"
-        ),
-        Some(owner) => format!(
-            "{what} belongs to topology {owner}\n  \
-             it stands there as: {stands}\n  \
-             give it another name in one of the two specs, or `netform destroy {owner}` first"
-        ),
-        None => format!(
-            "{what} exists, and netform didn't make it\n  \
-             it stands there as: {stands}\n  \
-             remove it by hand if nothing needs it, or give it another name in the spec"
-        ),
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::session::failed;
 use super::{Status, output};
 use crate::kernel::{Error, Kernel};
-use crate::render::show;
+use crate::plan;
+use crate::render::{hints, show};
 use crate::resource::name::TopologyName;
 use crate::state::{External, State};
 
@@ -14,9 +15,17 @@ pub(super) struct Arguments {
     /// The topology of which everything is listed
     #[arg(value_name = "NAME")]
     name: Option<TopologyName>,
+
+    /// Print files that have udev, NetworkManager and systemd-networkd leave alone what netform makes, as a
+    /// script that puts them in place
+    #[arg(long, conflicts_with = "name")]
+    hints: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
+    if arguments.hints {
+        return output::result(&hints::script());
+    }
     text(arguments.name.as_ref()).unwrap_or_else(|error| failed(&error))
 }
 
@@ -43,7 +52,13 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
         return Ok(Status::Failed);
     }
     let state = kernel.observe(name, &State::new())?;
-    Ok(output::result(&show::one(name, &state, colour)))
+    let lost = plan::lost(name, &State::new(), &state);
+    Ok(output::result(&show::one(
+        name,
+        &state,
+        lost.as_ref(),
+        colour,
+    )))
 }
 
 /// The topologies that have a record, or a link of the host.

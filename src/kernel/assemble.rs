@@ -9,7 +9,7 @@ use super::{older_than, peers, tag};
 use crate::resource::address::{Address, AddressKey, PROMOTES, Standing};
 use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
-use crate::resource::name::{LinkName, NamespaceName, TopologyName};
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
 use crate::resource::port::Port;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
@@ -36,8 +36,8 @@ const FALLBACKS: [&str; 9] = [
 /// Puts one namespace's reading into a State.
 pub(super) struct Assembly<'a> {
     pub(super) ns: &'a Ns,
-    /// Whether it is known as an external one.
-    pub(super) external: bool,
+    /// Whose it is; the host is the kernel's.
+    pub(super) owner: &'a Owner,
     pub(super) reading: &'a Reading,
     pub(super) topology: &'a TopologyName,
     pub(super) desired: &'a State,
@@ -55,15 +55,12 @@ impl Assembly<'_> {
             .iter()
             .filter_map(|link| Some((link.index, LinkName::try_from(link.name.as_str()).ok()?)))
             .collect();
-        let lo = self.reading.links.iter().find(|link| link.is_loopback());
-        let of_ns = match self.ns {
-            Ns::Host => None,
-            Ns::Named(name) => lo
-                .and_then(|lo| tag::owner(&lo.alias))
-                .filter(|owner| owner != self.topology || !self.external || self.is_made(name)),
+        let of_ns = match self.owner {
+            Owner::Topology(owner) => Some(owner.clone()),
+            _ => None,
         };
         if *self.ns != Ns::Host {
-            let owner = of_ns.clone().map_or(Owner::Foreign, Owner::Topology);
+            let owner = self.owner.clone();
             let id = Id::namespace(self.ns.clone());
             self.state
                 .insert(id, Resource::Namespace(Namespace::default()), owner);
@@ -107,7 +104,7 @@ impl Assembly<'_> {
         if link.is_loopback() {
             return Owner::Kernel;
         }
-        if let Some(owner) = tag::owner(&link.alias) {
+        if let Some(owner) = tag::of_link(link) {
             return Owner::Topology(owner);
         }
         if FALLBACKS.contains(&name.as_str()) {
@@ -147,7 +144,7 @@ impl Assembly<'_> {
             mtu: Some(link.mtu),
             mac: link.mac,
             master: link.master.and_then(|index| names.get(&index).cloned()),
-            tagged: link.group != tag::GROUP || tag::owner(&link.alias).is_some(),
+            tagged: link.group != tag::GROUP || tag::of_link(link).is_some(),
         }
     }
 
@@ -326,14 +323,6 @@ impl Assembly<'_> {
             self.state
                 .insert(id, Resource::Sysctl(Sysctl { value }), owner);
         }
-    }
-
-    /// Whether the topology made a namespace, as its record says. The tag alone doesn't say that of an
-    /// external one: who is inside can write it.
-    fn is_made(&self, name: &NamespaceName) -> bool {
-        let mut records = self.records.iter();
-        let mine = records.find(|record| record.topology == *self.topology);
-        mine.is_some_and(|record| record.namespaces.contains(name))
     }
 
     /// Whose something with our protocol number is: of the topology whose record claims it, because it stands

@@ -26,11 +26,14 @@ mod cta {
     pub(super) const TUPLE_IP: u16 = 1;
     /// Within that, the source and the destination of IPv4, then those of IPv6 (`enum ctattr_ip`).
     pub(super) const SOURCE: [u16; 2] = [1, 3];
+    pub(super) const DESTINATION: [u16; 2] = [2, 4];
     /// Within a tuple.
     pub(super) const TUPLE_PROTO: u16 = 2;
     /// Within that, the protocol's number, and the source's port (`enum ctattr_l4proto`).
     pub(super) const PROTO_NUM: u16 = 1;
     pub(super) const PROTO_SRC_PORT: u16 = 2;
+    /// The port of the destination.
+    pub(super) const PROTO_DST_PORT: u16 = 3;
 }
 
 /// Has the kernel forget the connections of this thread's namespace that end. A kernel without this
@@ -80,24 +83,25 @@ pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
 /// What of a connection matters. None: it is of another family.
 fn connection(message: &Message<'_>) -> Option<Connection> {
     let attributes = message.payload.get(FIXED..)?;
-    let source = |tuple: u16| {
+    let address = |tuple: u16, end: [u16; 2]| {
         let addresses = attribute(attribute(attributes, tuple)?, cta::TUPLE_IP)?;
-        let sources = cta::SOURCE.into_iter();
-        sources
-            .filter_map(|kind| attribute(addresses, kind))
-            .find_map(ip_of)
+        let mut ends = end.into_iter();
+        ends.find_map(|kind| attribute(addresses, kind).and_then(ip_of))
+    };
+    let transport = |tuple: u16| attribute(attribute(attributes, tuple)?, cta::TUPLE_PROTO);
+    let port = |tuple: u16, end: u16| {
+        let port = attribute(transport(tuple)?, end)?;
+        port.try_into().ok().map(u16::from_be_bytes)
     };
     // Replies come from where it leads to.
-    let reply = attribute(attributes, cta::TUPLE_REPLY)?;
-    let transport = attribute(reply, cta::TUPLE_PROTO)?;
-    let port = attribute(transport, cta::PROTO_SRC_PORT)
-        .and_then(|port| port.try_into().ok())
-        .map_or(0, u16::from_be_bytes);
+    let protocol = attribute(transport(cta::TUPLE_REPLY)?, cta::PROTO_NUM)?;
     Some(Connection {
-        from: source(cta::TUPLE_ORIG)?,
-        to: source(cta::TUPLE_REPLY)?,
-        protocol: *attribute(transport, cta::PROTO_NUM)?.first()?,
-        port,
+        from: address(cta::TUPLE_ORIG, cta::SOURCE)?,
+        to: address(cta::TUPLE_REPLY, cta::SOURCE)?,
+        protocol: *protocol.first()?,
+        port: port(cta::TUPLE_REPLY, cta::PROTO_SRC_PORT).unwrap_or(0),
+        at: address(cta::TUPLE_ORIG, cta::DESTINATION)?,
+        at_port: port(cta::TUPLE_ORIG, cta::PROTO_DST_PORT).unwrap_or(0),
     })
 }
 

@@ -167,7 +167,8 @@ pub enum Error {
     Restless,
     /// A record can't be understood.
     #[error(
-        "can't read the record {path}: {reason}; if it is broken, remove it: borrowed sysctls then stay as they are"
+        "can't read the record {path}: {reason}; if it is broken, remove it (`rm {path}`): what that topology \
+         borrowed then stays as it is, and its next plan names what that is likely to be"
     )]
     Record {
         /// Its file.

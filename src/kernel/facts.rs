@@ -9,13 +9,17 @@ use super::error::Error;
 use super::observe::Seen;
 use super::read::{self, Reading};
 use super::record::Record;
-use super::{Kernel, config, external, observe, record, sysctl, tag};
+use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
+use crate::resource::link::bridge;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlaceRoute, PlaceRule};
+use crate::state::{
+    DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlacePorts, PlaceRoute, PlaceRule,
+};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -30,12 +34,17 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
         ipv6: sysctl::exists("net/ipv6"),
         resolvers: resolvers(),
+        nsswitch: config::text("/etc/nsswitch.conf").unwrap_or_default(),
+        network_manager: programs::network_manager(),
         ..Facts::default()
     };
     for Seen { ns, reading, .. } in &seen {
         let place = place(ns, reading, &records, &loans);
         match ns {
-            Ns::Host => facts.host = place,
+            Ns::Host => {
+                facts.host = place;
+                facts.networkd = programs::networkd(&reading.links);
+            }
             Ns::Named(name) => {
                 facts.external.insert(name.clone(), place);
             }
@@ -72,6 +81,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
+        firewall: Firewall::default(),
         routes: routes(ns, reading, records),
         rules: (!reading.other_rules).then(|| rules(ns, reading, records)),
         rp_filter: for_all(OF_SOURCES[0]),
@@ -83,6 +93,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
             ))
             .map(|loan| loan.by.keys().cloned().collect())
             .unwrap_or_default(),
+        ports: PlacePorts::default(),
     }
 }
 
@@ -112,7 +123,7 @@ fn routes(ns: &Ns, reading: &Reading, records: &[Record]) -> Vec<PlaceRoute> {
             let claim = Some(Id::new(ns.clone(), Key::Route(key)))
                 .filter(|_| route.protocol == tag::PROTOCOL)
                 .and_then(|id| claimed(records, &id));
-            let of_links = || links.iter().find_map(|link| tag::owner(&link.alias));
+            let of_links = || links.iter().find_map(|link| tag::of_link(link));
             PlaceRoute {
                 to: route.to,
                 metric: route.metric,
@@ -187,6 +198,14 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         .filter(|route| route.protocol == ADVERTISED)
         .flat_map(|route| route.hops.iter().filter_map(|hop| hop.index))
         .collect();
+    let join = |index| {
+        let mut links = reading.links.iter();
+        let master = links.find(|link| link.index == index)?;
+        let joins = [bridge::NAME, "bond", "team"].contains(&master.kind.as_str());
+        LinkName::try_from(master.name.as_str())
+            .ok()
+            .filter(|_| joins)
+    };
     let one = |link: &read::Link| {
         let name = LinkName::try_from(link.name.as_str()).ok()?;
         let addresses = addresses.get(&link.index).cloned().unwrap_or_default();
@@ -194,7 +213,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             .conf(Family::Ipv6, "accept_ra")
             .and_then(|value| u8::try_from(value).ok());
         let forwards = link.conf(Family::Ipv6, "forwarding") != Some(0);
-        let owner = tag::owner(&link.alias);
+        let owner = tag::of_link(link);
         let listens = match accept_ra {
             Some(1) => !forwards,
             Some(value) => value > 1,
@@ -208,10 +227,12 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            group: link.group,
             ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),
             up: link.is_up(),
+            port_of: link.master.and_then(join),
             addresses,
             beside: beside.get(&link.index).cloned().unwrap_or_default(),
             rp_filter: of_sources(OF_SOURCES[0]),
@@ -231,20 +252,21 @@ fn default_routes(
     reading: &Reading,
     records: &[Record],
 ) -> BTreeMap<Family, Vec<DefaultRoute>> {
-    let mut found: BTreeMap<Family, Vec<(u32, DefaultRoute)>> = BTreeMap::new();
+    let mut found: BTreeMap<Family, Vec<DefaultRoute>> = BTreeMap::new();
     let unicast = reading.routes.iter().filter(|route| {
         route.table == MAIN && route.to.prefix_len() == 0 && route.kind == libc::RTN_UNICAST
     });
     for route in unicast {
-        let link = route
-            .hops
-            .iter()
-            .filter_map(|hop| hop.index)
-            .find_map(|index| reading.links.iter().find(|link| link.index == index));
-        let Some(link) = link else { continue };
-        let Ok(name) = LinkName::try_from(link.name.as_str()) else {
+        let hops = route.hops.iter().filter_map(|hop| hop.index);
+        let mut links = hops.filter_map(|index| {
+            let link = reading.links.iter().find(|link| link.index == index)?;
+            Some((link, LinkName::try_from(link.name.as_str()).ok()?))
+        });
+        let Some((link, name)) = links.next() else {
             continue;
         };
+        let more = links.map(|(_, name)| name).filter(|other| *other != name);
+        let more = more.collect();
         let ours = route.protocol == tag::PROTOCOL;
         let key = RouteKey::new(route.table, route.to, route.metric);
         let id = Id::new(ns.clone(), Key::Route(key));
@@ -252,17 +274,15 @@ fn default_routes(
         let owner = claimed.map(|record| record.topology.clone());
         let route_found = DefaultRoute {
             link: name,
-            owner: owner.or_else(|| tag::owner(&link.alias)).filter(|_| ours),
+            more,
+            metric: route.metric,
+            owner: owner.or_else(|| tag::of_link(link)).filter(|_| ours),
         };
         let of_family = found.entry(Family::of(route.to.addr())).or_default();
-        of_family.push((route.metric, route_found));
+        of_family.push(route_found);
     }
-    let sorted = |mut routes: Vec<(u32, DefaultRoute)>| {
-        routes.sort_by_key(|(metric, _)| *metric);
-        routes.into_iter().map(|(_, route)| route).collect()
-    };
+    for routes in found.values_mut() {
+        routes.sort_by_key(|route| route.metric);
+    }
     found
-        .into_iter()
-        .map(|(family, routes)| (family, sorted(routes)))
-        .collect()
 }

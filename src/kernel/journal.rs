@@ -37,7 +37,11 @@ impl Journal {
         }
         let mut record = before.clone();
         // What a crash left in it, or somebody else removed.
-        if let Some(Account { gone, left, .. }) = last {
+        if let Some(Account {
+            gone, left, lost, ..
+        }) = last
+        {
+            lost.note(&mut record);
             record.ports.retain(|port| !left.contains(port));
             record.claims.retain(|id| !gone.contains(id));
             let (lost, left) = std::mem::take(&mut record.namespaces)
@@ -153,7 +157,9 @@ impl Journal {
                 {
                     record.namespaces.remove(name);
                 }
-                (Action::Create(_), Key::Table, _) if !done && !self.before.claims.contains(id) => {
+                (Action::Create(_), Key::Table | Key::Permit(_), _)
+                    if !done && !self.before.claims.contains(id) =>
+                {
                     record.claims.remove(id);
                 }
                 (
@@ -199,7 +205,7 @@ impl Journal {
                 }
                 (
                     Action::Remove(_),
-                    Key::Address(_) | Key::Route(_) | Key::Rule(_) | Key::Table,
+                    Key::Address(_) | Key::Route(_) | Key::Rule(_) | Key::Table | Key::Permit(_),
                     _,
                 ) => {
                     record.claims.remove(id);
@@ -354,7 +360,7 @@ fn found_without_record(
                     .any(ours)
         }
         (Key::Rule(_), _) => ns_is_ours,
-        (Key::Table, _) => false,
+        (Key::Table | Key::Permit(_), _) => false,
         _ => true,
     }
 }

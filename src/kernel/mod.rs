@@ -21,14 +21,19 @@ mod execute;
 mod external;
 mod facts;
 mod file;
+mod firewall;
 mod journal;
 mod lock;
+mod lost;
 pub mod namespace;
 pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
+mod ports;
 mod probe;
+mod programs;
+mod provenance;
 mod read;
 mod record;
 mod rules;
@@ -37,6 +42,7 @@ mod space;
 mod sysctl;
 mod tables;
 mod tag;
+mod witness;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,12 +53,13 @@ use rustix::thread::CapabilitySet;
 
 pub use self::error::{Error, Failure};
 pub use self::lock::Lock;
+pub use self::provenance::Provenance;
 pub(crate) use self::read::{ifa, ifla, rta};
 pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;
 use self::space::{Doors, Space};
-use crate::plan::Plan;
+use crate::plan::{Conflict, Plan};
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State};
@@ -85,6 +92,8 @@ struct Account {
     left: BTreeSet<Membership>,
     /// What of the topology's is in external namespaces, and on loan there.
     abroad: BTreeSet<Id>,
+    /// What a record that is lost should say.
+    lost: lost::Left,
 }
 
 impl Kernel {
@@ -136,6 +145,12 @@ impl Kernel {
         facts::facts(self, external)
     }
 
+    /// Adds to what lowering must know which rules others have that packets through a gateway come by. It is of no use
+    /// where there is no gateway, and takes a while where there are many rules.
+    pub fn look_at_firewalls(&self, facts: &mut Facts) {
+        firewall::look(self, facts);
+    }
+
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
@@ -147,6 +162,15 @@ impl Kernel {
     /// a module.
     pub fn lacking(&self, plan: &Plan) -> Vec<(usize, Error)> {
         probe::lacking(plan)
+    }
+
+    /// Whose the things seem to be that stand in the way of a plan, in the order of the conflicts. None: what
+    /// it is says so itself.
+    pub fn provenances(
+        &mut self,
+        conflicts: &[Conflict],
+    ) -> Result<Vec<Option<Provenance>>, Error> {
+        provenance::provenances(self, conflicts)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

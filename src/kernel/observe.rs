@@ -11,7 +11,8 @@ use super::record::{Membership, Record};
 use super::socket::Socket;
 use super::space::{Doors, Space, door, inode_of};
 use super::{
-    Account, Kernel, external, facts, file, namespace, peers, record, sysctl, tables, tag,
+    Account, Kernel, external, facts, file, lost, namespace, peers, record, sysctl, tables, tag,
+    witness,
 };
 use crate::resource::address::PROMOTES;
 use crate::resource::file::{File, FileKind};
@@ -30,6 +31,8 @@ struct Wanted {
     sysctls: BTreeSet<SysctlKey>,
     /// Whose nftables table.
     nftables: Option<TopologyName>,
+    /// Whether the accept rules in the chains of others.
+    permits: bool,
 }
 
 /// One namespace to be read.
@@ -76,11 +79,9 @@ pub(super) fn observe(
     let external = doors.external.keys().cloned().map(Ns::Named);
     let found: Vec<Ns> = external.chain([Ns::Host]).collect();
     for ns in &found {
-        wanted
-            .entry(ns.clone())
-            .or_default()
-            .nftables
-            .clone_from(&table);
+        let wanted = wanted.entry(ns.clone()).or_default();
+        wanted.nftables.clone_from(&table);
+        wanted.permits = mine.is_none();
     }
     for name in mine.iter().flat_map(|record| &record.namespaces) {
         wanted.entry(Ns::Named(name.clone())).or_default();
@@ -98,6 +99,7 @@ pub(super) fn observe(
                 wanted.sysctls.insert(key.clone());
             }
             Key::Table => wanted.nftables = Some(topology.clone()),
+            Key::Permit(_) => wanted.permits = true,
             _ => {}
         }
     }
@@ -123,7 +125,7 @@ pub(super) fn observe(
     )?;
     let mut peers = peers::resolve(kernel, &seen)?;
     if leads_out(&seen, topology, &peers) {
-        let lost = lost(kernel, topology, &names)?;
+        let lost = unnamed(kernel, topology, &names)?;
         names.extend(lost.iter().cloned());
         let wanted = lost.into_iter().map(|name| {
             let nftables = Some(topology.clone());
@@ -143,6 +145,12 @@ pub(super) fn observe(
     }
     let records = seen_from(&kernel.doors);
     let mine = records.iter().find(|record| record.topology == *topology);
+    let externals: BTreeSet<Ns> = found
+        .iter()
+        .filter(|ns| **ns != Ns::Host)
+        .cloned()
+        .collect();
+    let owners = witness::owners(&seen, &externals, topology, &records, &peers);
     let mut state = State::new();
     for one in &mut seen {
         if let Some(table) = one.reading.nftables.take() {
@@ -150,9 +158,14 @@ pub(super) fn observe(
             let id = Id::new(one.ns.clone(), Key::Table);
             state.insert(id, Resource::Table(table), owner);
         }
+        for (key, permit) in std::mem::take(&mut one.reading.permits) {
+            let owner = Owner::Topology(key.topology.clone());
+            let id = Id::new(one.ns.clone(), Key::Permit(Box::new(key)));
+            state.insert(id, Resource::Permit(permit), owner);
+        }
         let assembly = Assembly {
             ns: &one.ns,
-            external: one.ns != Ns::Host && found.contains(&one.ns),
+            owner: owners.get(&one.ns).unwrap_or(&Owner::Kernel),
             reading: &one.reading,
             topology,
             desired,
@@ -182,11 +195,18 @@ pub(super) fn observe(
         _ => true,
     };
     let left = ports.filter(is_left).cloned().collect();
+    let (gone, abroad) = (gone.collect(), abroad(topology, &state));
+    let lost = match mine {
+        Some(_) => lost::Left::default(),
+        None => lost::Left::of(topology, &seen, &peers, &state),
+    };
+    state.lost = (!lost.is_empty()).then(|| lost::likely(&seen, &state));
     kernel.last = Some(Account {
         topology: topology.clone(),
-        gone: gone.collect(),
+        gone,
         left,
-        abroad: abroad(topology, &state),
+        abroad,
+        lost,
     });
     Ok(state)
 }
@@ -270,12 +290,13 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
         tables,
         sysctls,
         nftables,
+        permits,
     } = task.wanted;
     let files: Vec<&SysctlKey> = sysctls
         .iter()
         .filter(|key| !read::is_at_hand(key))
         .collect();
-    if kept.is_none() || !files.is_empty() || nftables.is_some() {
+    if kept.is_none() || !files.is_empty() || nftables.is_some() || permits {
         namespace::enter(&door)?;
     }
     let mut socket = match kept {
@@ -317,6 +338,9 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
     }
     if let Some(topology) = nftables {
         reading.nftables = tables::read(&topology)?;
+    }
+    if permits {
+        reading.permits = tables::permits()?;
     }
     let asks_for_switch = sysctls.iter().any(|key| key.switch().is_some());
     let switches = if asks_for_switch {
@@ -384,13 +408,13 @@ fn leads_out(seen: &[Seen], topology: &TopologyName, peers: &peers::Peers) -> bo
     let host = seen.iter().filter(|one| one.ns == Ns::Host);
     host.flat_map(|one| &one.reading.links).any(|link| {
         link.kind == veth::KIND
-            && tag::owner(&link.alias).as_ref() == Some(topology)
+            && tag::of_link(link).as_ref() == Some(topology)
             && peers.of(&Ns::Host, link.index).is_none()
     })
 }
 
 /// The namespaces that carry a topology's tag, or have a link that does, of those that were not read.
-fn lost(
+fn unnamed(
     kernel: &Kernel,
     topology: &TopologyName,
     read: &BTreeSet<NamespaceName>,
@@ -404,7 +428,7 @@ fn lost(
         };
         namespace::enter(&door)?;
         let links = read::links(&mut Socket::open()?)?;
-        let mut owners = links.iter().filter_map(|link| tag::owner(&link.alias));
+        let mut owners = links.iter().filter_map(tag::of_link);
         Ok(owners.any(|owner| owner == *topology).then_some(name))
     });
     owned.into_iter().filter_map(Result::transpose).collect()

@@ -92,7 +92,7 @@ pub(super) fn resolve(kernel: &mut Kernel, seen: &[Seen]) -> Result<Peers, Error
                 let end = End {
                     ns: seen[space_of_peer].ns.clone(),
                     name,
-                    owner: tag::owner(&other.alias).filter(|_| other.group == tag::GROUP),
+                    owner: tag::of_link(other),
                 };
                 peers.ends.insert((seen[space].ns.clone(), index), end);
             }

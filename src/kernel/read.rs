@@ -20,6 +20,7 @@ use crate::resource::address::PROMOTES;
 use crate::resource::link::{Attributes, MacAddress};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::Table;
+use crate::resource::permit::{Permit, PermitKey};
 use crate::resource::rule::{Action, Mark, RuleKey};
 use crate::resource::sysctl::SysctlKey;
 
@@ -113,7 +114,7 @@ const RTM_GETNETCONF: u16 = 82;
 
 /// Settings of a link that come with it: family, name, and the place in the kernel's array
 /// (`linux/ip.h` counted from 0, `linux/ipv6.h`). To read the file of one takes longer than all of this.
-const CONF: [(Family, &str, usize); 8] = [
+const CONF: [(Family, &str, usize); 9] = [
     (Family::Ipv4, "forwarding", 0),
     (Family::Ipv4, "rp_filter", 7),
     (Family::Ipv4, PROMOTES, 19),
@@ -121,6 +122,7 @@ const CONF: [(Family, &str, usize); 8] = [
     (Family::Ipv4, "route_localnet", 25),
     (Family::Ipv6, "forwarding", 0),
     (Family::Ipv6, "accept_ra", 3),
+    (Family::Ipv6, "accept_redirects", 4),
     (Family::Ipv6, "force_forwarding", 59),
 ];
 
@@ -212,6 +214,8 @@ pub(super) struct Reading {
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
     /// The topology's nftables table, if it was asked for and exists.
     pub(super) nftables: Option<Table>,
+    /// The accept rules that topologies have in the chains of others, if they were asked for.
+    pub(super) permits: Vec<(PermitKey, Permit)>,
 }
 
 impl Link {

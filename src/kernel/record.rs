@@ -123,6 +123,10 @@ impl Record {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Record::new(topology.clone())),
+            Err(e) if e.kind() == ErrorKind::InvalidData => {
+                let reason = "it is no text".to_owned();
+                return Err(Error::Record { path, reason });
+            }
             Err(e) => return Err(Error::io("read", path, e)),
         };
         parse(&text).map_err(|reason| Error::Record { path, reason })

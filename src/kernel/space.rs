@@ -91,7 +91,7 @@ impl Space {
         self.links.clear();
         self.owner = None;
         for link in links {
-            let owner = tag::owner(&link.alias);
+            let owner = tag::of_link(link);
             if link.is_loopback() {
                 self.owner.clone_from(&owner);
             }

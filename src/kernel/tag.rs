@@ -1,5 +1,6 @@
 //! How what netform made says whose it is.
 
+use super::read::Link;
 pub(super) use crate::resource::link::GROUP;
 use crate::resource::name::TopologyName;
 
@@ -21,6 +22,12 @@ pub(super) fn owner(text: &str) -> Option<TopologyName> {
     TopologyName::try_from(name).ok()
 }
 
+/// Whose a link is: its alias and its number say so. The alias alone may have been copied by somebody, and
+/// says nothing. `lo`, whose alias is the tag of its namespace, has no number.
+pub(super) fn of_link(link: &Link) -> Option<TopologyName> {
+    owner(&link.alias).filter(|_| link.group == GROUP || link.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +47,47 @@ mod tests {
         ] {
             assert_eq!(owner(not), None, "{not:?}");
         }
+    }
+
+    #[test]
+    fn nothing_but_a_space_ends_a_topologys_name() {
+        let long = format!("netform:{}", "a".repeat(255 - "netform:".len()));
+        let wordy = format!("netform:lab {}", "x".repeat(255 - "netform:lab ".len()));
+        let lab = TopologyName::try_from("lab").expect("a name");
+        assert_eq!(owner(&wordy), Some(lab.clone()));
+        for not in [
+            "netform:lab\tmine",
+            "netform:lab\nnetform:other",
+            "netform:lab\0",
+            "netform:lab\u{a0}mine",
+            "netform:lab\u{fffd}",
+            "netform: lab",
+            "netform:netform:lab",
+            "NETFORM:lab",
+            "netform:../lab",
+            long.as_str(),
+        ] {
+            assert_eq!(owner(not), None, "{not:?}");
+        }
+        // One name may begin with another.
+        for other in ["netform:lab2", "netform:la", "netform:lab-2 lab"] {
+            let owner = owner(other);
+            assert!(owner.is_some() && owner != Some(lab.clone()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_copied_alias_is_no_tag() {
+        let lab = TopologyName::try_from("lab").expect("a name");
+        let mut link = Link {
+            alias: text(&lab),
+            group: GROUP,
+            ..Link::default()
+        };
+        assert_eq!(of_link(&link), Some(lab.clone()));
+        link.group = 0;
+        assert_eq!(of_link(&link), None);
+        link.flags = libc::IFF_LOOPBACK.cast_unsigned();
+        assert_eq!(of_link(&link), Some(lab));
     }
 }

@@ -47,6 +47,9 @@ pub(super) fn decide<'s>(
                             .map_or(Decision::Keep, Decision::Loan),
                     }
                 }
+                (Resource::Sysctl(_), false) if loan::is_lent(topology, id, observed) => {
+                    Decision::Keep
+                }
                 (wanted, _) => wanted_one(topology, wanted, found),
             };
             Some((id, decision))
@@ -60,6 +63,10 @@ pub(super) fn decide<'s>(
                 Decision::Remove(&entry.resource)
             };
             Some((id, decision))
+        }
+        // Its record says that it made it: that is for a person to look at.
+        (None, Some(entry)) if matches!(&entry.owner, Owner::Disputed(by) if by == topology) => {
+            Some((id, Decision::Conflict(entry, &entry.resource)))
         }
         (None, _) => None,
     };
@@ -112,7 +119,7 @@ fn wanted_one<'s>(
         Owner::Topology(owner) => owner == topology,
         // `lo` is there from the start and is set, not made.
         Owner::Kernel => matches!(wanted, Resource::Link(_)),
-        Owner::Foreign => false,
+        Owner::Foreign | Owner::Disputed(_) => false,
     };
     // A sysctl is a value, and nobody's.
     if !managed && !matches!(wanted, Resource::Sysctl(_)) {
@@ -126,7 +133,7 @@ fn wanted_one<'s>(
 }
 
 /// The conflicts that are left once it is known what goes, those in a namespace that is one itself left
-/// out.
+/// out. A namespace's files are not in it.
 pub(super) fn conflicts(decisions: &BTreeMap<&Id, Decision<'_>>) -> Vec<Conflict> {
     let stands = |ns: &Ns| {
         let id = Id::namespace(ns.clone());
@@ -135,20 +142,24 @@ pub(super) fn conflicts(decisions: &BTreeMap<&Id, Decision<'_>>) -> Vec<Conflict
     decisions
         .iter()
         .filter_map(|(id, decision)| match decision {
-            Decision::Conflict(entry, _) if id.key == Key::Namespace || !stands(&id.ns) => {
+            Decision::Conflict(entry, wanted)
+                if matches!(id.key, Key::Namespace | Key::File(_)) || !stands(&id.ns) =>
+            {
                 Some(Conflict {
                     id: (*id).clone(),
                     resource: entry.resource.clone(),
-                    owner: match &entry.owner {
-                        Owner::Topology(owner) => Some(owner.clone()),
-                        Owner::Kernel | Owner::Foreign => None,
+                    owner: entry.owner.clone(),
+                    unfit: match wanted.change_from(&entry.resource) {
+                        Change::Replace(why) => Some(why),
+                        Change::None | Change::Update => None,
                     },
                 })
             }
             Decision::Contested(owner, resource) => Some(Conflict {
                 id: (*id).clone(),
                 resource: (*resource).clone(),
-                owner: Some((*owner).clone()),
+                owner: Owner::Topology((*owner).clone()),
+                unfit: None,
             }),
             _ => None,
         })

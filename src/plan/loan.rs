@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::decide::Decision;
 use super::fall::written;
 use super::{Action, Stays};
-use crate::resource::name::TopologyName;
+use crate::resource::link::bridge;
+use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Loan, Owner, State};
@@ -87,6 +88,18 @@ fn lent<'l>(loan: &'l Loan, topology: &TopologyName, key: &SysctlKey) -> &'l str
     loan.lent.get(topology).map_or(key.lent(), String::as_str)
 }
 
+/// Whether another topology has a sysctl on loan, and it is as that needs it. If it is one of a link of ours, as
+/// which the other leaves by, it is given back as we had it.
+pub(super) fn is_lent(topology: &TopologyName, id: &Id, observed: &State) -> bool {
+    let Key::Sysctl(key) = &id.key else {
+        return false;
+    };
+    observed.loans.get(id).is_some_and(|loan| {
+        let mut others = loan.by.keys().filter(|other| *other != topology);
+        others.any(|other| value(observed, id) == Some(lent(loan, other, key)))
+    })
+}
+
 /// Another topology that has a sysctl on loan with another value than this one wants, or that makes the
 /// namespace and says so there.
 pub(super) fn rival<'s>(
@@ -143,7 +156,7 @@ pub(super) fn give_back(
         (Some(other), _) => Some(Stays::Borrowed(other.clone())),
         (None, None) => Some(Stays::Gone),
         (None, Some(current)) if current != lent(loan, topology, key) => Some(Stays::Changed),
-        (None, Some(_)) => relied(topology, (&id.ns, key), observed).then_some(Stays::Relied),
+        (None, Some(_)) => relied(topology, (&id.ns, key), observed),
     };
     let before = Sysctl {
         value: current.unwrap_or(original).to_owned(),
@@ -208,18 +221,56 @@ fn forwards_all(ns: &Ns, key: &SysctlKey, desired: &State) -> bool {
     })
 }
 
-/// Whether a link's forwarding must stay on, because all of its namespace forwards, and not for the sake of
-/// this topology's switch, which goes too.
-fn relied(topology: &TopologyName, (ns, key): (&Ns, &SysctlKey), observed: &State) -> bool {
-    let Some(family) = key.forwarding_of_link() else {
-        return false;
+/// What relies on a value that could be given back. A link's forwarding stays on while all of its namespace
+/// forwards, and not for the sake of this topology's switch, which goes too. The switch of IPv4, and what goes
+/// with it, stays while there are the networks of programs that throw it themselves, where they find it off.
+fn relied(
+    topology: &TopologyName,
+    (ns, key): (&Ns, &SysctlKey),
+    observed: &State,
+) -> Option<Stays> {
+    let needed = |family| {
+        let bridge = bridge_of_engine(ns, observed).filter(|_| family == Family::Ipv4);
+        bridge.cloned().map(Stays::Needed)
     };
+    if let Some(family) = key.switch() {
+        return needed(family);
+    }
+    if *key == SysctlKey::redirects() {
+        let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(Family::Ipv4)));
+        return needed(Family::Ipv4).filter(|_| value(observed, &switch) != Some("0"));
+    }
+    let family = key.forwarding_of_link()?;
     let switch = Id::new(ns.clone(), Key::Sysctl(SysctlKey::forwarding(family)));
+    if value(observed, &switch).is_none_or(|value| value == "0") {
+        return None;
+    }
     let ours_alone = observed
         .loans
         .get(&switch)
         .is_some_and(|loan| loan.by.len() == 1 && loan.by.contains_key(topology));
-    !ours_alone && value(observed, &switch).is_some_and(|value| value != "0")
+    if ours_alone {
+        needed(family)
+    } else {
+        Some(Stays::Relied)
+    }
+}
+
+/// What the names of bridges begin with that Docker, Podman, libvirt, LXD and LXC make: each of these switches
+/// forwarding on when it starts, unless it is on already.
+const ENGINES: [&str; 6] = ["docker0", "podman", "virbr", "lxdbr", "incusbr", "lxcbr"];
+
+/// A bridge of such a program.
+fn bridge_of_engine<'s>(ns: &Ns, observed: &'s State) -> Option<&'s LinkName> {
+    observed.entries.iter().find_map(|(id, entry)| {
+        let (Key::Link(name), Resource::Link(link)) = (&id.key, &entry.resource) else {
+            return None;
+        };
+        let theirs =
+            id.ns == *ns && entry.owner == Owner::Foreign && link.kind.name() == bridge::NAME;
+        let named = ENGINES.iter().any(|start| name.as_str().starts_with(start));
+        (theirs && named).then_some(name)
+    })
 }
 
 /// Whether the switch over a link's forwarding is off.

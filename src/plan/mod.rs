@@ -9,6 +9,8 @@ mod decide;
 mod fall;
 mod fray;
 mod loan;
+mod loopback;
+mod lost;
 mod order;
 mod release;
 
@@ -20,6 +22,7 @@ use serde::Serialize;
 
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
+pub use self::lost::lost;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::route::Route;
@@ -108,6 +111,8 @@ pub enum Stays {
     Changed,
     /// Something else relies on it now: forwarding of a link while all of its namespace forwards.
     Relied,
+    /// The network that this bridge is of relies on it: that of containers, or of virtual machines.
+    Needed(LinkName),
     /// It is gone, with its link.
     Gone,
 }
@@ -169,8 +174,11 @@ pub struct Conflict {
     pub id: Id,
     /// What stands there.
     pub resource: Resource,
-    /// The topology whose it is; none: it carries no tag.
-    pub owner: Option<TopologyName>,
+    /// Whose it is, as far as it says so.
+    pub owner: Owner,
+    /// Why it can't become what is wanted by being changed, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 impl fmt::Display for Stays {
@@ -179,6 +187,7 @@ impl fmt::Display for Stays {
             Stays::Borrowed(topology) => write!(f, "topology {topology} needs it too"),
             Stays::Changed => f.write_str("somebody changed it meanwhile"),
             Stays::Relied => f.write_str("all links there forward now"),
+            Stays::Needed(bridge) => write!(f, "the network of {bridge} needs it"),
             Stays::Gone => f.write_str("its link is gone"),
         }
     }
@@ -197,6 +206,7 @@ pub fn plan(
     desired: &State,
     observed: &State,
 ) -> Result<Plan, Vec<Conflict>> {
+    let open = loopback::left_open(desired, observed);
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
     aside::consider(&mut decisions, desired, observed);
@@ -225,6 +235,7 @@ pub fn plan(
         return Err(conflicts);
     }
     loan::follow_switches(&mut decisions);
+    loopback::shut(&mut decisions, |id| fallen.contains_key(id), &open);
     let operations = operations(&decisions, &effects, desired, observed);
     let operations = order::order(operations, &effects.waits);
     let warnings = collateral(&decisions, &effects, observed);

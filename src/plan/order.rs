@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::{Action, Operation, Reason, Stays};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
-use crate::resource::sysctl::SysctlKey;
+use crate::resource::sysctl::{ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 
 /// The order of operations that have to do with each other.
@@ -26,6 +26,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 enum Step {
     GiveSwitchBack,
     GiveBack,
+    RemovePermit,
     RemoveRule,
     RemoveRoute,
     RemoveAddress,
@@ -36,6 +37,7 @@ enum Step {
     RemoveTable,
     Namespace,
     Table,
+    Permit,
     Global,
     Lo,
     Link,
@@ -69,8 +71,10 @@ fn step(operation: &Operation) -> Step {
         (Action::Remove(_), Key::File(_)) => Step::RemoveFile,
         (Action::Remove(_), Key::Namespace) => Step::RemoveNamespace,
         (Action::Remove(_), Key::Table) => Step::RemoveTable,
+        (Action::Remove(_), Key::Permit(_)) => Step::RemovePermit,
         (_, Key::Namespace) => Step::Namespace,
         (_, Key::Table) => Step::Table,
+        (_, Key::Permit(_)) => Step::Permit,
         (_, Key::Link(_)) => match &operation.with {
             Some(Id {
                 key: Key::Link(_), ..
@@ -345,9 +349,34 @@ impl<'o> Edges<'o> {
                     }
                 }
             }
+            // It lets through what the table judges.
+            (Key::Permit(_), _) => {
+                self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
+            }
+            (Key::Sysctl(key), action) if self.shuts_loopback(&id.ns, key, action) => {
+                if let Some(table) = self.make(&Id::new(id.ns.clone(), Key::Table)) {
+                    self.add(table, Some(place));
+                }
+            }
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}
         }
+    }
+
+    /// Whether a link that is there is kept from taking packets of loopback addresses. What has guarded these goes
+    /// after that.
+    fn shuts_loopback(&self, ns: &Ns, key: &SysctlKey, action: &Action) -> bool {
+        let (
+            SysctlKey::Conf { link, name, .. },
+            Action::Create(value) | Action::Update { after: value, .. },
+        ) = (key, action)
+        else {
+            return false;
+        };
+        let made = self.make(&Id::link(ns.clone(), link.clone()));
+        let is_new =
+            made.is_some_and(|made| matches!(self.operations[made].action, Action::Create(_)));
+        name == ROUTE_LOCALNET && *value == Resource::Sysctl(Sysctl::off()) && !is_new
     }
 
     fn link(&mut self, place: usize, link: &Link) {

@@ -13,7 +13,8 @@ use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Value;
 use crate::resource::nftables::gateway::Service;
-use crate::resource::nftables::gateway::withdrawn::Ended;
+use crate::resource::nftables::gateway::withdrawn::{Ended, Lead, Whence};
+use crate::resource::permit;
 use crate::resource::route::{self, NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Action, Mark, Rule, RuleKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
@@ -43,6 +44,12 @@ pub fn identity(id: &Id, topology: &TopologyName) -> String {
         Key::File(kind) => format!("file {}", path(&id.ns, *kind)),
         Key::Sysctl(key) => format!("sysctl {key}"),
         Key::Table => format!("table inet netform-{topology}"),
+        Key::Permit(key) => format!(
+            "rule in {} {} {}: {key}",
+            key.family,
+            permit::TABLE,
+            key.chain
+        ),
     }
 }
 
@@ -292,7 +299,28 @@ pub fn connections(ended: &Ended) -> String {
                 from.link, to.link
             )
         }
+        Ended::Published(lead) => led(lead),
+        Ended::Mapped { member, dev } => format!("the connections of {member} out by {dev}"),
     }
+}
+
+/// What a publication led to a member.
+fn led(lead: &Lead) -> String {
+    let what = match services(&BTreeSet::from([lead.service])) {
+        Some(service) => service + if lead.at.is_some() { " of " } else { " " },
+        None => String::new(),
+    };
+    let at = lead.at.map(|at| format!("{at} ")).unwrap_or_default();
+    let whence = match &lead.whence {
+        Whence::Here => " from here".to_owned(),
+        Whence::Outside(link) => format!(" by {link}"),
+        Whence::Anywhere => String::new(),
+    };
+    let family = Family::of(lead.to);
+    format!(
+        "the {family} connections to {what}{at}that lead to {}{whence}",
+        lead.to
+    )
 }
 
 /// Services as a list. None: all of them.

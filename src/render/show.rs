@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::phrase;
 use super::style::{Colour, Role};
+use crate::plan::Warning;
 use crate::resource::link::LinkKind;
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Key, Ns, Resource};
@@ -58,16 +59,24 @@ fn counts(topology: &TopologyName, state: &State) -> [usize; 8] {
             Key::Rule(_) => 4,
             Key::File(_) => 5,
             Key::Table => 6,
+            // It stands in what is somebody else's.
+            Key::Permit(_) => 7,
             Key::Sysctl(_) => continue,
         };
         counts[column] += 1;
     }
-    counts[7] = lent(topology, state).count();
+    counts[7] += lent(topology, state).count();
     counts
 }
 
-/// What a topology owns and has borrowed, grouped by namespace, one line a thing.
-pub fn one(topology: &TopologyName, state: &State, colour: Colour) -> String {
+/// What a topology owns and has borrowed, grouped by namespace, one line a thing, and what a person should know
+/// of its record.
+pub fn one(
+    topology: &TopologyName,
+    state: &State,
+    warning: Option<&Warning>,
+    colour: Colour,
+) -> String {
     let mut groups: BTreeMap<&Ns, Vec<String>> = BTreeMap::new();
     for (id, resource) in owned(topology, state) {
         let group = groups.entry(&id.ns).or_default();
@@ -94,6 +103,9 @@ pub fn one(topology: &TopologyName, state: &State, colour: Colour) -> String {
         for line in lines {
             let _ = writeln!(text, "     {line}");
         }
+    }
+    if let Some(Warning::Remark { text: warning, .. }) = warning {
+        let _ = writeln!(text, "\n  {}  {warning}", colour.paint(Role::Warning, "!"));
     }
     text
 }

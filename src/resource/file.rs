@@ -10,17 +10,20 @@ pub enum FileKind {
     ResolvConf,
     /// `hosts`: addresses of names (`man 5 hosts`).
     Hosts,
+    /// `nsswitch.conf`: who is asked for names (`man 5 nsswitch.conf`).
+    Nsswitch,
 }
 
 impl FileKind {
     /// All of them.
-    pub const ALL: [FileKind; 2] = [FileKind::ResolvConf, FileKind::Hosts];
+    pub const ALL: [FileKind; 3] = [FileKind::ResolvConf, FileKind::Hosts, FileKind::Nsswitch];
 
     /// Its name in the directory.
     pub fn file_name(self) -> &'static str {
         match self {
             FileKind::ResolvConf => "resolv.conf",
             FileKind::Hosts => "hosts",
+            FileKind::Nsswitch => "nsswitch.conf",
         }
     }
 }

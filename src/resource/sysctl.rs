@@ -10,6 +10,9 @@ use super::name::{BadName, LinkName};
 /// The last part of the name of the sysctl that makes one link forward IPv6.
 pub const FORCED: &str = "force_forwarding";
 
+/// The last part of the name of the sysctl that makes a link take and lead on packets from and to 127.0.0.0/8.
+pub const ROUTE_LOCALNET: &str = "route_localnet";
+
 /// A sysctl's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,9 +3,11 @@
 //! The reader takes from here which keys there are, and the JSON Schema is made of nothing else.
 
 mod links;
+mod publish;
 mod subnets;
 
 pub(super) use links::{BRIDGE, DUMMY, LINK_ENTRY};
+pub(super) use publish::{PROTOCOLS, PUBLICATION};
 pub(super) use subnets::{ALLOW, EGRESS, INBOUND, SUBNET_ENTRY};
 
 /// A kind of mapping.
@@ -149,8 +151,14 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             Shape::MapOf(SUBNET, &SUBNET_ENTRY),
             "Prefixes by name, each with its gateway and its way out.",
         ),
+        key(
+            "publish",
+            Optional,
+            Shape::ListOf(&Shape::Of(&PUBLICATION)),
+            "Ports and addresses of one namespace that lead to a service in another.",
+        ),
     ],
-    later: &["publish", "checks"],
+    later: &["checks"],
 };
 
 /// An entry of `namespaces`.

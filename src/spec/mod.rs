@@ -13,6 +13,7 @@ mod findings;
 mod keys;
 pub mod lower;
 pub mod model;
+mod places;
 mod prefixes;
 mod reach;
 mod reader;

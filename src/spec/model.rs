@@ -1,11 +1,14 @@
 //! A topology as it is written, valid, and with the place of every value that an error may point at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+mod publication;
+
+pub use self::publication::{Publication, Published, Transport};
 use super::source::{Span, Spanned};
 use crate::resource::address::Held;
 use crate::resource::link::{LinkKind, MacAddress};
@@ -28,6 +31,8 @@ pub struct Spec {
     pub links: Vec<Link>,
     /// The subnets.
     pub subnets: BTreeMap<SubnetName, Subnet>,
+    /// What it publishes, in the order written.
+    pub publish: Vec<Publication>,
     /// What it says of the host itself.
     pub host: Option<Namespace>,
 }
@@ -47,6 +52,12 @@ impl Spec {
         of_pairs.chain(self.links.iter().map(|link| &link.end))
     }
 
+    /// Whether there is a gateway, so that packets are forwarded.
+    pub fn has_gateways(&self) -> bool {
+        let mut subnets = self.subnets.values();
+        subnets.any(|subnet| subnet.gateway.is_some())
+    }
+
     /// What it says of a namespace.
     pub fn entry(&self, ns: &Ns) -> Option<&Namespace> {
         match ns {
@@ -59,6 +70,12 @@ impl Spec {
     /// addresses and routes that the topology doesn't speak of.
     pub fn is_found(&self, ns: &Ns) -> bool {
         *ns == Ns::Host || self.entry(ns).is_some_and(|entry| entry.external.is_some())
+    }
+
+    /// The namespaces of others in which it publishes something.
+    pub fn publishes_in(&self) -> BTreeSet<&Ns> {
+        let namespaces = self.publish.iter().map(|publication| &publication.ns.value);
+        namespaces.filter(|ns| self.is_found(ns)).collect()
     }
 
     /// The external namespaces, and where they are found.

@@ -177,6 +177,7 @@ impl Builder {
             links: BTreeMap::from([(name(link), gateway_link)]),
             guard: Guard::Links,
             fallback: None,
+            published: BTreeSet::new(),
         };
         let table = gateway.table().expect("a gateway needs one");
         self.put(ns, Key::Table, Resource::Table(table));

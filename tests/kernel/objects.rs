@@ -192,10 +192,12 @@ fn settings_that_come_with_links_are_those_of_their_files() {
         for (family, name_of_family, setting, value) in [
             (Family::Ipv4, "ipv4", "forwarding", "1"),
             (Family::Ipv4, "ipv4", "rp_filter", "2"),
+            (Family::Ipv4, "ipv4", "src_valid_mark", "1"),
             (Family::Ipv4, "ipv4", "route_localnet", "1"),
             (Family::Ipv4, "ipv4", "arp_ignore", "3"),
             (Family::Ipv6, "ipv6", "forwarding", "1"),
             (Family::Ipv6, "ipv6", "accept_ra", "2"),
+            (Family::Ipv6, "ipv6", "accept_redirects", "0"),
             (Family::Ipv6, "ipv6", "force_forwarding", "1"),
             (Family::Ipv6, "ipv6", "hop_limit", "77"),
         ] {

@@ -131,7 +131,12 @@ fn a_namespace_without_a_witness_outside_is_not_removed() {
         let mut b = Builder::new();
         b.namespace("trap");
         let mut kernel = Kernel::open().expect("open");
-        let observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        let mut observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        let trap = Id::namespace(Ns::Named(name("trap")));
+        let found = observed.entries.get_mut(&trap).expect("it is there");
+        assert_eq!(found.owner, Owner::Foreign);
+        // Even if somebody had planned it.
+        found.owner = Owner::Topology(b.topology.clone());
         let removal = crate::lab::plan(&b.topology, &State::new(), &observed);
         assert!(!removal.operations.is_empty());
         let failure = kernel.execute(&removal).expect_err("refused");

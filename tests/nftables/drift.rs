@@ -93,7 +93,7 @@ fn a_rule_deleted_is_put_back() {
         },
         &[
             "  chain judge {",
-            "+ ct state vmap { invalid : drop, established : accept, related : accept }",
+            "+ ct state vmap { invalid : drop, established : accept }",
         ],
     );
 }
@@ -122,13 +122,13 @@ fn a_verdict_of_a_state_changed_is_changed_back() {
             let handle = handle("judge", "ct state");
             nft(&format!(
                 "replace rule inet netform-breezyfrost judge handle {handle} \
-                 ct state vmap {{ invalid : accept, established : accept, related : accept }}"
+                 ct state vmap {{ invalid : accept, established : accept }}"
             ));
         },
         &[
             "  chain judge {",
-            "- ct state vmap { invalid : accept, established : accept, related : accept }",
-            "+ ct state vmap { invalid : drop, established : accept, related : accept }",
+            "- ct state vmap { invalid : accept, established : accept }",
+            "+ ct state vmap { invalid : drop, established : accept }",
         ],
     );
 }
@@ -167,20 +167,26 @@ fn an_element_that_stands_for_any_is_removed() {
 fn a_set_made_again_with_a_limit_is_replaced() {
     mended(
         || {
-            load(
+            let judge = format!(
+                "rule inet netform-breezyfrost judge handle {}",
+                handle("judge", "untracked")
+            );
+            load(&format!(
                 "flush chain inet netform-breezyfrost outbound\n\
+                 replace {judge} accept\n\
                  delete set inet netform-breezyfrost masquerade4\n\
-                 table inet netform-breezyfrost {\n\
-                 set masquerade4 {\n\
+                 table inet netform-breezyfrost {{\n\
+                 set masquerade4 {{\n\
                  type ifname . ifname\n\
                  size 2\n\
-                 elements = { \"veth1_p\" . \"ens33\" }\n\
-                 }\n\
-                 chain outbound {\n\
+                 elements = {{ \"veth1_p\" . \"ens33\" }}\n\
+                 }}\n\
+                 chain outbound {{\n\
                  meta nfproto ipv4 iifname . oifname @masquerade4 masquerade\n\
-                 }\n\
-                 }\n",
-            );
+                 }}\n\
+                 }}\n\
+                 replace {judge} meta nfproto ipv4 iifname . oifname @masquerade4 ct state vmap {{ untracked : drop }}\n",
+            ));
         },
         &[
             "  set masquerade4 {",

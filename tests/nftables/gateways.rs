@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use netform::resource::Family;
 use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::nftables::gateway::{
-    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Service, Shape,
+    Allow, Arrival, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin,
+    Publication, Service, Shape,
 };
 
 pub(crate) fn link(name: &str) -> LinkName {
@@ -36,6 +37,7 @@ pub(crate) fn seed() -> Gateway {
         links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
         guard: Guard::Links,
         fallback: None,
+        published: BTreeSet::new(),
     }
 }
 
@@ -158,11 +160,55 @@ pub(crate) fn everything() -> Gateway {
         };
         gateway.links.insert(link(name), of_link);
     }
+    gateway.published = published(&["192.168.60.2", "fd60::2"], &["192.0.2.9", "2001:db8::9"]);
     gateway.fallback = Some(Fallback {
         group: 0x6e66,
         bridges: [link("virbr0")].into(),
     });
     gateway
+}
+
+/// Publications of each kind to members, and at addresses, of the two families.
+fn published(members: &[&str], addresses: &[&str]) -> BTreeSet<Publication> {
+    let mut all = BTreeSet::new();
+    let ports = |from, to| Service::Ports {
+        protocol: 6,
+        from,
+        to,
+    };
+    for (to, address) in members.iter().zip(addresses) {
+        let [to, address] = [to, address].map(|ip| ip.parse().expect("an address"));
+        for arrival in [Arrival::Here, Arrival::Outside(link("ens33"))] {
+            for (at, service, port) in [
+                (None, ports(8080, 8080), Some(80)),
+                (None, ports(8081, 8081), None),
+                (None, ports(9000, 9010), None),
+                (Some(address), ports(8080, 8080), Some(81)),
+                (Some(address), ports(9000, 9010), None),
+                (Some(address), Service::All, None),
+            ] {
+                all.insert(Publication {
+                    arrival: arrival.clone(),
+                    address: at,
+                    service,
+                    to,
+                    port,
+                    behind: link("br0"),
+                });
+            }
+        }
+        if to.is_ipv4() {
+            all.insert(Publication {
+                arrival: Arrival::Here,
+                address: Some("127.0.0.1".parse().expect("an address")),
+                service: ports(8080, 8080),
+                to,
+                port: Some(80),
+                behind: link("br0"),
+            });
+        }
+    }
+    all
 }
 
 /// A random gateway with about so many members.
@@ -263,7 +309,45 @@ pub(crate) fn random(random: &mut fastrand::Rng, size: u32) -> Gateway {
             });
         }
     }
+    gateway.published = random_publications(random, &gateway);
     gateway
+}
+
+/// Some of the members of a gateway published, no port of a place twice.
+fn random_publications(random: &mut fastrand::Rng, gateway: &Gateway) -> BTreeSet<Publication> {
+    let mut all = BTreeSet::new();
+    let mut port = 1;
+    for (name, of_link) in &gateway.links {
+        for to in of_link.members.iter().take(random.usize(..3)) {
+            let last = port + random.u16(..2) * random.u16(..50);
+            let service = match random.u8(..4) {
+                0 => Service::All,
+                _ => Service::Ports {
+                    protocol: *random.choice([6, 17].iter()).expect("two"),
+                    from: port,
+                    to: last,
+                },
+            };
+            let ip = match to {
+                IpAddr::V4(_) => IpAddr::V4(random.u32(..).into()),
+                IpAddr::V6(_) => IpAddr::V6(random.u128(..).into()),
+            };
+            let arrival = match random.u8(..2) {
+                0 => Arrival::Here,
+                _ => Arrival::Outside(odd_name(random)),
+            };
+            all.insert(Publication {
+                arrival,
+                address: (service == Service::All || random.bool()).then_some(ip),
+                service,
+                to: *to,
+                port: (last == port && random.bool()).then(|| random.u16(1..)),
+                behind: name.clone(),
+            });
+            port = last + 1;
+        }
+    }
+    all
 }
 
 /// A name of characters that a link can have, odd ones too.

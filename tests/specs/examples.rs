@@ -70,6 +70,8 @@ namespace host
        -   type ifname . ifname
        -   comment \"from which link to which link sources are rewritten\"
        -   element \"veth1_p\" . \"ens33\"
+         chain judge {
+       -   meta nfproto ipv6 iifname . oifname @masquerade6 ct state vmap { untracked : drop }
          chain outbound {
        -   meta nfproto ipv6 iifname . oifname @masquerade6 masquerade
 
@@ -187,6 +189,8 @@ namespace host
        -   element \"br0\" . 192.168.60.3
          set sources6 {
        -   element \"br0\" . fd60::3
+         chain judge {
+       -   meta nfproto ipv6 iifname . oifname @masquerade6 ct state vmap { untracked : drop }
          chain outbound {
        -   meta nfproto ipv6 iifname . oifname @masquerade6 masquerade
 

@@ -46,6 +46,7 @@ fn gateway(members: &[&str]) -> Gateway {
         links: BTreeMap::from([(link("veth1_p"), gateway_link)]),
         guard: Guard::Links,
         fallback: None,
+        published: BTreeSet::new(),
     }
 }
 
@@ -113,8 +114,10 @@ fn the_smallest_topology_reads_like_this() {
 
 	chain judge {
 		tcp flags syn / syn,rst tcp option maxseg size set rt mtu
-		ct state vmap { invalid : drop, established : accept, related : accept }
+		ct state vmap { invalid : drop, established : accept }
+		meta nfproto ipv4 iifname . oifname @masquerade4 ct state vmap { untracked : drop }
 		meta nfproto ipv4 iifname . oifname @pass4 accept
+		meta nfproto ipv4 oifname . iifname @pass4 ct state vmap { related : accept }
 		iifname @links counter reject with icmpx admin-prohibited comment "a member learns at once that it may not"
 		counter drop comment "nobody outside reaches a member"
 	}

@@ -5,10 +5,11 @@
 //! is wrong so far, because what is missing would look like a further error.
 
 mod allow;
-mod egress;
+pub(super) mod egress;
 mod ends;
 mod gateways;
 mod links;
+mod publish;
 mod resolve;
 mod routing;
 mod settings;
@@ -32,6 +33,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
         veths: resolved.veths,
         links: resolved.links,
         subnets: resolved.subnets,
+        publish: resolved.publish,
         host: resolved.host,
     };
     if found.is_empty() {
@@ -39,6 +41,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
         links::gateways(&spec, found);
         allow::check(&spec, found);
         egress::check(&spec, found);
+        publish::check(&spec, found);
         routing::check(&spec, found);
         settings::check(&spec, found);
     }

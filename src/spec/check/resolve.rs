@@ -14,7 +14,7 @@ use crate::spec::document::{
     Document, EndEntry, Given, LinkEntry, NamespaceEntry, SubnetEntry, VethEntry,
 };
 use crate::spec::findings::{Findings, nearest};
-use crate::spec::model::{End, Link, Namespace, Origin, Subnet, Veth};
+use crate::spec::model::{End, Link, Namespace, Origin, Publication, Subnet, Veth};
 use crate::spec::source::{Span, Spanned};
 
 /// The largest packet of a link when nothing else is said, in bytes.
@@ -30,6 +30,7 @@ pub(super) struct Resolved {
     pub(super) veths: Vec<Veth>,
     pub(super) links: Vec<Link>,
     pub(super) subnets: BTreeMap<SubnetName, Subnet>,
+    pub(super) publish: Vec<Publication>,
 }
 
 impl Resolved {
@@ -52,6 +53,7 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         veths: Vec::new(),
         links: Vec::new(),
         subnets: BTreeMap::new(),
+        publish: Vec::new(),
     };
     let known: Vec<String> = document
         .namespaces
@@ -96,6 +98,10 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
             resolved.subnets.insert(name, subnet);
         }
     }
+    for publication in document.publish {
+        refer(&publication.ns, &known, &resolved.namespaces, found);
+        resolved.publish.push(publication);
+    }
     resolved
 }
 
@@ -122,7 +128,9 @@ fn veth(
     found: &mut Findings,
 ) -> Option<Veth> {
     let ends = veth.ends?.map(|entry| {
-        refer(&entry, known, namespaces, found);
+        if let Some(ns) = &entry.ns {
+            refer(ns, known, namespaces, found);
+        }
         end(entry, veth.mtu, subnets, found)
     });
     let [Some(first), Some(second)] = ends else {
@@ -133,14 +141,13 @@ fn veth(
     })
 }
 
-/// Says so when an end is in a namespace that isn't declared.
+/// Says so when a namespace isn't declared.
 fn refer(
-    end: &EndEntry,
+    ns: &Spanned<Ns>,
     known: &[String],
     namespaces: &BTreeMap<NamespaceName, Namespace>,
     found: &mut Findings,
 ) {
-    let Some(ns) = &end.ns else { return };
     let Some(name) = ns
         .value
         .name()

@@ -3,6 +3,7 @@
 mod address;
 mod external;
 mod links;
+mod publish;
 mod routing;
 mod settings;
 mod subnets;
@@ -19,7 +20,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
 use crate::spec::model::{
-    Dns, External, Forwarding, Gateway, Gateways, Host, Origin, Route, Rule, Setting,
+    Dns, External, Forwarding, Gateway, Gateways, Host, Origin, Publication, Route, Rule, Setting,
 };
 use crate::spec::reader::{Fields, Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
@@ -36,6 +37,7 @@ pub(super) struct Document {
     pub(super) namespaces: Vec<NamespaceEntry>,
     pub(super) veths: Vec<VethEntry>,
     pub(super) subnets: Vec<SubnetEntry>,
+    pub(super) publish: Vec<Publication>,
 }
 
 /// An entry of `namespaces`.
@@ -130,6 +132,12 @@ pub(super) fn read(root: &Node, found: &mut Findings) -> Option<Document> {
             .subnets
             .extend(entries.into_iter().map(|entry| reader.subnet(entry)));
     }
+    if let Some(node) = fields.get("publish") {
+        let items = reader.items(node, "publish");
+        document
+            .publish
+            .extend(items.iter().filter_map(|item| reader.publication(item)));
+    }
     Some(document)
 }
 
@@ -155,6 +163,7 @@ pub(super) fn merge(documents: Vec<Document>, found: &mut Findings) -> Option<Do
         whole.namespaces.extend(document.namespaces);
         whole.veths.extend(document.veths);
         whole.subnets.extend(document.subnets);
+        whole.publish.extend(document.publish);
     }
     keep_first(&mut whole.namespaces, |entry| &entry.key, found);
     keep_first(&mut whole.subnets, |entry| &entry.key, found);

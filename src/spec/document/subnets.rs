@@ -147,7 +147,7 @@ impl Reader<'_> {
     }
 
     /// A port, or several in a row.
-    fn ports(&mut self, node: &Node, key: &str) -> Option<Ports> {
+    pub(super) fn ports(&mut self, node: &Node, key: &str) -> Option<Ports> {
         let range = match &*node.value {
             Value::Scalar { text, .. } => text.split_once('-'),
             _ => None,

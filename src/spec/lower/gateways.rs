@@ -5,15 +5,18 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Lowering, Routes, called, has_ipv6, listed};
+use super::{Lowering, Routes, called, has_ipv6, listed, publish};
 use crate::resource::link::{GROUP, bridge};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{
-    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Service, Shape,
+    Allow, Egress, Fallback, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Publication,
+    Service, Shape,
 };
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::spec::check;
 use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::Findings;
 use crate::spec::model::{self, End, Ports, Services, Subnet};
 use crate::spec::source::Spanned;
 use crate::state::PlaceLink;
@@ -32,9 +35,14 @@ impl<'s> Lowering<'s> {
         for subnet in self.spec.subnets.values() {
             self.subnet(&mut gateways, subnet, routes);
         }
+        self.agree();
+        let mut publications = self.publications(&gateways);
         for (ns, links) in &gateways {
-            let fallback = self.forward(ns, links);
+            let published = publications.remove(ns).unwrap_or_default();
+            let fallback = self.forward(ns, links, &published);
+            self.published.insert(ns.clone(), published.clone());
             self.ignore_advertisements(ns, links);
+            self.firewalls(ns, links, &published);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
             let plain_router =
@@ -48,12 +56,31 @@ impl<'s> Lowering<'s> {
                     Guard::Links
                 },
                 fallback,
+                published,
             };
             if let Some(table) = gateway.table() {
                 self.put(ns, Key::Table, Resource::Table(table));
             }
         }
         self.gateways = gateways;
+    }
+
+    /// Subnets behind a link that only the host knows agree, as those behind one that the spec has.
+    fn agree(&mut self) {
+        let mut behind: BTreeMap<(Ns, LinkName), Vec<&Subnet>> = BTreeMap::new();
+        for subnet in self.spec.subnets.values() {
+            let holder = subnet
+                .gateway
+                .and_then(|gateway| self.holder(gateway.value));
+            if let Some((ns, link, None)) = holder {
+                behind.entry((ns, link)).or_default().push(subnet);
+            }
+        }
+        let mut found = Findings::default();
+        for ((_, link), held) in &behind {
+            check::egress::agree(held, link, self.spec, &mut found);
+        }
+        self.errors.extend(found.into_sorted());
     }
 
     /// Adds a subnet to the link that holds its gateway.
@@ -78,6 +105,12 @@ impl<'s> Lowering<'s> {
         let egress = match &subnet.egress {
             None => None,
             Some(egress) => match self.way_out(&ns, family, egress, subnet, routes) {
+                Some(dev) if dev == link => {
+                    let at = egress.dev.as_ref().map_or(egress.span, |dev| dev.span);
+                    self.errors
+                        .push(check::egress::turns_back(subnet, &link, at));
+                    return;
+                }
                 Some(dev) => Some(Egress {
                     dev,
                     nat: self.nat(&ns, egress),
@@ -289,17 +322,8 @@ impl<'s> Lowering<'s> {
                 self.errors.push(Diagnostic::new(message, dev.span, help));
                 None
             }
-            (None, found) => {
-                // What is written has its place once it is applied, as what the subnets bring.
-                let written = self.static_default(ns, family);
-                let own = self.place(ns).default_without(family, self.topology);
-                let brought = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
-                let brought = brought.map(|(_, (_, dev))| *dev);
-                let dev = if found {
-                    written.or(own).or(brought)
-                } else {
-                    brought.or(written)
-                };
+            (None, _) => {
+                let dev = self.default_uplink(ns, family, subnet, routes);
                 if dev.is_none() {
                     let message = format!(
                         "{} has no {family} default route, so `{}` has no way out",
@@ -310,7 +334,7 @@ impl<'s> Lowering<'s> {
                     self.errors
                         .push(Diagnostic::new(message, egress.span, help));
                 }
-                dev.cloned()
+                dev
             }
         }
     }
@@ -321,6 +345,7 @@ impl<'s> Lowering<'s> {
         if self.state.get(&made).is_some() {
             return dev.value.clone();
         }
+        self.tell_of_port(ns, dev, subnet);
         let place = self.place(ns);
         if let Some((name, _)) = place.link(&dev.value) {
             return name.clone();
@@ -343,7 +368,12 @@ impl<'s> Lowering<'s> {
 
     /// Switches on the forwarding that gateway links need. Says how the rest of a namespace of others is
     /// kept from forwarding, if it must be.
-    fn forward(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) -> Option<Fallback> {
+    fn forward(
+        &mut self,
+        ns: &Ns,
+        links: &BTreeMap<LinkName, GatewayLink>,
+        published: &BTreeSet<Publication>,
+    ) -> Option<Fallback> {
         let mut fallback = None;
         for family in self.families() {
             let out = links
@@ -353,7 +383,8 @@ impl<'s> Lowering<'s> {
                 let allow = link.allow.iter().filter(|allow| allow.family == family);
                 allow.map(move |allow| [name, &allow.to])
             });
-            let ways: BTreeSet<&LinkName> = out.chain(across).flatten().collect();
+            let mut ways: BTreeSet<&LinkName> = out.chain(across).flatten().collect();
+            ways.extend(publish::ways(family, links, published));
             if ways.is_empty() {
                 continue;
             }

@@ -5,13 +5,18 @@
 
 mod altnames;
 mod files;
+mod foreign;
 mod gateways;
 mod links;
 mod mac;
+mod nsswitch;
+mod occupied;
+mod publish;
 mod remarks;
 mod routes;
 mod routing;
 mod settings;
+mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,7 +32,8 @@ use crate::plan::Warning;
 use crate::resource::link::{IPV6_MIN_MTU, Link, LinkKind};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::namespace::Namespace;
-use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
+use crate::resource::nftables::gateway::publish::Publication;
+use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, Place, State};
 
@@ -166,6 +172,8 @@ struct Lowering<'s> {
     state: State,
     /// The gateway links, once they are known.
     gateways: gateways::Gateways,
+    /// What is published in each namespace, once it is known.
+    published: BTreeMap<Ns, BTreeSet<Publication>>,
     warnings: Vec<Warning>,
     errors: Vec<Diagnostic>,
 }
@@ -185,6 +193,7 @@ impl<'s> Lowering<'s> {
                 ..State::new()
             },
             gateways: gateways::Gateways::new(),
+            published: BTreeMap::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
         }
@@ -222,8 +231,10 @@ impl<'s> Lowering<'s> {
                 self.namespace(&ns, namespace);
             }
             if let Some(dns) = &namespace.dns {
-                let (kind, file) = files::resolv_conf(dns);
-                self.put(&ns, Key::File(kind), Resource::File(file));
+                let names = nsswitch::nsswitch(&self.facts.nsswitch);
+                for (kind, file) in [files::resolv_conf(dns)].into_iter().chain(names) {
+                    self.put(&ns, Key::File(kind), Resource::File(file));
+                }
             }
             if !namespace.hosts.is_empty() {
                 let (kind, file) = files::hosts(&namespace.hosts);
@@ -324,6 +335,14 @@ impl<'s> Lowering<'s> {
             let exists = place.links.contains_key(name);
             if exists && !place.ipv4_forwarding && !router {
                 self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::off());
+            }
+            let localnet = conf(Family::Ipv4, ROUTE_LOCALNET);
+            let said = spec.entry(ns).is_some_and(|entry| {
+                let mut settings = entry.sysctls.iter();
+                settings.any(|setting| setting.key.value == localnet)
+            });
+            if exists && !said {
+                self.set(ns, localnet, Sysctl::off());
             }
             if self.facts.ipv6 && has_ipv6(end) {
                 self.set(ns, conf(Family::Ipv6, "accept_ra"), Sysctl::off());

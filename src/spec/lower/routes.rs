@@ -15,13 +15,9 @@ impl<'s> Lowering<'s> {
     pub(super) fn default_routes(&mut self) -> Routes<'s> {
         let routes = self.choose_routes();
         for ((ns, family), (via, dev)) in &routes {
-            let to = match family {
-                Family::Ipv4 => ipnet::Ipv4Net::default().into(),
-                Family::Ipv6 => ipnet::Ipv6Net::default().into(),
-            };
             // Where others make the namespace the one that is written wins: whether there is another
             // depends on them.
-            let id = Id::new((*ns).clone(), Key::Route(RouteKey::main(to)));
+            let id = Id::new((*ns).clone(), Key::Route(RouteKey::default_of(*family)));
             if self.state.get(&id).is_none() {
                 let route = Route::through(*via, (*dev).clone());
                 self.put(ns, id.key, Resource::Route(route));
@@ -89,7 +85,8 @@ impl<'s> Lowering<'s> {
             .find(|gateway| !holds(*gateway))
     }
 
-    /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements.
+    /// A namespace that gets its IPv6 gateway from the spec doesn't listen to router advertisements, nor to
+    /// redirects, by which a neighbour could send it elsewhere; unless the spec says that it shall take these.
     fn shut_ears(&mut self, routes: &Routes<'s>) {
         let deaf: BTreeSet<(&'s Ns, &'s LinkName)> = self
             .made()
@@ -102,11 +99,16 @@ impl<'s> Lowering<'s> {
             .map(|end| (&end.ns.value, &end.name.value))
             .collect();
         for (ns, link) in deaf {
-            self.set(
-                ns,
-                SysctlKey::conf(Family::Ipv6, link.clone(), "accept_ra"),
-                Sysctl::off(),
-            );
+            let of_link = |name| SysctlKey::conf(Family::Ipv6, link.clone(), name);
+            self.set(ns, of_link("accept_ra"), Sysctl::off());
+            let redirects = of_link("accept_redirects");
+            let said = self.spec.entry(ns).is_some_and(|entry| {
+                let mut settings = entry.sysctls.iter();
+                settings.any(|setting| setting.key.value == redirects)
+            });
+            if !said {
+                self.set(ns, redirects, Sysctl::off());
+            }
         }
     }
 }

@@ -36,6 +36,9 @@ fn meaning(word: &str) -> Option<&'static str> {
         "unreachable" => {
             "The packet is dropped, and its sender is told that the host is unreachable."
         }
+        "tcp" => "Connections of TCP.",
+        "udp" => "What is sent by UDP.",
+        "any" => "A whole address, whatever the protocol.",
         "prohibit" => "The packet is dropped, and its sender is told that this is prohibited.",
         "deny" => "They are dropped.",
         "allow" => "They are let through.",

@@ -8,7 +8,7 @@ use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key, Statement};
 use super::super::{Rule, Table};
 use super::words::{IN, OUT, accept, in_set, name, put_set};
-use super::{Gateway, Inbound, Origin, Service};
+use super::{Gateway, Inbound, Origin, Service, guard};
 use crate::resource::Family;
 use crate::resource::name::LinkName;
 
@@ -20,6 +20,10 @@ pub(super) const PASS_WITHIN: &str = "pass_within";
 pub(super) const PORTS_WITHIN: &str = "ports_within";
 /// The addresses behind links of the two.
 const WITHIN: &str = "within";
+/// The pairs of links of `ports`, each both ways: an error has no port.
+const ERRORS: &str = "errors";
+/// Those of `ports_within`.
+const ERRORS_WITHIN: &str = "errors_within";
 
 /// A permission: from one link to another.
 type Permission<'g> = (&'g LinkName, &'g LinkName, Service);
@@ -71,8 +75,8 @@ pub(super) fn pairs(gateway: &Gateway, family: Family) -> impl Iterator<Item = E
     })
 }
 
-/// Puts in the sets `ports`, `pass_within`, `ports_within` and `within` of a family, and gives the rules that look
-/// in them.
+/// Puts in the sets `ports`, `pass_within`, `ports_within` and `within` of a family, and those for errors about the
+/// connections, and gives the rules that look in them.
 pub(super) fn put(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<Rule> {
     let comment = "from which link to which link connections to which ports may be opened";
     put_set(
@@ -102,6 +106,16 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<R
         ports(gateway, family, Origin::Existing).into_iter(),
     );
 
+    for (set, of, origin) in [
+        (ERRORS, PORTS, Origin::Made),
+        (ERRORS_WITHIN, PORTS_WITHIN, Origin::Existing),
+    ] {
+        let comment = format!("between which links errors about connections of `{of}` may go");
+        let pairs = errors(gateway, family, origin).into_iter();
+        let kind = Set::of([Field::Ifname, Field::Ifname]);
+        put_set(table, &name(set, family), &comment, kind, pairs);
+    }
+
     let set = Set::of([Field::Ifname, Field::address(family)]).of_intervals();
     let comment = "what is behind the links of `pass_within` and `ports_within`";
     put_set(
@@ -121,15 +135,18 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<R
     let of_family = [Statement::Family(family)];
     let service = [IN, OUT, Key::Protocol, Key::Port(End::Destination)];
     let rules = [
-        (PORTS, &of_family[..], &service[..]),
-        (PASS_WITHIN, &within, &[IN, OUT]),
-        (PORTS_WITHIN, &within, &service),
+        (PORTS, &of_family[..], &service[..], accept()),
+        (ERRORS, &of_family, &[IN, OUT], guard::accept_errors()),
+        (PASS_WITHIN, &within, &[IN, OUT], accept()),
+        (PASS_WITHIN, &within, &[OUT, IN], guard::accept_errors()),
+        (PORTS_WITHIN, &within, &service, accept()),
+        (ERRORS_WITHIN, &within, &[IN, OUT], guard::accept_errors()),
     ];
-    let rules = rules.into_iter().filter_map(|(set, before, key)| {
+    let rules = rules.into_iter().filter_map(|(set, before, key, then)| {
         let set = name(set, family);
         table.sets.contains_key(&set).then(|| {
             let key = key.to_vec();
-            let found = [Statement::In { key, set }, accept()];
+            let found = [Statement::In { key, set }, then];
             Rule::new(before.iter().cloned().chain(found))
         })
     });
@@ -176,8 +193,18 @@ fn ports(gateway: &Gateway, family: Family, wanted: Origin) -> Vec<Element> {
     elements.collect()
 }
 
+/// The pairs of links between which some ports are permitted, both ways.
+fn errors(gateway: &Gateway, family: Family, wanted: Origin) -> BTreeSet<Element> {
+    let some = permissions(gateway, family).filter(|((_, _, service), origin)| {
+        matches!(service, Service::Ports { .. }) && *origin == wanted
+    });
+    let pairs = some.flat_map(|((from, to, _), _)| [[from, to], [to, from]]);
+    let pairs = pairs.map(|pair| Element::of(pair.map(|link| Value::Link(link.clone()))));
+    pairs.collect()
+}
+
 /// Ranges of the same ports, none of which overlaps another: the kernel refuses those that do.
-fn disjoint(ranges: &BTreeSet<(u16, u16)>) -> Vec<(u16, u16)> {
+pub(super) fn disjoint(ranges: &BTreeSet<(u16, u16)>) -> Vec<(u16, u16)> {
     let mut disjoint: Vec<(u16, u16)> = Vec::new();
     for (from, to) in ranges {
         match disjoint.last_mut() {

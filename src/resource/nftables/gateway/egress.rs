@@ -4,7 +4,7 @@ use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key, Port, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::words::{IN, OUT, base, in_set, name, put_chain, put_set};
-use super::{Egress, Gateway, Nat, Origin};
+use super::{Egress, Gateway, Nat, Origin, publish};
 use crate::resource::Family;
 
 /// The priority of the chain that rewrites sources (`NF_IP_PRI_NAT_SRC`).
@@ -18,12 +18,16 @@ pub(super) const MASQUERADE_FROM: &str = "masquerade_from";
 pub(super) const MASQUERADE_AS: &str = "masquerade_as";
 /// With which address which member of a link that others made is rewritten, on which link.
 pub(super) const MASQUERADE_AS_FROM: &str = "masquerade_as_from";
+/// The keys of `masquerade_as`: the kernel doesn't tell whether a map has a key without what it leads to.
+pub(super) const FIXED: &str = "fixed";
+/// The keys of `masquerade_as_from`.
+pub(super) const FIXED_FROM: &str = "fixed_from";
 
-/// Puts in the sets `masquerade` and `masquerade_from`, the maps `masquerade_as` and `masquerade_as_from`, and
-/// the chain `outbound`, which only the first packet of a connection comes to.
+/// Puts in the sets `masquerade` and `masquerade_from`, the maps `masquerade_as` and `masquerade_as_from` and the
+/// sets of their keys, and the chain `outbound`, which only the first packet of a connection comes to.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     let masqueraded = |egress: &Egress| egress.nat == Nat::Masquerade;
-    let mut rules = Vec::new();
+    let mut rules = publish::sources(table);
     for family in Family::BOTH {
         let comment = "from which link to which link sources are rewritten";
         let set = Set::of([Field::Ifname, Field::Ifname]);
@@ -35,7 +39,7 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
         let triples = triples(gateway, family, masqueraded).map(Element::of);
         put_set(table, &name(MASQUERADE_FROM, family), comment, set, triples);
 
-        let found = lookups(table, family, MASQUERADE, MASQUERADE_FROM);
+        let found = lookups(table, family, MASQUERADE, MASQUERADE_FROM, Towards::There);
         rules
             .extend(found.map(|found| Rule::new(found.into_iter().chain([Statement::Masquerade]))));
         rules.extend(put_sources(gateway, table, family));
@@ -58,6 +62,16 @@ fn put_sources(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<Rule
         }
     };
     let fixed = |egress: &Egress| matches!(egress.nat, Nat::Source(_));
+    let comment = "from which link to which link sources are rewritten with an address of the spec";
+    let set = Set::of([Field::Ifname, Field::Ifname]);
+    let keys = pairs(gateway, family, fixed).map(Element::of);
+    put_set(table, &name(FIXED, family), comment, set, keys);
+    let comment =
+        "which member of an existing link is rewritten on which link with an address of the spec";
+    let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
+    let keys = triples(gateway, family, fixed).map(Element::of);
+    put_set(table, &name(FIXED_FROM, family), comment, set, keys);
+
     let pairs = pairs(gateway, family, fixed)
         .filter_map(|pair| Some(Element::of(pair.clone()).to([address(&pair[0], &pair[1])?])));
     let set = Set::of([Field::Ifname, Field::Ifname]).to([Field::address(family)]);
@@ -132,20 +146,38 @@ pub(super) fn triples(
         })
 }
 
+/// Which way a packet goes: as the connection was opened, or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Towards {
+    /// As it was opened.
+    There,
+    /// The other way.
+    Back,
+}
+
+/// The lookups that say whether a packet's source is rewritten.
+pub(super) fn translated(table: &Table, family: Family) -> impl Iterator<Item = Vec<Statement>> {
+    let sets = [(MASQUERADE, MASQUERADE_FROM), (FIXED, FIXED_FROM)];
+    let sets = sets.into_iter();
+    sets.flat_map(move |(pairs, triples)| lookups(table, family, pairs, triples, Towards::There))
+}
+
 /// The lookups in two sets of a family, as far as the table has them: in `pairs` by links alone, and in
-/// `triples` by links and source.
+/// `triples` by links and the member's address.
 pub(super) fn lookups(
     table: &Table,
     family: Family,
     pairs: &str,
     triples: &str,
-) -> impl Iterator<Item = Vec<Statement>> {
+    towards: Towards,
+) -> impl Iterator<Item = Vec<Statement>> + use<> {
     let (pairs, triples) = (name(pairs, family), name(triples, family));
-    let by_links = vec![Statement::Family(family), in_set([IN, OUT], &pairs)];
-    let by_source = vec![in_set(
-        [IN, Key::Address(family, End::Source), OUT],
-        &triples,
-    )];
+    let [from, member, to] = match towards {
+        Towards::There => [IN, Key::Address(family, End::Source), OUT],
+        Towards::Back => [OUT, Key::Address(family, End::Destination), IN],
+    };
+    let by_links = vec![Statement::Family(family), in_set([from, to], &pairs)];
+    let by_source = vec![in_set([from, member, to], &triples)];
     let has = |set: &str| table.sets.contains_key(set);
     let by_links = has(&pairs).then_some(by_links);
     let by_source = has(&triples).then_some(by_source);

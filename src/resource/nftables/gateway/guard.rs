@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{CtState, Statement, Verdict};
 use super::super::{ChainKind, Hook, Rule, Table};
+use super::egress::Towards;
 use super::words::{FILTER, accept, base, count_and_drop, goto, name, put_chain, put_set};
-use super::{Gateway, Guard, Shape, allow, egress, links};
+use super::{Gateway, Guard, Shape, allow, egress, errors, links, publish};
 use crate::resource::Family;
 
 /// From which link to which link a connection may be opened.
@@ -21,8 +22,9 @@ pub(super) const JUDGE: &str = "judge";
 
 /// Puts in the sets `pass` and `pass_from`, and the chains `forwarding` and `judge`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
-    let has_egress = gateway.links.values().any(|link| !link.egress.is_empty());
-    if gateway.guard == Guard::Nothing && !has_egress {
+    let leads_through =
+        gateway.links.values().any(|link| !link.egress.is_empty()) || !gateway.published.is_empty();
+    if gateway.guard == Guard::Nothing && !leads_through {
         return;
     }
     let concerned = links::from_links(table)
@@ -44,14 +46,13 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
 }
 
 fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
-    // Invalid ones first: they would leave untranslated. Nothing is said of untracked ones, as which
-    // neighbour discovery between the ports of a bridge comes here.
-    let verdicts = BTreeMap::from([
+    // Invalid ones first: they would leave untranslated. Nothing is said yet of untracked ones, as which
+    // neighbour discovery between the ports of a bridge comes here, and of related ones: whoever guesses a
+    // connection can send an error about it, so that must come from where the connection leads.
+    let mut rules = vec![Rule::new([states([
         (CtState::Invalid, Verdict::Drop),
         (CtState::Established, Verdict::Accept),
-        (CtState::Related, Verdict::Accept),
-    ]);
-    let mut rules = vec![Rule::new([Statement::CtState(verdicts)])];
+    ])])];
     for family in Family::BOTH {
         let bridges = gateway
             .links
@@ -71,9 +72,18 @@ fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
         let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
         put_set(table, &name(PASS_FROM, family), comment, set, triples);
 
-        let passing = egress::lookups(table, family, PASS, PASS_FROM);
+        let untranslated = [states([(CtState::Untracked, Verdict::Drop)])];
+        rules.extend(
+            egress::translated(table, family)
+                .map(|found| Rule::new(found.into_iter().chain(untranslated.clone()))),
+        );
+        let passing = egress::lookups(table, family, PASS, PASS_FROM, Towards::There);
         rules.extend(passing.map(|found| Rule::new(found.into_iter().chain([accept()]))));
+        let returning = egress::lookups(table, family, PASS, PASS_FROM, Towards::Back);
+        rules.extend(returning.map(|found| Rule::new(found.into_iter().chain([accept_errors()]))));
         rules.extend(allow::put(gateway, table, family));
+        rules.extend(publish::accepted(gateway, table, family));
+        rules.extend(errors::put(gateway, table, family));
     }
     for from in links::from_links(table) {
         let refused = [from, Statement::Counter, Statement::RejectAdminProhibited];
@@ -81,4 +91,14 @@ fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
     }
     rules.push(Rule::new(count_and_drop()).because("nobody outside reaches a member"));
     rules
+}
+
+/// Accepts errors about a connection that connection tracking knows.
+pub(super) fn accept_errors() -> Statement {
+    states([(CtState::Related, Verdict::Accept)])
+}
+
+/// Decides on some states of connections.
+fn states<const N: usize>(verdicts: [(CtState, Verdict); N]) -> Statement {
+    Statement::CtState(BTreeMap::from(verdicts))
 }

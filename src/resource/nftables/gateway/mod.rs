@@ -5,9 +5,11 @@
 
 mod allow;
 mod egress;
+mod errors;
 mod fallback;
 mod guard;
 mod links;
+pub mod publish;
 mod routed;
 mod sources;
 pub mod withdrawn;
@@ -19,6 +21,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub use self::publish::{Arrival, Publication, loopback_links};
 use super::Table;
 use crate::resource::Family;
 use crate::resource::name::{LinkName, TopologyName};
@@ -35,6 +38,8 @@ pub struct Gateway {
     /// What to keep shut where IPv6 forwarding had to be switched on for the whole namespace though it
     /// was off.
     pub fallback: Option<Fallback>,
+    /// What leads to members.
+    pub published: BTreeSet<Publication>,
 }
 
 /// What goes neither in nor out by a link of netform's is not forwarded, as before.
@@ -181,9 +186,10 @@ impl Gateway {
     pub fn table(&self) -> Option<Table> {
         let mut table = Table::of(&self.topology);
         links::put(self, &mut table);
+        publish::put(self, &mut table);
         sources::put(self, &mut table);
-        guard::put(self, &mut table);
         egress::put(self, &mut table);
+        guard::put(self, &mut table);
         fallback::put(self, &mut table);
         (!table.chains.is_empty()).then_some(table)
     }

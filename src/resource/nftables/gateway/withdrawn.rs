@@ -4,12 +4,15 @@
 //! withdrawn ends at once, the kernel is told to forget these connections: the next packet of one is a
 //! first packet again, and is judged.
 
+mod published;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub use self::published::{Lead, Whence, leads};
 use super::super::set::{Element, Value};
 use super::super::statement::{Statement, Verdict};
 use super::super::{Rule, Table};
@@ -26,6 +29,9 @@ pub struct Withdrawn {
     /// All members that there were. What is neither one of them nor the gateway's own is outside.
     #[serde(skip)]
     members: Nets,
+    /// What is published, then.
+    #[serde(skip)]
+    published: BTreeSet<Lead>,
 }
 
 /// A kind of connections that end.
@@ -46,6 +52,15 @@ pub enum Ended {
         were: BTreeSet<Service>,
         /// But for those, which still can.
         still: BTreeSet<Service>,
+    },
+    /// Those that a publication led to a member.
+    Published(Lead),
+    /// Those that a member opened to outside, whose source would be another one now.
+    Mapped {
+        /// The member.
+        member: IpAddr,
+        /// The link that they leave by.
+        dev: LinkName,
     },
 }
 
@@ -79,6 +94,10 @@ pub struct Connection {
     pub protocol: u8,
     /// The port that answers it, after all translation; 0 if it has none.
     pub port: u16,
+    /// The address that it was opened to, before any translation.
+    pub at: IpAddr,
+    /// The port that it was opened to, before any translation; 0 if it has none.
+    pub at_port: u16,
 }
 
 impl Nets {
@@ -177,6 +196,26 @@ impl Withdrawn {
                 }
             }
         }
+        let published = after.map(published::leads).unwrap_or_default();
+        let is_gone = |ip| gone.contains(ip);
+        let lost = published::lost(&published::leads(before), &published, is_gone);
+        ended.extend(lost.into_iter().map(Ended::Published));
+        let [mapped, mapped_now] = [Some(before), after].map(|table| {
+            let mapped = table.map(published::mapped);
+            mapped.unwrap_or_default()
+        });
+        let differ = mapped.symmetric_difference(&mapped_now);
+        let stays = |member: IpAddr| {
+            let net = IpNet::from(member);
+            old.members.contains_key(&&net) && !is_gone(member)
+        };
+        let members = differ.filter(|(_, member, ..)| stays(*member));
+        let differ: BTreeSet<(IpAddr, &LinkName)> =
+            members.map(|(_, member, dev, _)| (*member, *dev)).collect();
+        ended.extend(differ.into_iter().map(|(member, dev)| Ended::Mapped {
+            member,
+            dev: dev.clone(),
+        }));
         if !gone.is_empty() {
             ended.insert(0, Ended::Members(gone));
         }
@@ -185,7 +224,11 @@ impl Withdrawn {
         } else {
             old.members.keys().map(|net| **net).collect()
         };
-        Withdrawn { ended, members }
+        Withdrawn {
+            ended,
+            members,
+            published,
+        }
     }
 
     /// Whether nothing ends.
@@ -196,9 +239,20 @@ impl Withdrawn {
     /// Whether a connection ends, where `local` are the gateway's own addresses.
     pub fn covers(&self, connection: &Connection, local: &BTreeSet<IpAddr>) -> bool {
         let Connection { from, to, .. } = *connection;
+        let is_outside = |ip: IpAddr| !self.members.contains(ip) && !local.contains(&ip);
         let on = |side: &Side, ip: IpAddr| match &side.members {
             Some(members) => members.contains(ip),
-            None => !self.members.contains(ip) && !local.contains(&ip),
+            None => is_outside(ip),
+        };
+        let is_whence = |lead: &Lead| match lead.whence {
+            Whence::Here => !is_outside(from),
+            Whence::Outside(_) => is_outside(from),
+            Whence::Anywhere => true,
+        };
+        // What a publication leads depends on that, and on nothing else.
+        let is_published = || {
+            let mut published = self.published.iter();
+            published.any(|lead| lead.led(connection) && is_whence(lead))
         };
         let is_of = |services: &BTreeSet<Service>| {
             let mut services = services.iter();
@@ -218,7 +272,10 @@ impl Withdrawn {
                     && on(b, to)
                     && is_of(were)
                     && !is_of(still)
+                    && !is_published()
             }
+            Ended::Published(lead) => lead.led(connection) && is_whence(lead),
+            Ended::Mapped { member, .. } => from == *member && is_outside(to),
         })
     }
 }
@@ -429,6 +486,8 @@ mod tests {
             to,
             protocol: 6,
             port: 80,
+            at: to,
+            at_port: 80,
         }
     }
 
@@ -478,6 +537,7 @@ mod tests {
             links,
             guard: Guard::Links,
             fallback: None,
+            published: BTreeSet::new(),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Each remark says what is, and what to do. Where it can't be told for certain nothing is said.
 
+mod network_manager;
+mod networkd;
 mod packets;
 mod ranges;
 mod resolvers;
@@ -18,5 +20,7 @@ impl Lowering<'_> {
         self.ranges();
         self.resolvers();
         self.routers();
+        self.networkd();
+        self.network_manager();
     }
 }

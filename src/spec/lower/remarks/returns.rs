@@ -4,14 +4,16 @@
 //! from its gateway link (`__mkroute_input` of `net/ipv4/route.c`, `__fib_validate_source` of
 //! `net/ipv4/fib_frontend.c`; tried on Linux 6.18), but without the mark that the request had, unless
 //! `src_valid_mark` says that replies have it too. So it is only a rule with a mark whose replies a strict
-//! filter drops.
+//! filter drops; and connections that somebody beyond a link opens, where the way back leads over another.
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
 use super::super::{Lowering, called};
-use crate::resource::name::{LinkName, SubnetName};
+use crate::resource::name::LinkName;
+use crate::resource::nftables::gateway::Inbound;
+use crate::resource::nftables::gateway::publish::Arrival;
 use crate::resource::route::{MAIN, Target};
 use crate::resource::rule::{Action, RuleKey};
 use crate::resource::sysctl::SysctlKey;
@@ -24,6 +26,15 @@ const LOCAL: u32 = 255;
 
 /// The value of `rp_filter` that drops what has another way back; 0 lets everything in, and 2 what has any way.
 const STRICT: u32 = 1;
+
+/// What a strict filter drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Dropped {
+    /// Replies to marked packets.
+    Replies,
+    /// What opens a connection.
+    Connections,
+}
 
 /// Whether a rule is for a packet.
 enum Applies {
@@ -41,47 +52,74 @@ struct Wide {
 }
 
 impl Lowering<'_> {
-    /// Ways out that a rule with a mark leads to, and whose replies are dropped.
+    /// Links whose strict filter drops replies, or what somebody beyond them opens.
     pub(super) fn returns(&mut self) {
-        let mut found: BTreeSet<(Ns, LinkName, SubnetName)> = BTreeSet::new();
-        for subnet in self.spec.subnets.values() {
-            let cidr = subnet.cidr.value;
-            for (ns, links) in self
-                .gateways
-                .iter()
-                .filter(|(ns, _)| self.spec.is_found(ns))
-            {
-                let of_subnet = links
+        let mut found: BTreeSet<(Ns, LinkName, Dropped, String)> = BTreeSet::new();
+        for (ns, links) in self
+            .gateways
+            .iter()
+            .filter(|(ns, _)| self.spec.is_found(ns))
+        {
+            for (link, gateway) in links {
+                let Some(way) = gateway.egress.get(&Family::Ipv4) else {
+                    continue;
+                };
+                let subnets = gateway
+                    .prefixes
                     .iter()
-                    .filter(|(_, link)| link.prefixes.contains(&cidr));
-                for (link, gateway) in of_subnet {
-                    let way = gateway
-                        .egress
-                        .get(&Family::Ipv4)
-                        .filter(|_| cidr.addr().is_ipv4());
-                    let dev = way.map(|egress| &egress.dev);
-                    let dropped = |dev: &&LinkName| {
-                        self.is_strict(ns, dev)
-                            && self.marked(ns, link, cidr, dev)
-                            && self
-                                .way_back(ns, link, cidr)
-                                .is_some_and(|links| !links.contains(*dev))
+                    .filter_map(|net| self.prefixes.subnets.get(net));
+                for subnet in subnets.filter(|subnet| subnet.cidr.value.addr().is_ipv4()) {
+                    let cidr = subnet.cidr.value;
+                    let dropped = if way.inbound == Inbound::Allow {
+                        Dropped::Connections
+                    } else if self.marked(ns, link, cidr, &way.dev) {
+                        Dropped::Replies
+                    } else {
+                        continue;
                     };
-                    let dev = dev.filter(dropped).cloned();
-                    found.extend(dev.map(|dev| (ns.clone(), dev, subnet.name.value.clone())));
+                    if self.is_one_way(ns, &way.dev, (link, cidr)) {
+                        let name = subnet.name.value.to_string();
+                        found.insert((ns.clone(), way.dev.clone(), dropped, name));
+                    }
+                }
+            }
+            for publication in self.published.get(ns).into_iter().flatten() {
+                let behind = (&publication.behind, IpNet::from(publication.to));
+                if let Arrival::Outside(dev) = &publication.arrival
+                    && publication.family() == Family::Ipv4
+                    && self.is_one_way(ns, dev, behind)
+                {
+                    let to = publication.to.to_string();
+                    found.insert((ns.clone(), dev.clone(), Dropped::Connections, to));
                 }
             }
         }
-        for (ns, dev, subnet) in found {
+        for (ns, dev, dropped, what) in found {
             let key = SysctlKey::conf(Family::Ipv4, dev.clone(), "rp_filter");
-            let text = format!(
-                "{} takes in by {dev} only what it would answer that way without a mark (rp_filter is strict), so \
-                 replies to what `{subnet}` sends that way with one are dropped: write `{key}: 2` in `sysctls` of \
-                 `{ns}`",
+            let filters = format!(
+                "{} takes in by {dev} only what it would answer",
                 called(&ns)
             );
+            let text = match dropped {
+                Dropped::Replies => format!(
+                    "{filters} that way without a mark (rp_filter is strict), so replies to what `{what}` sends that \
+                     way with one are dropped: write `{key}: 2` in `sysctls` of `{ns}`"
+                ),
+                Dropped::Connections => format!(
+                    "{filters} that way (rp_filter is strict), and what answers for `{what}` goes another, so \
+                     connections from beyond its neighbours are dropped: give `{ns}` a rule `from` that to a table \
+                     whose default route leads over {dev}"
+                ),
+            };
             self.remark(&ns, text);
         }
+    }
+
+    /// Whether a strict filter of a link drops what it isn't the way back of, which is from a prefix behind a
+    /// gateway link.
+    fn is_one_way(&self, ns: &Ns, dev: &LinkName, (link, from): (&LinkName, IpNet)) -> bool {
+        let back = || self.way_back(ns, link, from);
+        self.is_strict(ns, dev) && back().is_some_and(|links| !links.contains(dev))
     }
 
     /// Whether what comes in by a link is checked strictly, and without a mark: of the filter the greater of its

@@ -1,0 +1,266 @@
+//! Nobody reaches whom he may not: packets that no honest kernel would send, from hostile namespaces of two
+//! topologies that stand side by side, and from outside.
+//!
+//! Each is sent twice: without the rules, to see that it would arrive, and with them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod volley;
+mod world;
+
+use std::process::Command;
+
+use common::{in_sandbox, run};
+use volley::{Shot, check};
+use world::{
+    FAMILIES, OUTSIDE, OUTSIDE_NET, Out, PARTIES, Party, address, are_neighbours, build,
+    is_permitted, may_hear_of, seen_source,
+};
+
+#[test]
+fn nobody_reaches_a_member_of_another_subnet_and_the_way_out_is_open() {
+    in_sandbox(|| {
+        build();
+        let mut shots = Vec::new();
+        for from in &PARTIES {
+            for to in &PARTIES {
+                if from.name == to.name || are_neighbours(from, to) {
+                    continue;
+                }
+                for v6 in FAMILIES {
+                    for kind in ["udp", "fragments", "syn", "ack", "echo", "other"] {
+                        let source = from.address(v6);
+                        let seen = is_permitted(from, to, kind)
+                            .then(|| (to.name, seen_source(from, to, v6)));
+                        shots.push(Shot {
+                            from: from.name,
+                            next: from.next,
+                            kind,
+                            source,
+                            destination: to.address(v6),
+                            about: None,
+                            without: Some(to.name),
+                            with: seen,
+                        });
+                    }
+                }
+            }
+        }
+        check(&shots);
+    });
+}
+
+/// The host's own addresses, which no member has.
+const HOST: [&str; 2] = ["10.34.0.1", "fd00:34::1"];
+
+/// The sources that a party may forge, and whether the kernel forwards such by itself.
+fn forged(from: &Party, v6: bool) -> Vec<(String, bool)> {
+    let mut sources: Vec<(String, bool)> = PARTIES
+        .iter()
+        .filter(|party| party.name != from.name && !are_neighbours(party, from))
+        .map(|party| (party.address(v6), true))
+        .collect();
+    // The addresses of a gateway are martians in IPv4 only.
+    let more: &[(&str, bool)] = if v6 {
+        &[
+            ("fd00:34::1", true),
+            ("fd00:34::77", true),
+            ("2001:db8:10::10", true),
+            ("::", false),
+            ("::1", false),
+            ("ff02::5", false),
+            ("fe80::77", false),
+        ]
+    } else {
+        &[
+            ("10.34.0.1", false),
+            ("10.34.0.77", true),
+            ("198.51.100.10", true),
+            ("169.254.7.7", true),
+            ("0.0.0.0", false),
+            ("127.0.0.1", false),
+            ("224.0.0.5", false),
+            ("255.255.255.255", false),
+        ]
+    };
+    sources.extend(
+        more.iter()
+            .map(|(source, passes)| (source.to_string(), *passes)),
+    );
+    // What is behind a router is one source to its gateway.
+    if ![OUTSIDE, "deep"].contains(&from.name) {
+        // Another of its own network, and the gateway.
+        sources.push((address(v6, from.net, 9), true));
+        sources.push((address(v6, from.net, 1), v6));
+    }
+    sources
+}
+
+#[test]
+fn a_forged_source_leads_nowhere() {
+    in_sandbox(|| {
+        build();
+        let mut shots = Vec::new();
+        let victims = PARTIES
+            .iter()
+            .filter(|party| ["a2", "c2", OUTSIDE].contains(&party.name));
+        for victim in victims {
+            for from in &PARTIES {
+                if from.name == victim.name {
+                    continue;
+                }
+                for v6 in FAMILIES {
+                    for (source, passes) in forged(from, v6) {
+                        // On a link that exists already sources are not validated: those of its network are
+                        // members, to whom it is allowed, and others leave as they did.
+                        let own = [1, 9].map(|host| address(v6, 7, host)).contains(&source);
+                        if from.name == "e"
+                            && (own && victim.name == "c2" || !own && victim.name == OUTSIDE)
+                        {
+                            continue;
+                        }
+                        for kind in ["udp", "tagged"] {
+                            shots.push(Shot {
+                                from: from.name,
+                                next: from.next,
+                                kind,
+                                source: source.clone(),
+                                destination: victim.address(v6),
+                                about: None,
+                                without: Some(victim.name).filter(|_| passes),
+                                with: None,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        // The gateway itself is protected as well.
+        for from in PARTIES
+            .iter()
+            .filter(|from| !["e", OUTSIDE].contains(&from.name))
+        {
+            for v6 in FAMILIES {
+                for (source, passes) in forged(from, v6) {
+                    if source == "fe80::77" {
+                        continue;
+                    }
+                    shots.push(Shot {
+                        from: from.name,
+                        next: from.next,
+                        kind: "udp",
+                        source: source.clone(),
+                        destination: HOST[usize::from(v6)].to_owned(),
+                        about: None,
+                        without: Some("socket:host").filter(|_| passes),
+                        with: None,
+                    });
+                }
+            }
+        }
+        check(&shots);
+    });
+}
+
+#[test]
+fn an_error_about_a_connection_of_others_reaches_nobody() {
+    in_sandbox(|| {
+        build();
+        let mut shots = Vec::new();
+        for victim in PARTIES
+            .iter()
+            .filter(|party| ["a1", "a2", "b1", "c2", "d", "e", "f"].contains(&party.name))
+        {
+            for v6 in FAMILIES {
+                // The host knows of this one.
+                let about = shots.len();
+                let to = HOST[usize::from(v6)].to_owned();
+                let arrives = (victim.name != "f").then(|| victim.address(v6));
+                shots.push(Shot {
+                    from: victim.name,
+                    next: victim.next,
+                    kind: "udp",
+                    source: victim.address(v6),
+                    destination: to,
+                    about: None,
+                    without: None,
+                    with: Some(("socket:host", arrives.unwrap_or(address(v6, 9, 2)))),
+                });
+                for from in PARTIES
+                    .iter()
+                    .filter(|from| from.name != victim.name && !are_neighbours(from, victim))
+                {
+                    // The host doesn't know the addresses of what is behind a router.
+                    let arrives = may_hear_of(victim, from) && victim.name != "f";
+                    shots.push(Shot {
+                        from: from.name,
+                        next: from.next,
+                        kind: "error",
+                        source: from.address(v6),
+                        destination: victim.address(v6),
+                        about: Some((about, victim.address(v6))),
+                        without: Some(victim.name),
+                        with: arrives.then(|| (victim.name, from.address(v6))),
+                    });
+                }
+            }
+        }
+        check(&shots);
+    });
+}
+
+#[test]
+fn what_is_not_tracked_does_not_leave_as_it_is() {
+    in_sandbox(|| {
+        build();
+        let mut shots = Vec::new();
+        for from in PARTIES.iter().filter(|from| from.name != OUTSIDE) {
+            let seen = (from.out == Out::AsItself).then(|| (OUTSIDE, from.address(true)));
+            shots.push(Shot {
+                from: from.name,
+                next: from.next,
+                kind: "solicit",
+                source: from.address(true),
+                destination: address(true, OUTSIDE_NET, 2),
+                about: None,
+                without: Some(OUTSIDE),
+                with: seen,
+            });
+        }
+        check(&shots);
+    });
+}
+
+/// Sends a datagram that is refused, and says what comes back.
+const REFUSED: &str = "
+import errno, socket, sys
+s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], int(sys.argv[2])))
+s.settimeout(30)
+s.send(b'anybody there?')
+try:
+    s.recv(1)
+except OSError as e:
+    print(errno.errorcode.get(e.errno, e))
+";
+
+#[test]
+fn an_error_comes_back_from_where_a_connection_leads() {
+    in_sandbox(|| {
+        build();
+        let ask = |from: &str, to: &str, port: &str| {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", from, "python3", "-c", REFUSED, to, port]);
+            let said = run(&mut command).ok();
+            assert_eq!(said.trim(), "ECONNREFUSED", "{from} → {to}:{port}");
+        };
+        for v6 in FAMILIES {
+            let outside = address(v6, OUTSIDE_NET, 2);
+            for from in PARTIES.iter().filter(|from| from.out != Out::Nowhere) {
+                ask(from.name, &outside, "9");
+            }
+            // To a service of one that has no way out.
+            ask(OUTSIDE, &address(v6, OUTSIDE_NET, 1), "5300");
+        }
+    });
+}

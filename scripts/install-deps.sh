@@ -7,7 +7,7 @@ set -eu
 
 case ${1-} in
 build) wanted='gcc pkg-config libnftnl-dev libmnl-dev' ;;
-test) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iputils-ping' ;;
+test) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iptables iputils-ping' ;;
 *)
     echo "usage: $0 build|test" >&2
     exit 64

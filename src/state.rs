@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
@@ -154,6 +155,8 @@ pub struct Place {
     pub ipv4_router: bool,
     /// Whether IPv6 forwarding was on for all of it before netform came.
     pub ipv6_forwarding: bool,
+    /// The rules of others that packets on their way through come by, if it matters.
+    pub firewall: Firewall,
     /// Its unicast routes of the main table.
     pub routes: Vec<PlaceRoute>,
     /// Its IPv4 policy routing rules, the kernel's own among them. None: some of them look at what a
@@ -202,6 +205,8 @@ pub struct DefaultRoute {
 pub struct PlaceLink {
     /// The kernel's name of its kind (`IFLA_INFO_KIND`), empty for a device.
     pub kind: String,
+    /// The number of its group (`ip link set group`).
+    pub group: u32,
     /// Whether its frames are those of Ethernet (`ARPHRD_ETHER`), without which it can be no port of a bridge.
     pub ethernet: bool,
     /// Its largest packet in bytes.

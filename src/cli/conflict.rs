@@ -41,7 +41,7 @@ fn another_name(conflict: &Conflict, place: Option<&str>) -> Option<String> {
         Key::Address(_) | Key::Route(_) | Key::Rule(_) => {
             Some(format!("write another one {place}, or none"))
         }
-        Key::File(_) | Key::Port(_) | Key::Sysctl(_) | Key::Table => None,
+        Key::File(_) | Key::Port(_) | Key::Sysctl(_) | Key::Table | Key::Permit(_) => None,
     }
 }
 

@@ -62,9 +62,12 @@ impl Session {
         })?;
         let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
         let (mut kernel, lock) = open(access)?;
-        let facts = kernel
+        let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
+        if spec.has_gateways() {
+            kernel.look_at_firewalls(&mut facts);
+        }
         let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| {

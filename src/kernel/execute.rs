@@ -353,7 +353,7 @@ fn sort(operation: &Operation) -> Sort {
         Key::Namespace if is_removal(operation) => Sort::Death,
         Key::Namespace => Sort::Birth,
         Key::File(_) => Sort::File,
-        Key::Table => Sort::Table,
+        Key::Table | Key::Permit(_) => Sort::Table,
         Key::Sysctl(_) => Sort::Sysctl,
         Key::Link(_) | Key::Port(_) | Key::Address(_) | Key::Route(_) | Key::Rule(_) => {
             Sort::Netlink

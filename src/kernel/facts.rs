@@ -11,6 +11,7 @@ use super::read::{self, Reading};
 use super::record::Record;
 use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
 use crate::resource::address::Held;
+use crate::resource::firewall::Firewall;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
@@ -77,6 +78,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         ipv4_forwarding: on(forwards(Family::Ipv4)),
         ipv4_router: before(Family::Ipv4),
         ipv6_forwarding: before(Family::Ipv6),
+        firewall: Firewall::default(),
         routes: routes(ns, reading, records),
         rules: (!reading.other_rules).then(|| rules(ns, reading, records)),
         rp_filter: for_all(OF_SOURCES[0]),
@@ -213,6 +215,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         };
         let place_link = PlaceLink {
             kind: link.kind.clone(),
+            group: link.group,
             ethernet: link.ethernet,
             mtu: link.mtu,
             altnames: link.altnames.clone(),

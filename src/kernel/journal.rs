@@ -157,7 +157,9 @@ impl Journal {
                 {
                     record.namespaces.remove(name);
                 }
-                (Action::Create(_), Key::Table, _) if !done && !self.before.claims.contains(id) => {
+                (Action::Create(_), Key::Table | Key::Permit(_), _)
+                    if !done && !self.before.claims.contains(id) =>
+                {
                     record.claims.remove(id);
                 }
                 (
@@ -203,7 +205,7 @@ impl Journal {
                 }
                 (
                     Action::Remove(_),
-                    Key::Address(_) | Key::Route(_) | Key::Rule(_) | Key::Table,
+                    Key::Address(_) | Key::Route(_) | Key::Rule(_) | Key::Table | Key::Permit(_),
                     _,
                 ) => {
                     record.claims.remove(id);
@@ -358,7 +360,7 @@ fn found_without_record(
                     .any(ours)
         }
         (Key::Rule(_), _) => ns_is_ours,
-        (Key::Table, _) => false,
+        (Key::Table | Key::Permit(_), _) => false,
         _ => true,
     }
 }

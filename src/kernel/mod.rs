@@ -21,6 +21,7 @@ mod execute;
 mod external;
 mod facts;
 mod file;
+mod firewall;
 mod journal;
 mod lock;
 mod lost;
@@ -141,6 +142,12 @@ impl Kernel {
     /// these can't be worked in.
     pub fn facts(&mut self, external: &External) -> Result<Facts, Error> {
         facts::facts(self, external)
+    }
+
+    /// Adds to what lowering must know which rules others have that packets through a gateway come by. It is of no use
+    /// where there is no gateway, and takes a while where there are many rules.
+    pub fn look_at_firewalls(&self, facts: &mut Facts) {
+        firewall::look(self, facts);
     }
 
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the

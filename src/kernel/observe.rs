@@ -31,6 +31,8 @@ struct Wanted {
     sysctls: BTreeSet<SysctlKey>,
     /// Whose nftables table.
     nftables: Option<TopologyName>,
+    /// Whether the accept rules in the chains of others.
+    permits: bool,
 }
 
 /// One namespace to be read.
@@ -77,11 +79,9 @@ pub(super) fn observe(
     let external = doors.external.keys().cloned().map(Ns::Named);
     let found: Vec<Ns> = external.chain([Ns::Host]).collect();
     for ns in &found {
-        wanted
-            .entry(ns.clone())
-            .or_default()
-            .nftables
-            .clone_from(&table);
+        let wanted = wanted.entry(ns.clone()).or_default();
+        wanted.nftables.clone_from(&table);
+        wanted.permits = mine.is_none();
     }
     for name in mine.iter().flat_map(|record| &record.namespaces) {
         wanted.entry(Ns::Named(name.clone())).or_default();
@@ -99,6 +99,7 @@ pub(super) fn observe(
                 wanted.sysctls.insert(key.clone());
             }
             Key::Table => wanted.nftables = Some(topology.clone()),
+            Key::Permit(_) => wanted.permits = true,
             _ => {}
         }
     }
@@ -156,6 +157,11 @@ pub(super) fn observe(
             let owner = table.owner().map_or(Owner::Foreign, Owner::Topology);
             let id = Id::new(one.ns.clone(), Key::Table);
             state.insert(id, Resource::Table(table), owner);
+        }
+        for (key, permit) in std::mem::take(&mut one.reading.permits) {
+            let owner = Owner::Topology(key.topology.clone());
+            let id = Id::new(one.ns.clone(), Key::Permit(Box::new(key)));
+            state.insert(id, Resource::Permit(permit), owner);
         }
         let assembly = Assembly {
             ns: &one.ns,
@@ -284,12 +290,13 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
         tables,
         sysctls,
         nftables,
+        permits,
     } = task.wanted;
     let files: Vec<&SysctlKey> = sysctls
         .iter()
         .filter(|key| !read::is_at_hand(key))
         .collect();
-    if kept.is_none() || !files.is_empty() || nftables.is_some() {
+    if kept.is_none() || !files.is_empty() || nftables.is_some() || permits {
         namespace::enter(&door)?;
     }
     let mut socket = match kept {
@@ -331,6 +338,9 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<Seen>, Error> {
     }
     if let Some(topology) = nftables {
         reading.nftables = tables::read(&topology)?;
+    }
+    if permits {
+        reading.permits = tables::permits()?;
     }
     let asks_for_switch = sysctls.iter().any(|key| key.switch().is_some());
     let switches = if asks_for_switch {

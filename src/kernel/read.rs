@@ -20,6 +20,7 @@ use crate::resource::address::PROMOTES;
 use crate::resource::link::{Attributes, MacAddress};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::Table;
+use crate::resource::permit::{Permit, PermitKey};
 use crate::resource::rule::{Action, Mark, RuleKey};
 use crate::resource::sysctl::SysctlKey;
 
@@ -213,6 +214,8 @@ pub(super) struct Reading {
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
     /// The topology's nftables table, if it was asked for and exists.
     pub(super) nftables: Option<Table>,
+    /// The accept rules that topologies have in the chains of others, if they were asked for.
+    pub(super) permits: Vec<(PermitKey, Permit)>,
 }
 
 impl Link {

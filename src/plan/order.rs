@@ -26,6 +26,7 @@ use crate::resource::{Family, Id, Key, Ns, Resource};
 enum Step {
     GiveSwitchBack,
     GiveBack,
+    RemovePermit,
     RemoveRule,
     RemoveRoute,
     RemoveAddress,
@@ -36,6 +37,7 @@ enum Step {
     RemoveTable,
     Namespace,
     Table,
+    Permit,
     Global,
     Lo,
     Link,
@@ -69,8 +71,10 @@ fn step(operation: &Operation) -> Step {
         (Action::Remove(_), Key::File(_)) => Step::RemoveFile,
         (Action::Remove(_), Key::Namespace) => Step::RemoveNamespace,
         (Action::Remove(_), Key::Table) => Step::RemoveTable,
+        (Action::Remove(_), Key::Permit(_)) => Step::RemovePermit,
         (_, Key::Namespace) => Step::Namespace,
         (_, Key::Table) => Step::Table,
+        (_, Key::Permit(_)) => Step::Permit,
         (_, Key::Link(_)) => match &operation.with {
             Some(Id {
                 key: Key::Link(_), ..
@@ -344,6 +348,10 @@ impl<'o> Edges<'o> {
                         self.add(place, self.make(&Id::new(id.ns.clone(), Key::Sysctl(key))));
                     }
                 }
+            }
+            // It lets through what the table judges.
+            (Key::Permit(_), _) => {
+                self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
             }
             // What guards the loopback addresses of the namespace goes after this.
             (

@@ -14,6 +14,7 @@ use crate::resource::name::TopologyName;
 use crate::resource::nftables::Value;
 use crate::resource::nftables::gateway::Service;
 use crate::resource::nftables::gateway::withdrawn::{Ended, Lead, Whence};
+use crate::resource::permit;
 use crate::resource::route::{self, NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Action, Mark, Rule, RuleKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
@@ -43,6 +44,12 @@ pub fn identity(id: &Id, topology: &TopologyName) -> String {
         Key::File(kind) => format!("file {}", path(&id.ns, *kind)),
         Key::Sysctl(key) => format!("sysctl {key}"),
         Key::Table => format!("table inet netform-{topology}"),
+        Key::Permit(key) => format!(
+            "rule in {} {} {}: {key}",
+            key.family,
+            permit::TABLE,
+            key.chain
+        ),
     }
 }
 

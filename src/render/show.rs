@@ -59,11 +59,13 @@ fn counts(topology: &TopologyName, state: &State) -> [usize; 8] {
             Key::Rule(_) => 4,
             Key::File(_) => 5,
             Key::Table => 6,
+            // It stands in what is somebody else's.
+            Key::Permit(_) => 7,
             Key::Sysctl(_) => continue,
         };
         counts[column] += 1;
     }
-    counts[7] = lent(topology, state).count();
+    counts[7] += lent(topology, state).count();
     counts
 }
 

@@ -6,10 +6,12 @@
 
 pub mod address;
 pub mod file;
+pub mod firewall;
 pub mod link;
 pub mod name;
 pub mod namespace;
 pub mod nftables;
+pub mod permit;
 pub mod port;
 pub mod route;
 pub mod rule;
@@ -24,6 +26,7 @@ use file::{File, FileKind};
 use link::Link;
 use name::{LinkName, NamespaceName};
 use namespace::Namespace;
+use permit::{Permit, PermitKey};
 use port::Port;
 use route::{Route, RouteKey};
 use rule::{Rule, RuleKey};
@@ -149,6 +152,8 @@ pub enum Key {
     Sysctl(SysctlKey),
     /// The topology's nftables table.
     Table,
+    /// An accept rule in a chain of others.
+    Permit(Box<PermitKey>),
 }
 
 impl Key {
@@ -164,7 +169,8 @@ impl Key {
             | Key::Rule(_)
             | Key::File(_)
             | Key::Sysctl(_)
-            | Key::Table => None,
+            | Key::Table
+            | Key::Permit(_) => None,
         }
     }
 }
@@ -191,6 +197,8 @@ pub enum Resource {
     Sysctl(Sysctl),
     /// A topology's nftables table.
     Table(nftables::Table),
+    /// An accept rule in a chain of others.
+    Permit(Permit),
 }
 
 /// What a difference between what is wanted and what is there means.
@@ -211,6 +219,9 @@ impl Resource {
             (Resource::Link(wanted), Resource::Link(found)) => return wanted.change_from(found),
             (Resource::Address(wanted), Resource::Address(found)) => {
                 return wanted.change_from(found);
+            }
+            (Resource::Permit(wanted), Resource::Permit(found)) => {
+                return wanted.change_from(*found);
             }
             (Resource::Namespace(_), Resource::Namespace(_)) => false,
             _ => self != observed,

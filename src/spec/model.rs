@@ -52,6 +52,12 @@ impl Spec {
         of_pairs.chain(self.links.iter().map(|link| &link.end))
     }
 
+    /// Whether there is a gateway, so that packets are forwarded.
+    pub fn has_gateways(&self) -> bool {
+        let mut subnets = self.subnets.values();
+        subnets.any(|subnet| subnet.gateway.is_some())
+    }
+
     /// What it says of a namespace.
     pub fn entry(&self, ns: &Ns) -> Option<&Namespace> {
         match ns {

@@ -36,7 +36,7 @@ impl Spec {
             Key::File(_) if id.ns != Ns::Host => {
                 self.entry(&id.ns)?.dns.as_ref().map(|dns| dns.span)
             }
-            Key::File(_) | Key::Sysctl(_) | Key::Table => None,
+            Key::File(_) | Key::Sysctl(_) | Key::Table | Key::Permit(_) => None,
         }
     }
 }

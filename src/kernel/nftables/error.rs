@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+use crate::resource::firewall::TableFamily;
+use crate::resource::permit::TABLE;
+
 /// Why nftables could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -101,6 +104,8 @@ pub enum Object {
     Elements(String, String),
     /// A rule of a chain of a table, as text.
     Rule(String, String, String),
+    /// An accept rule in a chain of others, as text.
+    Permit(TableFamily, String, String),
 }
 
 impl fmt::Display for Object {
@@ -112,6 +117,12 @@ impl fmt::Display for Object {
             Object::Set(table, set) => write!(f, "set {set} of table inet {table}"),
             Object::Elements(table, set) => {
                 write!(f, "elements of set {set} of table inet {table}")
+            }
+            Object::Permit(family, chain, rule) => {
+                write!(
+                    f,
+                    "rule `{rule}` of chain {chain} of table {family} {TABLE}"
+                )
             }
             Object::Rule(table, chain, rule) => {
                 write!(f, "rule `{rule}` of chain {chain} of table inet {table}")

@@ -4,18 +4,26 @@
 //! one transaction of the kernel's: all of it happens or nothing. See `man 3 libnftnl` and
 //! `net/netfilter/nf_tables_api.c`.
 
+mod attribute;
 mod error;
 mod expression;
+mod foreign;
 mod memory;
+mod number;
 mod object;
+mod permit;
 mod read;
 mod socket;
 mod userdata;
 mod write;
 
+use std::collections::HashMap;
+
 use self::socket::Channel;
 use self::write::Messages;
+use crate::resource::firewall;
 use crate::resource::nftables::Table;
+use crate::resource::permit::{Permit, PermitKey};
 
 pub use self::error::{Error, Object};
 
@@ -108,6 +116,63 @@ impl NfSocket {
             }
         }
         Err(Error::Restless)
+    }
+
+    /// What others have at the hook `forward`, as far as it is understood: all of it as of one moment. `names` are
+    /// those of the links by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub fn foreign(&mut self, names: &HashMap<u32, String>) -> Result<Vec<firewall::Table>, Error> {
+        for _ in 0..ATTEMPTS {
+            match foreign::tables(&mut self.channel, names) {
+                Ok(Some(tables)) => return Ok(tables),
+                Ok(None) => {}
+                // Something went away meanwhile.
+                Err(error) if error.is_stale() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// The accept rules that topologies have in the chains of others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub fn permits(&mut self) -> Result<Vec<(PermitKey, Permit)>, Error> {
+        let found = self.found_permits()?.into_iter();
+        Ok(found.map(|found| (found.key, found.permit)).collect())
+    }
+
+    fn found_permits(&mut self) -> Result<Vec<permit::Found>, Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(found) = permit::read(&mut self.channel)? {
+                return Ok(found);
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// Makes an accept rule in a chain of others, before all rules there.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: that the chain is gone, for example.
+    pub fn permit(&mut self, key: &PermitKey) -> Result<(), Error> {
+        self.channel.apply(&[permit::create(key)], &[])
+    }
+
+    /// Removes an accept rule from a chain of others, as often as it stands there. It may be gone already.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forbid(&mut self, key: &PermitKey) -> Result<(), Error> {
+        let messages = permit::remove(key, &self.found_permits()?);
+        self.channel.apply(&messages, &[])
     }
 
     /// Makes changes, all of them or none.

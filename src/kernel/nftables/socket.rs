@@ -11,7 +11,7 @@ use super::error::{Error, Object};
 use super::write::Message;
 
 /// `NFNL_SUBSYS_NFTABLES` (`linux/netfilter/nfnetlink.h`).
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 /// `NLMSGERR_ATTR_MSG` (`linux/netlink.h`): the attribute of an error that is a text.
 const ATTRIBUTE_TEXT: u16 = 1;
 /// `NLM_F_CAPPED`: an error has only the header of the message that it is about.

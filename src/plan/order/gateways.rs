@@ -33,6 +33,14 @@ impl Edges<'_> {
                         }
                     }
                 }
+                Step::RemovePermit => {
+                    self.add(place, last_given.get(ns).copied());
+                    for table in [table.make, table.remove].into_iter().flatten() {
+                        if self.operations[table].with.is_none() {
+                            self.add(table, Some(place));
+                        }
+                    }
+                }
                 // A gateway that is none any more: what it forwards is judged until it forwards nothing.
                 Step::Switch | Step::Sysctl => {
                     if let Some(table) = table.remove

@@ -55,7 +55,7 @@ impl Table {
     pub fn of(topology: &TopologyName) -> Table {
         Table {
             name: Table::name_of(topology),
-            comment: Some(format!("{TAG}{topology}")),
+            comment: Some(tag(topology)),
             sets: BTreeMap::new(),
             chains: BTreeMap::new(),
             unknown: Vec::new(),
@@ -71,6 +71,11 @@ impl Table {
     pub fn owner(&self) -> Option<TopologyName> {
         owner(self.comment.as_deref()?)
     }
+}
+
+/// The comment of what is a topology's.
+pub fn tag(topology: &TopologyName) -> String {
+    format!("{TAG}{topology}")
 }
 
 /// The topology that a table's comment names as its owner.

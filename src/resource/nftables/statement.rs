@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::resource::Family;
 
@@ -130,7 +131,8 @@ pub enum End {
 }
 
 /// What is decided on a packet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It leaves this base chain; those of others still see it.
     Accept,

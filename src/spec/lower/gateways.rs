@@ -39,6 +39,7 @@ impl<'s> Lowering<'s> {
             let fallback = self.forward(ns, links, &published);
             self.published.insert(ns.clone(), published.clone());
             self.ignore_advertisements(ns, links);
+            self.firewalls(ns, links, &published);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
             let plain_router =

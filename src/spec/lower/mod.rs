@@ -5,6 +5,7 @@
 
 mod altnames;
 mod files;
+mod foreign;
 mod gateways;
 mod links;
 mod mac;

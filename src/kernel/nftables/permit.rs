@@ -1,0 +1,162 @@
+//! Accept rules in the chains of others: read, made and removed one by one. What others have there is not touched.
+
+use super::attribute::{Attributes, Request, family};
+use super::error::{Error, Object};
+use super::foreign::{self, Names};
+use super::number as attr;
+use super::socket::Channel;
+use super::userdata;
+use super::write::Message;
+use crate::resource::firewall::{Field, Op, Step, TableFamily};
+use crate::resource::nftables::Verdict;
+use crate::resource::permit::{Permit, PermitKey, TABLE};
+
+/// A rule that was found.
+pub(super) struct Found {
+    pub(super) key: PermitKey,
+    pub(super) permit: Permit,
+    handle: u64,
+}
+
+/// Reads those of all topologies. None: the answers aren't of one piece.
+pub(super) fn read(channel: &mut Channel) -> Result<Option<Vec<Found>>, Error> {
+    let mut all = Vec::new();
+    for of in [TableFamily::Ip, TableFamily::Ip6] {
+        let number = foreign::number_of(of);
+        let request = Request::new(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP, number)
+            .text(attr::RULE_TABLE, TABLE)
+            .finish();
+        let mut chain = String::new();
+        let mut permit = Permit::Top;
+        let names = Names::new();
+        let whole = channel.dump(request, &Object::Ruleset, |message| {
+            let rule = Attributes::of(message);
+            if family(message) != Some(number) || rule.text(attr::RULE_TABLE)? != TABLE {
+                return Some(());
+            }
+            let name = rule.text(attr::RULE_CHAIN)?;
+            if name != chain {
+                (chain, permit) = (name, Permit::Top);
+            }
+            let rule = foreign::rule(rule, &names);
+            match PermitKey::of(of, &chain, &rule) {
+                Some(key) => all.push(Found {
+                    key,
+                    permit,
+                    handle: rule.handle,
+                }),
+                None => permit = Permit::Below,
+            }
+            Some(())
+        })?;
+        if !whole {
+            return Ok(None);
+        }
+    }
+    Ok(Some(all))
+}
+
+/// What makes one, before all other rules of its chain.
+pub(super) fn create(key: &PermitKey) -> Message {
+    let request = Request::new(
+        libc::NFT_MSG_NEWRULE,
+        libc::NLM_F_CREATE,
+        foreign::number_of(key.family),
+    );
+    let request = request
+        .text(attr::RULE_TABLE, TABLE)
+        .text(attr::RULE_CHAIN, &key.chain)
+        .nest(attr::RULE_EXPRESSIONS, |list| {
+            for step in key.steps() {
+                // Where `iptables` has its counter.
+                if matches!(step, Step::Verdict(_)) {
+                    list.element(|element| {
+                        element.put_text(attr::EXPR_NAME, "counter");
+                    });
+                }
+                expression(list, &step);
+            }
+        })
+        .bytes(attr::RULE_USERDATA, &userdata::comment(&key.comment()));
+    Message {
+        action: "create",
+        object: object(key),
+        bytes: request.finish(),
+    }
+}
+
+/// What removes those that say the same.
+pub(super) fn remove(key: &PermitKey, found: &[Found]) -> Vec<Message> {
+    let same = found.iter().filter(|found| found.key == *key);
+    let messages = same.map(|found| {
+        let request = Request::new(libc::NFT_MSG_DELRULE, 0, foreign::number_of(key.family))
+            .text(attr::RULE_TABLE, TABLE)
+            .text(attr::RULE_CHAIN, &key.chain)
+            .bytes(attr::RULE_HANDLE, &found.handle.to_be_bytes());
+        Message {
+            action: "delete",
+            object: object(key),
+            bytes: request.finish(),
+        }
+    });
+    messages.collect()
+}
+
+fn object(key: &PermitKey) -> Object {
+    Object::Permit(key.family, key.chain.clone(), key.to_string())
+}
+
+/// An instruction, of those that such a rule has. All use the first register.
+fn expression(list: &mut Request, step: &Step) {
+    let register = 1;
+    let (name, build): (&str, &dyn Fn(&mut Request)) = match step {
+        Step::Load { field, .. } => ("meta", &|data| {
+            let key = if *field == Field::In {
+                attr::META_IIFNAME
+            } else {
+                attr::META_OIFNAME
+            };
+            data.put_u32(attr::META_KEY, key);
+            data.put_u32(attr::META_DREG, register);
+        }),
+        Step::Header { offset, len, .. } => ("payload", &|data| {
+            data.put_u32(attr::PAYLOAD_DREG, register);
+            data.put_u32(attr::PAYLOAD_BASE, attr::NETWORK_HEADER);
+            data.put_u32(attr::PAYLOAD_OFFSET, small(*offset));
+            data.put_u32(attr::PAYLOAD_LEN, small(*len));
+        }),
+        Step::Bitwise { mask, xor, .. } => ("bitwise", &|data| {
+            data.put_u32(attr::BITWISE_SREG, register);
+            data.put_u32(attr::BITWISE_DREG, register);
+            data.put_u32(attr::BITWISE_LEN, small(mask.len()));
+            data.put_value(attr::BITWISE_MASK, mask);
+            data.put_value(attr::BITWISE_XOR, xor);
+        }),
+        Step::Compare {
+            op: Op::Equal,
+            data: bytes,
+            ..
+        } => ("cmp", &|data| {
+            data.put_u32(attr::CMP_SREG, register);
+            data.put_u32(attr::CMP_OP, 0);
+            data.put_value(attr::CMP_DATA, bytes);
+        }),
+        Step::Verdict(Verdict::Accept) => ("immediate", &|data| {
+            data.put_u32(attr::IMMEDIATE_DREG, 0);
+            data.put_nested(attr::IMMEDIATE_DATA, |value| {
+                value.put_nested(attr::DATA_VERDICT, |verdict| {
+                    verdict.put_u32(attr::VERDICT_CODE, super::code(libc::NF_ACCEPT));
+                });
+            });
+        }),
+        _ => return,
+    };
+    list.element(|element| {
+        element.put_text(attr::EXPR_NAME, name);
+        element.put_nested(attr::EXPR_DATA, build);
+    });
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("addresses and headers are short")
+}

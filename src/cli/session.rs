@@ -65,7 +65,7 @@ impl Session {
         let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
-        if spec.has_gateways() {
+        if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
             kernel.look_at_firewalls(&mut facts);
         }
         let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod found;
+mod ports;
 mod programs;
 
 use ipnet::IpNet;
@@ -16,6 +17,7 @@ use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Family, Id, Ns, Resource};
 
 pub use self::found::{PlaceRoute, PlaceRule};
+pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 
 /// Whose a resource is.
@@ -177,6 +179,8 @@ pub struct Place {
     pub frames: BTreeSet<Family>,
     /// The topologies that have all of it forward IPv4, and had to switch that on.
     pub routers: BTreeSet<TopologyName>,
+    /// What of its ports is spoken for, where the topology publishes something there.
+    pub ports: PlacePorts,
 }
 
 impl Place {
@@ -190,13 +194,23 @@ impl Place {
 
     /// The link of the default route of a family that would be there without `topology`.
     pub fn default_without(&self, family: Family, topology: &TopologyName) -> Option<&LinkName> {
+        let route = self.default_route_without(family, topology);
+        route.map(|route| &route.link)
+    }
+
+    /// The default route of a family that would be there without `topology`.
+    pub fn default_route_without(
+        &self,
+        family: Family,
+        topology: &TopologyName,
+    ) -> Option<&DefaultRoute> {
         let routes = self.default.get(&family).into_iter().flatten();
         let mut others = routes.filter(|route| {
             let link = self.links.get(&route.link);
             let of_link = link.and_then(|link| link.owner.as_ref());
             route.owner.as_ref() != Some(topology) && of_link != Some(topology)
         });
-        others.next().map(|route| &route.link)
+        others.next()
     }
 }
 
@@ -205,6 +219,10 @@ impl Place {
 pub struct DefaultRoute {
     /// The link that it leads over, the first of several.
     pub link: LinkName,
+    /// Further links that it leads over.
+    pub more: BTreeSet<LinkName>,
+    /// Its metric: the lowest wins.
+    pub metric: u32,
     /// The topology that made it.
     pub owner: Option<TopologyName>,
 }
@@ -224,6 +242,8 @@ pub struct PlaceLink {
     pub altnames: BTreeSet<String>,
     /// Whether it is up.
     pub up: bool,
+    /// The bridge or bond that it is a port of, which packets leave by in its place.
+    pub port_of: Option<LinkName>,
     /// Its addresses and their lengths.
     pub addresses: Vec<Held>,
     /// The destinations on the link itself that routes of the main table lead to, not netform's and besides

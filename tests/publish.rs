@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 use std::fs;
 
 use common::{assert_same_world, in_sandbox, netform, sh, world};
+use netform::plan::plan;
+use netform::resource::{Id, Key};
+use netform::spec::source::Source;
+use netform::spec::{lower, parse};
+use netform::state::{Facts, Place, PlaceLink, State};
 
 /// Serves ports, `tcp:80` for example, until it is killed: whoever asks is told the address that is seen of him, and the port.
 const SERVER: &str = r#"
@@ -527,4 +532,437 @@ fn a_published_connection_does_not_depend_on_what_else_was_allowed() {
         assert!(is_alive("published"));
         assert!(!is_alive("direct"));
     });
+}
+
+#[test]
+fn what_another_topology_publishes_is_an_error_that_names_it() {
+    with_neighbour(|| {
+        let other = |publish: &str| {
+            format!(
+                "
+version: 1
+name: other
+namespaces: {{ o: {{}} }}
+subnets: {{ lab-o: {{ cidr: 10.9.0.0/24, gateway: 10.9.0.1, egress: {{ dev: ens34 }} }} }}
+publish:
+{publish}
+veths:
+  - ends:
+      - {{ namespace: o, name: eth0, addresses: [10.9.0.2] }}
+      - {{ namespace: host, name: to-o, addresses: [10.9.0.1] }}
+"
+            )
+        };
+        apply(&other(
+            "
+  - { port: 8080, to: 10.9.0.2:80 }
+  - { port: 9000-9010, dev: ens33, to: 10.9.0.2 }
+  - { address: 203.0.113.9, port: 80, to: 10.9.0.2 }",
+        ));
+        for (publication, message) in [
+            (
+                "port: 8080",
+                "tcp 8080 of the host is published by topology `other` too, to 10.9.0.2",
+            ),
+            (
+                "port: 8000-8100",
+                "tcp 8000-8100 of the host is published by",
+            ),
+            (
+                "port: 8080, dev: ens34",
+                "tcp 8080 of the host is published by",
+            ),
+            (
+                "port: 8080, address: 192.168.96.1",
+                "tcp 8080 of 192.168.96.1 of the host is",
+            ),
+            (
+                "port: 9005, dev: ens33",
+                "tcp 9005 of the host is published by",
+            ),
+            (
+                "proto: any, address: 203.0.113.9",
+                "203.0.113.9 of the host is published by",
+            ),
+        ] {
+            fs::write(
+                "/run/test/site.yaml",
+                site(&format!("  - {{ {publication}, to: 10.1.0.2 }}")),
+            )
+            .expect("write");
+            let refused = netform(&["apply", "-f", "/run/test/site.yaml", "--yes"]);
+            assert_eq!(refused.status, 1, "{publication}: {}", refused.stdout);
+            assert!(
+                refused.stderr.contains(message),
+                "{publication}: {}",
+                refused.stderr
+            );
+            assert!(
+                refused.stderr.contains(&format!("{}:", "site.yaml")),
+                "{}",
+                refused.stderr
+            );
+        }
+        assert_eq!(sh("ip link show to-a").status, 1, "nothing was made");
+        // The same in another family, protocol, or place is something else.
+        apply(&site(
+            "
+  - { port: 8080, to: \"fd01::2\" }
+  - { proto: udp, port: 8080, to: 10.1.0.2 }
+  - { port: 8080, dev: ens33, to: 10.1.0.2 }
+  - { port: 9005, to: 10.1.0.2 }
+  - { address: 203.0.113.8, port: 80, to: 10.1.0.2 }",
+        ));
+        serve("o", "tcp:80");
+        serve("a", "tcp:8080 tcp:9005 udp:8080");
+        assert_told(&[
+            ("out", "tcp 192.168.96.1 8080", "192.168.96.2 80"),
+            ("out", "udp 192.168.96.1 8080", "192.168.96.2 8080"),
+            ("out", "tcp fd96::1 8080", "fd96::2 8080"),
+            ("out", "tcp 192.168.96.1 9005", "192.168.96.2 9005"),
+            // Members of one don't reach what the other publishes.
+            ("b", "tcp 10.2.0.1 8080", "nothing"),
+            ("b", "tcp 192.168.96.1 8080", "nothing"),
+            ("o", "tcp 10.9.0.1 9005", "nothing"),
+            ("o", "tcp 10.9.0.1 8080", "10.9.0.1 80"),
+        ]);
+        netform(&["destroy", "other", "--yes"]).ok();
+        netform(&["destroy", "site", "--yes"]).ok();
+    });
+}
+
+#[test]
+fn a_process_that_is_not_heard_any_more_is_told_of() {
+    with_neighbour(|| {
+        sh("ip addr add 192.168.96.7/24 dev ens34").ok();
+        for (port, bind) in [
+            (8080, "0.0.0.0"),
+            (8081, "127.0.0.1"),
+            (8082, "192.168.96.7"),
+            (8083, "::"),
+        ] {
+            sh(&format!(
+                "python3 -m http.server {port} --bind {bind} >/run/test/own-{port} 2>&1 &
+                 for i in $(seq 500); do ss -tln | grep -q :{port} && exit 0; sleep 0.02; done; exit 1"
+            ))
+            .ok();
+        }
+        let remarks = |publish: &str| {
+            fs::write("/run/test/site.yaml", site(&format!("  - {{ {publish} }}"))).expect("write");
+            let plan = netform(&["plan", "-f", "/run/test/site.yaml"]).ok();
+            let lines = plan.lines().filter(|line| line.contains(" listens at "));
+            lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        };
+        let told = remarks("port: 8080, to: 10.1.0.2:80");
+        let [only] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        let pid = sh("ss -tlnp 'sport = 8080' | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'").ok();
+        let expected = format!(
+            "python3 (pid {}) listens at tcp 8080 of the host: what comes there goes to 10.1.0.2 and is not heard by it \
+             any more",
+            pid.trim()
+        );
+        assert!(only.contains(&expected), "{only}\n{expected}");
+        assert_eq!(remarks("port: 8079-8082, to: 10.1.0.2").len(), 2);
+        assert_eq!(
+            remarks("port: 8081, to: 10.1.0.2, localhost: true").len(),
+            1
+        );
+        assert_eq!(
+            remarks("port: 8082, to: 10.1.0.2, address: 192.168.96.7").len(),
+            1
+        );
+        assert_eq!(
+            remarks("port: 8080, to: 10.1.0.2, address: 192.168.96.7").len(),
+            1
+        );
+        for quiet in [
+            "port: 8081, to: 10.1.0.2",
+            "port: 8082, to: 10.1.0.2, address: 192.168.96.1",
+            "port: 8080, to: \"fd01::2\"",
+            "proto: udp, port: 8080, to: 10.1.0.2",
+            "port: 8090, to: 10.1.0.2",
+        ] {
+            assert_eq!(remarks(quiet), [""; 0], "{quiet}");
+        }
+        // Python has IPv6 sockets listen for IPv6 only, or for both, as the machine does by default.
+        assert_eq!(remarks("port: 8083, to: \"fd01::2\"").len(), 1);
+    });
+}
+
+/// A member behind a router, which is `r`, behind the host.
+fn behind_a_router(entry: &str, publish: &str) -> String {
+    format!(
+        "
+version: 1
+name: site
+namespaces: {{ r: {entry}, i: {{}} }}
+subnets:
+  outer: {{ cidr: 10.1.0.0/24, gateway: 10.1.0.1, egress: {{ dev: ens34 }} }}
+  outer6: {{ cidr: \"fd01::/64\", gateway: \"fd01::1\", egress: {{ dev: ens34 }} }}
+  inner: {{ cidr: 10.2.0.0/24, gateway: 10.2.0.1, egress: {{ dev: up }} }}
+  inner6: {{ cidr: \"fd02::/64\", gateway: \"fd02::1\", egress: {{ dev: up }} }}
+publish:
+{publish}
+veths:
+  - ends:
+      - {{ namespace: r, name: up, addresses: [10.1.0.2, \"fd01::2\"] }}
+      - {{ namespace: host, name: down, addresses: [10.1.0.1, \"fd01::1\"] }}
+  - ends:
+      - {{ namespace: i, name: eth0, addresses: [10.2.0.2, \"fd02::2\"] }}
+      - {{ namespace: r, name: to-i, addresses: [10.2.0.1, \"fd02::1\"] }}
+"
+    )
+}
+
+const THROUGH_A_ROUTER: &str = r#"
+  - { port: 8080, to: 10.1.0.2:8081 }
+  - { port: 8080, to: "[fd01::2]:8081" }
+  - { namespace: r, port: 8081, to: 10.2.0.2:80, localhost: true }
+  - { namespace: r, port: 8081, to: "[fd02::2]:80" }
+"#;
+
+/// What comes to the host goes to the router, and from there to the member.
+fn assert_led_through_a_router() {
+    serve("i", "tcp:80");
+    assert_told(&[
+        ("out", "tcp 192.168.96.1 8080", "192.168.96.2 80"),
+        ("out", "tcp fd96::1 8080", "fd96::2 80"),
+        ("host", "tcp 10.1.0.2 8081", "10.1.0.1 80"),
+        ("host", "tcp fd01::2 8081", "fd01::1 80"),
+        ("r", "tcp 10.1.0.2 8081", "10.1.0.2 80"),
+        ("r", "tcp 127.0.0.1 8081", "10.2.0.1 80"),
+        ("i", "tcp 10.2.0.1 8081", "10.2.0.1 80"),
+        ("host", "tcp 10.2.0.2 80", "nothing"),
+        ("host", "tcp 10.1.0.2 80", "nothing"),
+    ]);
+}
+
+#[test]
+fn a_router_publishes_what_is_behind_it() {
+    with_neighbour(|| {
+        let before = host();
+        apply(&behind_a_router("{}", THROUGH_A_ROUTER));
+        assert_led_through_a_router();
+        // Nothing of 127.0.0.1 stays open.
+        apply(&behind_a_router(
+            "{}",
+            "  - { port: 8080, to: 10.1.0.2:8081 }",
+        ));
+        let left = sh("ip netns exec r sysctl -n net.ipv4.conf.to-i.route_localnet").ok();
+        assert_eq!(left.trim(), "0");
+        destroy(&before);
+    });
+}
+
+#[test]
+fn a_plain_router_publishes_too() {
+    with_neighbour(|| {
+        apply(&behind_a_router("{ forwarding: true }", THROUGH_A_ROUTER));
+        serve("i", "tcp:80");
+        assert_told(&[
+            ("out", "tcp 192.168.96.1 8080", "192.168.96.2 80"),
+            ("r", "tcp 127.0.0.1 8081", "10.2.0.1 80"),
+        ]);
+    });
+}
+
+#[test]
+fn an_external_namespace_publishes_what_is_behind_it() {
+    with_neighbour(|| {
+        sh("ip netns add r && ip -n r link set lo up").ok();
+        let inside = || {
+            let rules = sh("ip netns exec r nft list ruleset").ok();
+            rules
+                + &sh("ip netns exec r sysctl -a 2>/dev/null | grep -E 'forwarding|localnet'").ok()
+        };
+        let before = (host(), inside());
+        apply(&behind_a_router("{ external: true }", THROUGH_A_ROUTER));
+        assert_led_through_a_router();
+        netform(&["destroy", "site", "--yes"]).ok();
+        assert_same_world(&before.0, &host());
+        assert_same_world(&before.1, &inside());
+    });
+}
+
+#[test]
+fn ports_that_docker_publishes_are_led_where_it_says() {
+    for ours_first in [true, false] {
+        with_neighbour(move || {
+            // As Docker does it, with a container on a bridge of its own.
+            let docker = "
+                ip netns add container
+                ip link add docker0 type bridge
+                ip addr add 172.17.0.1/16 dev docker0
+                ip link add vethc type veth peer name eth0 netns container
+                ip link set vethc master docker0 up
+                ip link set docker0 up
+                ip -n container addr add 172.17.0.2/16 dev eth0
+                ip -n container link set eth0 up
+                ip -n container route add default via 172.17.0.1
+                sysctl -qw net.ipv4.ip_forward=1
+                nft -f - <<'END'
+table ip nat {
+	chain DOCKER {
+		iifname != \"docker0\" meta l4proto tcp tcp dport 8090 dnat to 172.17.0.2:80
+	}
+	chain PREROUTING {
+		type nat hook prerouting priority dstnat; policy accept;
+		fib daddr type local jump DOCKER
+	}
+	chain OUTPUT {
+		type nat hook output priority -100; policy accept;
+		ip daddr != 127.0.0.0/8 fib daddr type local jump DOCKER
+	}
+	chain POSTROUTING {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 172.17.0.0/16 oifname != \"docker0\" masquerade
+	}
+}
+END";
+            let ours = || {
+                apply(&site(
+                    "
+  - { port: 8080, to: 10.1.0.2:80 }
+  - { port: 8000-8050, to: 10.1.0.2 }",
+                ))
+            };
+            if ours_first {
+                ours();
+                sh(docker).ok();
+            } else {
+                sh(docker).ok();
+                ours();
+            }
+            serve("a", "tcp:80 tcp:8001");
+            serve("container", "tcp:80");
+            assert_told(&[
+                ("out", "tcp 192.168.96.1 8090", "192.168.96.2 80"),
+                ("out", "tcp 192.168.96.1 8080", "192.168.96.2 80"),
+                ("out", "tcp 192.168.96.1 8001", "192.168.96.2 8001"),
+                ("host", "tcp 192.168.96.1 8090", "192.168.96.1 80"),
+                ("host", "tcp 192.168.96.1 8080", "192.168.96.1 80"),
+            ]);
+        });
+    }
+}
+
+#[test]
+fn a_link_is_called_by_another_name_of_its_own() {
+    with_neighbour(|| {
+        sh("ip link property add dev ens34 altname second-uplink-of-the-host").ok();
+        apply(&site(
+            "  - { port: 8081, dev: second-uplink-of-the-host, to: 10.3.0.2:80 }",
+        ));
+        serve("c", "tcp:80");
+        assert_told(&[("out", "tcp 192.168.96.1 8081", "192.168.96.2 80")]);
+        let plan = apply(&site("  - { port: 8081, dev: tun9, to: 10.3.0.2:80 }"));
+        let remark =
+            "link tun9, by which connections to 10.3.0.2 are to arrive, does not exist yet";
+        assert!(plan.contains(remark), "{plan}");
+        sh("ip link add tun9 type veth peer name eth9 netns out
+            ip addr add 192.168.97.1/24 dev tun9
+            ip link set tun9 up
+            ip -n out addr add 192.168.97.2/24 dev eth9
+            ip -n out link set eth9 up")
+        .ok();
+        apply(&site("  - { port: 8081, dev: tun9, to: 10.3.0.2:80 }"));
+        assert_told(&[
+            ("out", "tcp 192.168.97.1 8081", "192.168.97.2 80"),
+            ("out", "tcp 192.168.96.1 8081", "refused"),
+        ]);
+    });
+}
+
+#[test]
+fn what_leads_nowhere_on_this_host_is_an_error() {
+    with_neighbour(|| {
+        for (publish, message) in [
+            (
+                "  - { port: 80, to: 10.2.0.2 }",
+                "the subnet of 10.2.0.2 has no egress, so nothing says by which link",
+            ),
+            (
+                "  - { port: 80, to: 10.1.0.2 }\n  - { port: 70-90, dev: ens34, to: 10.3.0.2 }",
+                "tcp 70-90 is published twice on `ens34`",
+            ),
+        ] {
+            fs::write("/run/test/site.yaml", site(publish)).expect("write");
+            let refused = netform(&["plan", "-f", "/run/test/site.yaml"]);
+            assert_eq!(refused.status, 1, "{}", refused.stdout);
+            assert!(refused.stderr.contains(message), "{}", refused.stderr);
+        }
+        // A gateway that is missing here.
+        let spec = site("  - { port: 80, dev: ens34, to: 10.2.0.2 }");
+        let spec = spec.replace(
+            "addresses: [10.2.0.1, \"fd02::1\"]",
+            "addresses: [10.2.0.9/24]",
+        );
+        fs::write("/run/test/site.yaml", spec).expect("write");
+        let refused = netform(&["plan", "-f", "/run/test/site.yaml"]);
+        let message = "no link of the host is a gateway that leads to 10.2.0.2";
+        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+        // From the host itself there is no need of an egress.
+        apply(&site("  - { port: 80, to: 10.2.0.2, localhost: true }"));
+    });
+}
+
+/// What a spec means on a host with the uplinks of these tests.
+fn lowered(spec: &str, own: &[&str]) -> State {
+    let spec = spec.replace("egress: {}", "egress: { dev: ens33 }");
+    let spec = parse(&[Source::new("site.yaml", spec)]).expect("a spec");
+    let mut host = Place::default();
+    for name in ["ens33", "ens34"].iter().chain(own) {
+        let link = PlaceLink {
+            owner: own.contains(name).then(|| spec.name.value.clone()),
+            up: true,
+            ..PlaceLink::default()
+        };
+        host.links.insert(name.parse().expect("a name"), link);
+    }
+    let facts = Facts {
+        host,
+        force_forwarding: true,
+        ipv6: true,
+        ..Facts::default()
+    };
+    lower(&spec, &facts).expect("it fits").state
+}
+
+#[test]
+fn what_guards_127_0_0_1_is_there_before_it_is_opened_and_goes_after_it_is_shut() {
+    let with = "  - { port: 8080, to: 10.1.0.2:80, dev: ens34, localhost: true }";
+    let without = "  - { port: 8080, to: 10.1.0.2:80, dev: ens34 }";
+    let router = |publish: &str| {
+        let publish = publish
+            .replace("10.1.0.2", "10.2.0.2")
+            .replace("ens34", "up");
+        behind_a_router("{}", &publish.replace("{ port", "{ namespace: r, port"))
+    };
+    for (with, without, link) in [
+        (site(with), site(without), "to-a"),
+        (router(with), router(without), "to-i"),
+    ] {
+        let own = ["to-a", "to-b", "to-c", "to-d", "br0", "down"];
+        let [with, without] = [with, without].map(|spec| lowered(&spec, &own));
+        let topology = "site".parse().expect("a name");
+        let setting = format!("{link}.route_localnet");
+        let is_setting =
+            |id: &Id| matches!(&id.key, Key::Sysctl(key) if key.to_string().ends_with(&setting));
+        let places = |to: &State, from: &State| {
+            let plan = plan(&topology, to, from).expect("nothing is in the way");
+            let place = |wanted: &dyn Fn(&Id) -> bool| {
+                let mut ids = plan.operations.iter().map(|operation| &operation.id);
+                ids.position(wanted)
+            };
+            let setting = place(&is_setting);
+            let ns = plan.operations[setting.expect("it is set")].id.ns.clone();
+            (setting, place(&|id| id.key == Key::Table && id.ns == ns))
+        };
+        let (setting, table) = places(&with, &without);
+        assert!(table < setting && table.is_some(), "{link}: opened");
+        let (setting, table) = places(&without, &with);
+        assert!(setting < table, "{link}: shut");
+    }
 }

@@ -320,3 +320,217 @@ fn an_uplink_may_come_and_go() {
         assert_same_world(&before, &world());
     });
 }
+
+/// What is wrong with the spec.
+#[track_caller]
+fn refused() -> String {
+    let said = netform(&["plan", "-f", SPEC]);
+    assert_eq!(said.status, 1, "{}", said.stdout);
+    said.stderr
+}
+
+#[test]
+fn the_default_route_of_the_lowest_metric_is_the_way_out() {
+    in_sandbox(|| {
+        second_uplink();
+        sh("ip route replace default via 192.168.95.2 dev ens33 metric 100; ip route del default metric 0").ok();
+        let (a, to_a) = member("a", 1, ["{}", "{ dev: ens33 }"]);
+        let spec = |metric: &str| {
+            write(&format!(
+                "\
+namespaces:
+  a: {{}}
+  host:
+    routes: [{{ to: default, via: 10.34.0.2{metric} }}]
+subnets:
+{a}veths:
+{to_a}"
+            ));
+        };
+        // A spare one.
+        spec(", metric: 200");
+        apply();
+        assert_eq!(seen("a", FIRST[0]), AT_FIRST[0]);
+        spec(", metric: 50");
+        apply();
+        assert_eq!(seen("a", SECOND[0]), AT_SECOND[0]);
+        spec("");
+        apply();
+        assert_eq!(seen("a", SECOND[0]), AT_SECOND[0]);
+        netform(&["destroy", "site", "--yes"]).ok();
+    });
+}
+
+#[test]
+fn a_router_leaves_by_its_best_default_route() {
+    in_sandbox(|| {
+        second_uplink();
+        let (a, to_a) = member("a", 1, ["{}", "{}"]);
+        let to_a = to_a.replace("namespace: host", "namespace: r");
+        write(&format!(
+            "\
+namespaces:
+  a: {{}}
+  r:
+    gateway: [r4, s6]
+    routes: [{{ to: default, via: 'fd00:9::1', metric: 10 }}]
+subnets:
+{a}  r4: {{ cidr: 10.9.0.0/24, gateway: 10.9.0.1, egress: {{ dev: ens34 }} }}
+  r6: {{ cidr: 'fd00:9::/64', gateway: 'fd00:9::1', egress: {{}} }}
+  s6: {{ cidr: 'fd00:8::/64', gateway: 'fd00:8::1', egress: {{ dev: ens34 }} }}
+veths:
+{to_a}  - ends:
+      - {{ namespace: r, name: spare, addresses: ['fd00:8::2'] }}
+      - {{ namespace: host, name: to-spare, addresses: ['fd00:8::1'] }}
+  - ends:
+      - {{ namespace: r, name: up, addresses: [10.9.0.2, 'fd00:9::2'] }}
+      - {{ namespace: host, name: to-r, addresses: [10.9.0.1, 'fd00:9::1'] }}
+"
+        ));
+        sh("ip rule add priority 99 from 10.9.0.0/24 lookup 34; ip route add default via 10.34.0.2 table 34").ok();
+        apply();
+        // `r` has an IPv6 default route through `spare` as a member, of a higher metric.
+        let routes = sh("ip -n r -6 route show default").ok();
+        assert!(
+            routes.contains("dev spare") && routes.contains("dev up"),
+            "{routes}"
+        );
+        assert_eq!(seen("a", FIRST[1]), AT_FIRST[1]);
+        assert_eq!(seen("a", SECOND[0]), AT_SECOND[0]);
+        netform(&["destroy", "site", "--yes"]).ok();
+    });
+}
+
+#[test]
+fn a_default_route_over_several_links_is_told_of() {
+    in_sandbox(|| {
+        second_uplink();
+        let (a, to_a) = member("a", 1, ["{}", "{}"]);
+        write(&format!(
+            "namespaces: {{ a: {{}} }}\nsubnets:\n{a}veths:\n{to_a}"
+        ));
+        assert!(!plan().contains("leads over"));
+        sh("ip route replace default nexthop via 192.168.95.2 dev ens33 nexthop via 10.34.0.2 dev ens34").ok();
+        let said = plan();
+        let remark = "the IPv4 default route of the host leads over ens33, ens34, and `a4` leaves by ens33 alone";
+        assert!(said.contains(remark), "{said}");
+        assert!(!said.contains("the IPv6 default route"), "{said}");
+        // Over one link twice.
+        sh("ip route replace default nexthop via 192.168.95.2 dev ens33 nexthop via 192.168.95.3 dev ens33").ok();
+        assert!(!plan().contains("leads over"));
+    });
+}
+
+#[test]
+fn a_port_is_no_uplink() {
+    in_sandbox(|| {
+        second_uplink();
+        let (a, to_a) = member("a", 1, ["{ dev: ens34 }", "{ dev: ens33 }"]);
+        write(&format!(
+            "namespaces: {{ a: {{}} }}\nsubnets:\n{a}veths:\n{to_a}"
+        ));
+        assert!(!plan().contains("is a port"));
+        sh("ip link add br-lan type bridge; ip link set br-lan up; ip link set ens34 master br-lan").ok();
+        let said = plan();
+        let remark = "link ens34, by which `a4` is to leave, is a port of br-lan, which packets leave by: name that";
+        assert!(said.contains(remark), "{said}");
+        assert!(!said.contains("`a6` is to leave"), "{said}");
+    });
+}
+
+#[test]
+fn subnets_behind_a_link_of_others_agree_too() {
+    in_sandbox(|| {
+        second_uplink();
+        sh("ip link add lab type bridge; ip link set lab up
+            ip address add 10.1.0.1/24 dev lab; ip address add 10.2.0.1/24 dev lab")
+        .ok();
+        let spec = |one: &str, other: &str| {
+            write(&format!(
+                "\
+subnets:
+  a: {{ cidr: 10.1.0.0/24, gateway: 10.1.0.1{one} }}
+  b: {{ cidr: 10.2.0.0/24, gateway: 10.2.0.1{other} }}
+"
+            ));
+        };
+        spec(", egress: { dev: ens33 }", ", egress: { dev: ens34 }");
+        let said = refused();
+        assert!(
+            said.contains("`a` and `b` are behind one link, `lab`, but their ways out differ"),
+            "{said}"
+        );
+        assert!(said.contains("/run/site.yaml:5:"), "{said}");
+        spec(", egress: { dev: lab }", ", egress: { dev: lab }");
+        let said = refused();
+        assert!(
+            said.contains("`lab` is where `a` comes in, so it can't leave there"),
+            "{said}"
+        );
+        // As the default route has it.
+        sh("ip route replace default via 10.1.0.9 dev lab").ok();
+        spec(", egress: {}", ", egress: {}");
+        let said = refused();
+        assert!(
+            said.contains("`lab` is where `b` comes in, so it can't leave there"),
+            "{said}"
+        );
+        spec(", egress: { dev: ens33 }", ", egress: { dev: ens33 }");
+        plan();
+    });
+}
+
+#[test]
+fn a_topology_leaves_by_a_link_of_another() {
+    in_sandbox(|| {
+        second_uplink();
+        // A router between the host and the second internet, for what the host sends there.
+        let inner = "\
+version: 1
+name: inner
+namespaces: { host: { gateway: none }, r: { gateway: r } }
+subnets:
+  r: { cidr: 10.9.0.0/24, gateway: 10.9.0.1, egress: { dev: ens34 } }
+  way: { cidr: 10.8.0.0/24, gateway: 10.8.0.1, egress: { dev: up } }
+veths:
+  - ends:
+      - { namespace: r, name: in, addresses: [10.8.0.1] }
+      - { namespace: host, name: way, addresses: [10.8.0.2] }
+  - ends:
+      - { namespace: r, name: up, addresses: [10.9.0.2] }
+      - { namespace: host, name: to-r, addresses: [10.9.0.1] }
+";
+        sh("ip rule add priority 99 from 10.1.0.0/24 lookup 34
+            ip rule add priority 98 from 10.9.0.0/24 lookup 35; ip route add default via 10.34.0.2 table 35")
+        .ok();
+        let before = world();
+        fs::write("/run/inner.yaml", inner).expect("write");
+        for last in ["inner", "site"] {
+            netform(&["apply", "-f", "/run/inner.yaml"]).ok();
+            sh("ip route add default via 10.8.0.1 table 34").ok();
+            let (a, to_a) = member("a", 1, ["{ dev: way }", "{}"]);
+            write(&format!(
+                "namespaces: {{ a: {{}} }}\nsubnets:\n{a}veths:\n{to_a}"
+            ));
+            apply();
+            assert_eq!(seen("a", SECOND[0]), AT_SECOND[0]);
+            // What the one needs of the other's link is no drift there.
+            let said = netform(&["plan", "-f", "/run/inner.yaml", "--detailed-exitcode"]);
+            assert_eq!(said.status, 0, "{}", said.stdout);
+            if last == "inner" {
+                netform(&["destroy", "site", "--yes"]).ok();
+                let said = netform(&["plan", "-f", "/run/inner.yaml", "--detailed-exitcode"]);
+                assert_eq!(said.status, 0, "{}", said.stdout);
+                assert_eq!(forwarding("ipv4", "forwarding"), ["ens34", "to-r"]);
+                netform(&["destroy", "inner", "--yes"]).ok();
+            } else {
+                netform(&["destroy", "inner", "--yes"]).ok();
+                assert!(plan().contains("does not exist yet"));
+                apply();
+                netform(&["destroy", "site", "--yes"]).ok();
+            }
+        }
+        sh("rm /run/site.yaml /run/inner.yaml").ok();
+        assert_same_world(&before, &world());
+    });
+}

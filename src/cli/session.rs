@@ -65,6 +65,10 @@ impl Session {
         let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
+        let topology = &spec.name.value;
+        kernel
+            .ports(topology, &spec.publishes_in(), &mut facts)
+            .map_err(|error| failed(&error))?;
         if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
             kernel.look_at_firewalls(&mut facts);
         }

@@ -12,11 +12,14 @@ use super::record::Record;
 use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
 use crate::resource::address::Held;
 use crate::resource::firewall::Firewall;
+use crate::resource::link::bridge;
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
-use crate::state::{DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlaceRoute, PlaceRule};
+use crate::state::{
+    DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlacePorts, PlaceRoute, PlaceRule,
+};
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
@@ -94,6 +97,7 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
             ))
             .map(|loan| loan.by.keys().cloned().collect())
             .unwrap_or_default(),
+        ports: PlacePorts::default(),
     }
 }
 
@@ -198,6 +202,14 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
         .filter(|route| route.protocol == ADVERTISED)
         .flat_map(|route| route.hops.iter().filter_map(|hop| hop.index))
         .collect();
+    let join = |index| {
+        let mut links = reading.links.iter();
+        let master = links.find(|link| link.index == index)?;
+        let joins = [bridge::NAME, "bond", "team"].contains(&master.kind.as_str());
+        LinkName::try_from(master.name.as_str())
+            .ok()
+            .filter(|_| joins)
+    };
     let one = |link: &read::Link| {
         let name = LinkName::try_from(link.name.as_str()).ok()?;
         let addresses = addresses.get(&link.index).cloned().unwrap_or_default();
@@ -224,6 +236,7 @@ fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
             mtu: link.mtu,
             altnames: link.altnames.clone(),
             up: link.is_up(),
+            port_of: link.master.and_then(join),
             addresses,
             beside: beside.get(&link.index).cloned().unwrap_or_default(),
             rp_filter: of_sources(OF_SOURCES[0]),
@@ -243,20 +256,21 @@ fn default_routes(
     reading: &Reading,
     records: &[Record],
 ) -> BTreeMap<Family, Vec<DefaultRoute>> {
-    let mut found: BTreeMap<Family, Vec<(u32, DefaultRoute)>> = BTreeMap::new();
+    let mut found: BTreeMap<Family, Vec<DefaultRoute>> = BTreeMap::new();
     let unicast = reading.routes.iter().filter(|route| {
         route.table == MAIN && route.to.prefix_len() == 0 && route.kind == libc::RTN_UNICAST
     });
     for route in unicast {
-        let link = route
-            .hops
-            .iter()
-            .filter_map(|hop| hop.index)
-            .find_map(|index| reading.links.iter().find(|link| link.index == index));
-        let Some(link) = link else { continue };
-        let Ok(name) = LinkName::try_from(link.name.as_str()) else {
+        let hops = route.hops.iter().filter_map(|hop| hop.index);
+        let mut links = hops.filter_map(|index| {
+            let link = reading.links.iter().find(|link| link.index == index)?;
+            Some((link, LinkName::try_from(link.name.as_str()).ok()?))
+        });
+        let Some((link, name)) = links.next() else {
             continue;
         };
+        let more = links.map(|(_, name)| name).filter(|other| *other != name);
+        let more = more.collect();
         let ours = route.protocol == tag::PROTOCOL;
         let key = RouteKey::new(route.table, route.to, route.metric);
         let id = Id::new(ns.clone(), Key::Route(key));
@@ -264,17 +278,15 @@ fn default_routes(
         let owner = claimed.map(|record| record.topology.clone());
         let route_found = DefaultRoute {
             link: name,
+            more,
+            metric: route.metric,
             owner: owner.or_else(|| tag::of_link(link)).filter(|_| ours),
         };
         let of_family = found.entry(Family::of(route.to.addr())).or_default();
-        of_family.push((route.metric, route_found));
+        of_family.push(route_found);
     }
-    let sorted = |mut routes: Vec<(u32, DefaultRoute)>| {
-        routes.sort_by_key(|(metric, _)| *metric);
-        routes.into_iter().map(|(_, route)| route).collect()
-    };
+    for routes in found.values_mut() {
+        routes.sort_by_key(|route| route.metric);
+    }
     found
-        .into_iter()
-        .map(|(family, routes)| (family, sorted(routes)))
-        .collect()
 }

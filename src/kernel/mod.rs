@@ -30,6 +30,7 @@ pub mod nftables;
 mod observe;
 mod outbox;
 mod peers;
+mod ports;
 mod probe;
 mod programs;
 mod provenance;

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use libc::{
-    MSG_DONTWAIT, NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR,
-    NLMSG_DONE, NLMSG_ERROR,
+    MSG_DONTWAIT, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_ACK, NLM_F_DUMP,
+    NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
 };
 
 use super::codec::{Batch, Message, Request, Verdict, messages};
@@ -39,6 +39,11 @@ impl Socket {
     /// Opens one that speaks with netfilter, in the namespace of this thread.
     pub(super) fn of_netfilter() -> Result<Socket, Error> {
         Socket::of(NETLINK_NETFILTER)
+    }
+
+    /// Opens one that tells of sockets, in the namespace of this thread (`man 7 sock_diag`).
+    pub(super) fn of_sockets() -> Result<Socket, Error> {
+        Socket::of(NETLINK_SOCK_DIAG)
     }
 
     fn of(protocol: libc::c_int) -> Result<Socket, Error> {

@@ -32,7 +32,7 @@ pub(super) fn consider<'s>(
     desired: &'s State,
     observed: &'s State,
 ) {
-    replace_those_in_their_own_way(decisions);
+    replace_those_in_their_own_way(decisions, desired);
     let rules = rules(observed);
     if rules.is_empty() {
         return;
@@ -78,8 +78,9 @@ pub(super) fn consider<'s>(
     }
 }
 
-/// A route to its own next hop, among others: the kernel finds the old one while it looks for that.
-fn replace_those_in_their_own_way(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
+/// A route of the main table to its own next hop, among others: the kernel finds the old one while it looks for
+/// that, unless what says that the hop is on the link is more specific.
+fn replace_those_in_their_own_way(decisions: &mut BTreeMap<&Id, Decision<'_>>, desired: &State) {
     for (id, decision) in decisions {
         let Decision::Update(found, wanted) = *decision else {
             continue;
@@ -92,15 +93,36 @@ fn replace_those_in_their_own_way(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
         let mut sought = after.hops().iter().filter(|hop| !hop.onlink);
         let hides_one = sought.any(|hop| match (hop.via, &hop.dev) {
             (Some(via), Some(dev)) => {
-                via.is_ipv6() && !is_link_local(via) && hides(key, before, &Sought { via, dev })
+                let sought = Sought { via, dev };
+                via.is_ipv6()
+                    && !is_link_local(via)
+                    && hides(key, before, &sought)
+                    && key.to.prefix_len() > beside(&id.ns, &sought, desired)
             }
             _ => false,
         });
-        if key.to.addr().is_ipv6() && hides_one {
+        if key.table == MAIN && hides_one {
             let why = "it leads to its own next hop, so the kernel doesn't change it in place";
             *decision = Decision::Replace(found, wanted, why.to_owned());
         }
     }
+}
+
+/// The length of the longest prefix that an address of its link has around a next hop.
+fn beside(ns: &Ns, sought: &Sought<'_>, desired: &State) -> u8 {
+    let first = Id::link(ns.clone(), sought.dev.clone());
+    let rest = desired
+        .entries
+        .range(first..)
+        .take_while(|(id, _)| id.ns == *ns);
+    let around = rest.filter_map(|(id, entry)| match (&id.key, &entry.resource) {
+        (Key::Address(key), Resource::Address(address)) if key.link == *sought.dev => {
+            let net = address.network(key.ip)?;
+            net.contains(&sought.via).then_some(net.prefix_len())
+        }
+        _ => None,
+    });
+    around.max().unwrap_or(0)
 }
 
 /// Whether a rule may be asked about a next hop of IPv6: the search is from nowhere, comes in by no link

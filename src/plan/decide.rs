@@ -47,6 +47,9 @@ pub(super) fn decide<'s>(
                             .map_or(Decision::Keep, Decision::Loan),
                     }
                 }
+                (Resource::Sysctl(_), false) if loan::is_lent(topology, id, observed) => {
+                    Decision::Keep
+                }
                 (wanted, _) => wanted_one(topology, wanted, found),
             };
             Some((id, decision))

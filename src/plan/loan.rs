@@ -88,6 +88,18 @@ fn lent<'l>(loan: &'l Loan, topology: &TopologyName, key: &SysctlKey) -> &'l str
     loan.lent.get(topology).map_or(key.lent(), String::as_str)
 }
 
+/// Whether another topology has a sysctl on loan, and it is as that needs it. If it is one of a link of ours, as
+/// which the other leaves by, it is given back as we had it.
+pub(super) fn is_lent(topology: &TopologyName, id: &Id, observed: &State) -> bool {
+    let Key::Sysctl(key) = &id.key else {
+        return false;
+    };
+    observed.loans.get(id).is_some_and(|loan| {
+        let mut others = loan.by.keys().filter(|other| *other != topology);
+        others.any(|other| value(observed, id) == Some(lent(loan, other, key)))
+    })
+}
+
 /// Another topology that has a sysctl on loan with another value than this one wants, or that makes the
 /// namespace and says so there.
 pub(super) fn rival<'s>(

@@ -9,6 +9,7 @@ mod decide;
 mod fall;
 mod fray;
 mod loan;
+mod loopback;
 mod lost;
 mod order;
 mod release;
@@ -205,6 +206,7 @@ pub fn plan(
     desired: &State,
     observed: &State,
 ) -> Result<Plan, Vec<Conflict>> {
+    let open = loopback::left_open(desired, observed);
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
     aside::consider(&mut decisions, desired, observed);
@@ -233,6 +235,7 @@ pub fn plan(
         return Err(conflicts);
     }
     loan::follow_switches(&mut decisions);
+    loopback::shut(&mut decisions, |id| fallen.contains_key(id), &open);
     let operations = operations(&decisions, &effects, desired, observed);
     let operations = order::order(operations, &effects.waits);
     let warnings = collateral(&decisions, &effects, observed);

@@ -353,14 +353,7 @@ impl<'o> Edges<'o> {
             (Key::Permit(_), _) => {
                 self.add(place, self.make(&Id::new(id.ns.clone(), Key::Table)));
             }
-            // What guards the loopback addresses of the namespace goes after this.
-            (
-                Key::Sysctl(SysctlKey::Conf { name, .. }),
-                Action::Update {
-                    after: Resource::Sysctl(after),
-                    ..
-                },
-            ) if name == ROUTE_LOCALNET && *after == Sysctl::off() => {
+            (Key::Sysctl(key), action) if self.shuts_loopback(&id.ns, key, action) => {
                 if let Some(table) = self.make(&Id::new(id.ns.clone(), Key::Table)) {
                     self.add(table, Some(place));
                 }
@@ -368,6 +361,22 @@ impl<'o> Edges<'o> {
             (Key::Sysctl(key), _) => self.sysctl(place, &id.ns, key),
             _ => {}
         }
+    }
+
+    /// Whether a link that is there is kept from taking packets of loopback addresses. What has guarded these goes
+    /// after that.
+    fn shuts_loopback(&self, ns: &Ns, key: &SysctlKey, action: &Action) -> bool {
+        let (
+            SysctlKey::Conf { link, name, .. },
+            Action::Create(value) | Action::Update { after: value, .. },
+        ) = (key, action)
+        else {
+            return false;
+        };
+        let made = self.make(&Id::link(ns.clone(), link.clone()));
+        let is_new =
+            made.is_some_and(|made| matches!(self.operations[made].action, Action::Create(_)));
+        name == ROUTE_LOCALNET && *value == Resource::Sysctl(Sysctl::off()) && !is_new
     }
 
     fn link(&mut self, place: usize, link: &Link) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
@@ -41,6 +41,14 @@ impl RouteKey {
             to,
             metric: if to.addr().is_ipv4() { 0 } else { IPV6_METRIC },
         }
+    }
+
+    /// The main table's default route of a family, with the metric that the kernel gives if asked for none.
+    pub fn default_of(family: Family) -> RouteKey {
+        RouteKey::main(match family {
+            Family::Ipv4 => Ipv4Net::default().into(),
+            Family::Ipv6 => Ipv6Net::default().into(),
+        })
     }
 
     /// The route to `to` in a table, with the metric asked for; 0 asks for none.

@@ -1,6 +1,6 @@
 //! A topology as it is written, valid, and with the place of every value that an error may point at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -79,6 +79,12 @@ impl Spec {
     /// addresses and routes that the topology doesn't speak of.
     pub fn is_found(&self, ns: &Ns) -> bool {
         *ns == Ns::Host || self.entry(ns).is_some_and(|entry| entry.external.is_some())
+    }
+
+    /// The namespaces of others in which it publishes something.
+    pub fn publishes_in(&self) -> BTreeSet<&Ns> {
+        let namespaces = self.publish.iter().map(|publication| &publication.ns.value);
+        namespaces.filter(|ns| self.is_found(ns)).collect()
     }
 
     /// The external namespaces, and where they are found.

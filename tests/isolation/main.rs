@@ -8,6 +8,8 @@ mod common;
 mod volley;
 mod world;
 
+use std::process::Command;
+
 use common::{in_sandbox, run};
 use volley::{Shot, check};
 use world::{
@@ -233,7 +235,7 @@ fn what_is_not_tracked_does_not_leave_as_it_is() {
 const REFUSED: &str = "
 import errno, socket, sys
 s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-s.connect((sys.argv[1], 9))
+s.connect((sys.argv[1], int(sys.argv[2])))
 s.settimeout(30)
 s.send(b'anybody there?')
 try:
@@ -246,18 +248,19 @@ except OSError as e:
 fn an_error_comes_back_from_where_a_connection_leads() {
     in_sandbox(|| {
         build();
-        for from in PARTIES.iter().filter(|from| from.out != Out::Nowhere) {
-            for v6 in FAMILIES {
-                let to = address(v6, OUTSIDE_NET, 2);
-                let mut command = std::process::Command::new("ip");
-                command.args(["netns", "exec", from.name, "python3", "-c", REFUSED, &to]);
-                assert_eq!(
-                    run(&mut command).ok().trim(),
-                    "ECONNREFUSED",
-                    "{} {to}",
-                    from.name
-                );
+        let ask = |from: &str, to: &str, port: &str| {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", from, "python3", "-c", REFUSED, to, port]);
+            let said = run(&mut command).ok();
+            assert_eq!(said.trim(), "ECONNREFUSED", "{from} → {to}:{port}");
+        };
+        for v6 in FAMILIES {
+            let outside = address(v6, OUTSIDE_NET, 2);
+            for from in PARTIES.iter().filter(|from| from.out != Out::Nowhere) {
+                ask(from.name, &outside, "9");
             }
+            // To a service of one that has no way out.
+            ask(OUTSIDE, &address(v6, OUTSIDE_NET, 1), "5300");
         }
     });
 }

@@ -129,6 +129,9 @@ veths:
   - ends:
       - { namespace: b2, name: eth0, addresses: [10.3.0.3, 'fd00:3::3'] }
       - { namespace: host, name: b2, bridge: br-x }
+publish:
+  - { dev: ens34, proto: udp, port: 5300, to: '10.2.0.2:9' }
+  - { dev: ens34, proto: udp, port: 5300, to: '[fd00:2::2]:9' }
 ";
 
 pub(crate) const Y: &str = "\

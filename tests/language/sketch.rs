@@ -113,7 +113,7 @@ impl Sketch {
         for pair in 0..PAIRS {
             for what in [
                 "there", "ends", "mtu", "up0", "up1", "mac", "more0", "more1", "small", "net4",
-                "net6", "port", "names", "home",
+                "net6", "port", "names", "home", "publish4", "publish6",
             ] {
                 names.push(format!("{pair}.{what}"));
             }
@@ -209,6 +209,10 @@ impl Sketch {
         text.push_str("subnets:\n");
         for pair in &ends {
             self.subnets(&mut text, pair, &ends);
+        }
+        text.push_str("publish:\n");
+        for pair in &ends {
+            self.publish(&mut text, pair, &ends);
         }
         text
     }
@@ -524,19 +528,82 @@ impl Sketch {
         }
     }
 
-    fn subnets(&self, text: &mut String, pair: &[End; 2], ends: &[[End; 2]]) {
-        let number = pair[0].pair;
-        let holder = &pair[0];
+    /// A link that leads out of where an end is.
+    fn way(&self, holder: &End, ends: &[[End; 2]]) -> String {
         let other = ends
             .iter()
             .flatten()
-            .find(|end| end.place == holder.place && end.pair != number && self.up(end));
-        let dev = match (holder.place, other) {
+            .find(|end| end.place == holder.place && end.pair != holder.pair && self.up(end));
+        match (holder.place, other) {
             ("host", _) => "ens33".to_owned(),
             ("box", _) => "eth9".to_owned(),
             (_, Some(end)) => self.holder(end),
             (_, None) => String::new(),
-        };
+        }
+    }
+
+    /// What of the second end is published where the first is.
+    fn publish(&self, text: &mut String, pair: &[End; 2], ends: &[[End; 2]]) {
+        let [holder, target] = pair;
+        let (place, number) = (holder.place, holder.pair);
+        let dev = self.way(holder, ends);
+        if place == target.place || dev.is_empty() {
+            return;
+        }
+        for (what, name, ip, public) in [
+            (
+                "publish4",
+                "net4",
+                target.ipv4(),
+                format!("203.0.113.{number}"),
+            ),
+            (
+                "publish6",
+                "net6",
+                target.ipv6(),
+                format!("2001:db8:113::{number}"),
+            ),
+        ] {
+            let way = self.way_out(number, name);
+            if way == "no" || name == "net6" && !self.has_ipv6(number) {
+                continue;
+            }
+            let dev = match way {
+                "" => format!(", dev: {dev}"),
+                _ => String::new(),
+            };
+            let localhost = if name == "net4" {
+                ", localhost: true"
+            } else {
+                ""
+            };
+            let all = [
+                format!("port: 80{number}, to: \"{ip}\"{dev}"),
+                format!("port: 80{number}, to: \"{ip}\"{dev}{localhost}"),
+                format!("proto: udp, port: 90{number}0-90{number}5, to: \"{ip}\"{dev}"),
+                format!("address: \"{public}\", proto: any, to: \"{ip}\"{dev}"),
+                format!("address: \"{public}\", port: 80{number}, to: \"{ip}\"{dev}"),
+            ];
+            let mut random = self.of(&format!("{number}.{what}"));
+            for publication in all {
+                // The same port can't be published twice.
+                let twice = publication.contains("localhost");
+                if random.u8(..4) == 0 && !twice || twice && random.u8(..8) == 0 {
+                    let port = if twice {
+                        publication.replace("port: 80", "port: 70")
+                    } else {
+                        publication
+                    };
+                    writeln!(text, "  - {{ namespace: {place}, {port} }}").expect("text");
+                }
+            }
+        }
+    }
+
+    fn subnets(&self, text: &mut String, pair: &[End; 2], ends: &[[End; 2]]) {
+        let number = pair[0].pair;
+        let holder = &pair[0];
+        let dev = self.way(holder, ends);
         for (letter, name, cidr, gateway) in [
             ("s", "net4", format!("10.{number}.0.0/24"), holder.ipv4()),
             (

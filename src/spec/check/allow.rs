@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::resource::Family;
-use crate::resource::name::SubnetName;
+use crate::resource::name::{LinkName, SubnetName};
 use crate::spec::Spec;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::{Findings, nearest};
@@ -121,7 +121,12 @@ fn sorted(services: &Services) -> Services {
 
 /// What is allowed to one of several subnets behind a link is allowed to all: connections are told apart by
 /// links.
-pub(super) fn check_neighbours(held: &[&Subnet], end: &End, spec: &Spec, found: &mut Findings) {
+pub(super) fn check_neighbours(
+    held: &[&Subnet],
+    link: &LinkName,
+    spec: &Spec,
+    found: &mut Findings,
+) {
     if held.len() < 2 {
         return;
     }
@@ -139,8 +144,8 @@ pub(super) fn check_neighbours(held: &[&Subnet], end: &End, spec: &Spec, found: 
             .filter(|held| held.name.value != subnet.name.value);
         for other in others.filter(|other| allowed.get(&other.name.value) != first) {
             let message = format!(
-                "`{}` and `{}` are behind one link, `{}`, so what is allowed to one is allowed to both",
-                item.subnet.value, other.name.value, end.name.value
+                "`{}` and `{}` are behind one link, `{link}`, so what is allowed to one is allowed to both",
+                item.subnet.value, other.name.value
             );
             let help = format!(
                 "allow the same to `{}`, or give each a link of its own",

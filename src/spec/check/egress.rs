@@ -11,13 +11,14 @@ use crate::spec::Spec;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::{Findings, nearest};
 use crate::spec::model::{End, Nat, Subnet};
-use crate::spec::source::Spanned;
+use crate::spec::source::{Span, Spanned};
 
 /// Checks the ways out of all subnets.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let mut gateways: HashMap<IpAddr, Vec<&Subnet>> = HashMap::new();
     for subnet in spec.subnets.values() {
         check_source(subnet, found);
+        check_loopback(subnet, found);
         if let Some(gateway) = &subnet.gateway {
             gateways.entry(gateway.value).or_default().push(subnet);
         }
@@ -40,16 +41,46 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
                 .egress
                 .as_ref()
                 .and_then(|egress| egress.dev.as_ref());
-            if let Some(dev) = dev {
+            if let Some(dev) = dev.filter(|dev| !is_loopback(dev)) {
                 check_dev(dev, end, subnet, &links, spec, found);
             }
         }
-        for family in Family::BOTH {
-            let of_family = |subnet: &&&Subnet| Family::of(subnet.cidr.value.addr()) == family;
-            let held: Vec<&Subnet> = held.iter().filter(of_family).copied().collect();
-            check_agreement(&held, end, found);
-            allow::check_neighbours(&held, end, spec, found);
-        }
+        agree(&held, &end.name.value, spec, found);
+    }
+}
+
+/// Checks whether the subnets behind a link agree, each family for itself.
+pub(in crate::spec) fn agree(held: &[&Subnet], link: &LinkName, spec: &Spec, found: &mut Findings) {
+    for family in Family::BOTH {
+        let of_family = |subnet: &&&Subnet| Family::of(subnet.cidr.value.addr()) == family;
+        let held: Vec<&Subnet> = held.iter().filter(of_family).copied().collect();
+        check_agreement(&held, link, found);
+        allow::check_neighbours(&held, link, spec, found);
+    }
+}
+
+/// What is wrong with a subnet that leaves by the link it comes in by.
+pub(in crate::spec) fn turns_back(subnet: &Subnet, link: &LinkName, at: Span) -> Diagnostic {
+    let subnet = &subnet.name.value;
+    let message = format!("`{link}` is where `{subnet}` comes in, so it can't leave there");
+    Diagnostic::new(message, at, "name the link that leads out")
+}
+
+/// Whether a link is a namespace's `lo`.
+fn is_loopback(dev: &Spanned<LinkName>) -> bool {
+    dev.value.as_str() == "lo"
+}
+
+/// Nothing leaves by `lo`, which every namespace has.
+fn check_loopback(subnet: &Subnet, found: &mut Findings) {
+    let egress = subnet.egress.as_ref();
+    let dev = egress.and_then(|egress| egress.dev.as_ref());
+    if let Some(dev) = dev.filter(|dev| is_loopback(dev)) {
+        let message = format!(
+            "`lo` leads nowhere, so `{}` can't leave by it",
+            subnet.name.value
+        );
+        found.error(message, dev.span, "name the link that leads out");
     }
 }
 
@@ -82,11 +113,20 @@ fn check_dev(
 ) {
     let (ns, name) = (&holder.ns.value, &dev.value);
     if *name == holder.name.value {
-        let subnet = &subnet.name.value;
-        let message = format!("`{name}` is where `{subnet}` comes in, so it can't leave there");
-        let help = "name the link that leads out";
-        let diagnostic = Diagnostic::new(message, dev.span, help);
+        let diagnostic = turns_back(subnet, name, dev.span);
         found.push(diagnostic.also(holder.name.span, "the link that has the gateway"));
+        return;
+    }
+    let port = spec
+        .ends()
+        .find(|end| end.ns.value == *ns && end.name.value == *name);
+    if let Some(bridge) = port.and_then(|end| end.bridge.as_ref()) {
+        let message = format!(
+            "`{name}` is a port, so what leaves by it leaves by `{}`",
+            bridge.value
+        );
+        let diagnostic = Diagnostic::new(message, dev.span, format!("name `{}`", bridge.value));
+        found.push(diagnostic.also(bridge.span, "its bridge"));
         return;
     }
     // What others made has links that no topology speaks of.
@@ -104,7 +144,7 @@ fn check_dev(
 }
 
 /// What comes in by one link is told apart by its family only.
-fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
+fn check_agreement(held: &[&Subnet], link: &LinkName, found: &mut Findings) {
     let Some((first, rest)) = held.split_first() else {
         return;
     };
@@ -128,8 +168,8 @@ fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
         .filter(|other| allow::by_subnet(other) != allowed)
     {
         let message = format!(
-            "`{}` and `{}` are behind one link, `{}`, but what they allow differs",
-            first.name.value, other.name.value, end.name.value
+            "`{}` and `{}` are behind one link, `{link}`, but what they allow differs",
+            first.name.value, other.name.value
         );
         let help = "give both the same `allow`, or each a link of its own";
         let diagnostic = Diagnostic::new(message, other.name.span, help);
@@ -137,8 +177,8 @@ fn check_agreement(held: &[&Subnet], end: &End, found: &mut Findings) {
     }
     for other in rest.iter().filter(|other| way(other) != way(first)) {
         let message = format!(
-            "`{}` and `{}` are behind one link, `{}`, but their ways out differ",
-            first.name.value, other.name.value, end.name.value
+            "`{}` and `{}` are behind one link, `{link}`, but their ways out differ",
+            first.name.value, other.name.value
         );
         let place = |subnet: &Subnet| {
             subnet

@@ -5,7 +5,7 @@
 //! is wrong so far, because what is missing would look like a further error.
 
 mod allow;
-mod egress;
+pub(super) mod egress;
 mod ends;
 mod gateways;
 mod links;

@@ -116,6 +116,10 @@ fn references<'s>(
         let dev = subnet.egress.iter().find_map(|egress| egress.dev.as_ref());
         all.extend(dev.map(|dev| (&dev.value, dev.span)));
     }
+    let published = spec.publish.iter();
+    let published = published.filter(|publication| publication.ns.value == *ns);
+    let devs = published.filter_map(|publication| publication.dev.as_ref());
+    all.extend(devs.map(|dev| (&dev.value, dev.span)));
     all
 }
 
@@ -164,6 +168,11 @@ fn rename(
         let egress = subnet.egress.as_mut();
         if let Some(dev) = egress.and_then(|egress| egress.dev.as_mut()) {
             own(ns, &mut dev.value);
+        }
+    }
+    for publication in &mut spec.publish {
+        if let Some(dev) = &mut publication.dev {
+            own(&publication.ns.value, &mut dev.value);
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::resource::nftables::gateway::{
 };
 use crate::resource::sysctl::{FORCED, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::spec::check;
 use crate::spec::diagnostic::Diagnostic;
+use crate::spec::findings::Findings;
 use crate::spec::model::{self, End, Ports, Services, Subnet};
 use crate::spec::source::Spanned;
 use crate::state::PlaceLink;
@@ -33,6 +35,7 @@ impl<'s> Lowering<'s> {
         for subnet in self.spec.subnets.values() {
             self.subnet(&mut gateways, subnet, routes);
         }
+        self.agree();
         let mut publications = self.publications(&gateways);
         for (ns, links) in &gateways {
             let published = publications.remove(ns).unwrap_or_default();
@@ -63,6 +66,24 @@ impl<'s> Lowering<'s> {
         self.gateways = gateways;
     }
 
+    /// Subnets behind a link that only the host knows agree, as those behind one that the spec has.
+    fn agree(&mut self) {
+        let mut behind: BTreeMap<(Ns, LinkName), Vec<&Subnet>> = BTreeMap::new();
+        for subnet in self.spec.subnets.values() {
+            let holder = subnet
+                .gateway
+                .and_then(|gateway| self.holder(gateway.value));
+            if let Some((ns, link, None)) = holder {
+                behind.entry((ns, link)).or_default().push(subnet);
+            }
+        }
+        let mut found = Findings::default();
+        for ((_, link), held) in &behind {
+            check::egress::agree(held, link, self.spec, &mut found);
+        }
+        self.errors.extend(found.into_sorted());
+    }
+
     /// Adds a subnet to the link that holds its gateway.
     fn subnet(&mut self, gateways: &mut Gateways, subnet: &'s Subnet, routes: &Routes<'s>) {
         let Some(gateway) = &subnet.gateway else {
@@ -85,6 +106,12 @@ impl<'s> Lowering<'s> {
         let egress = match &subnet.egress {
             None => None,
             Some(egress) => match self.way_out(&ns, family, egress, subnet, routes) {
+                Some(dev) if dev == link => {
+                    let at = egress.dev.as_ref().map_or(egress.span, |dev| dev.span);
+                    self.errors
+                        .push(check::egress::turns_back(subnet, &link, at));
+                    return;
+                }
                 Some(dev) => Some(Egress {
                     dev,
                     nat: self.nat(&ns, egress),
@@ -296,17 +323,8 @@ impl<'s> Lowering<'s> {
                 self.errors.push(Diagnostic::new(message, dev.span, help));
                 None
             }
-            (None, found) => {
-                // What is written has its place once it is applied, as what the subnets bring.
-                let written = self.static_default(ns, family);
-                let own = self.place(ns).default_without(family, self.topology);
-                let brought = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
-                let brought = brought.map(|(_, (_, dev))| *dev);
-                let dev = if found {
-                    written.or(own).or(brought)
-                } else {
-                    brought.or(written)
-                };
+            (None, _) => {
+                let dev = self.default_uplink(ns, family, subnet, routes);
                 if dev.is_none() {
                     let message = format!(
                         "{} has no {family} default route, so `{}` has no way out",
@@ -317,7 +335,7 @@ impl<'s> Lowering<'s> {
                     self.errors
                         .push(Diagnostic::new(message, egress.span, help));
                 }
-                dev.cloned()
+                dev
             }
         }
     }
@@ -328,6 +346,7 @@ impl<'s> Lowering<'s> {
         if self.state.get(&made).is_some() {
             return dev.value.clone();
         }
+        self.tell_of_port(ns, dev, subnet);
         let place = self.place(ns);
         if let Some((name, _)) = place.link(&dev.value) {
             return name.clone();

@@ -10,11 +10,13 @@ mod gateways;
 mod links;
 mod mac;
 mod nsswitch;
+mod occupied;
 mod publish;
 mod remarks;
 mod routes;
 mod routing;
 mod settings;
+mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -58,8 +58,9 @@ impl Lowering<'_> {
                     }
                 }
             }
-            let of_namespace = all.entry(ns.clone()).or_default();
-            of_namespace.extend(lowered(publication, behind, served));
+            let lowered = lowered(publication, behind, served);
+            self.check_occupied(ns, publication, &lowered);
+            all.entry(ns.clone()).or_default().extend(lowered);
             if publication.localhost.is_some() {
                 let key = SysctlKey::conf(Family::Ipv4, behind.clone(), ROUTE_LOCALNET);
                 self.set(ns, key, Sysctl::on());

@@ -15,13 +15,9 @@ impl<'s> Lowering<'s> {
     pub(super) fn default_routes(&mut self) -> Routes<'s> {
         let routes = self.choose_routes();
         for ((ns, family), (via, dev)) in &routes {
-            let to = match family {
-                Family::Ipv4 => ipnet::Ipv4Net::default().into(),
-                Family::Ipv6 => ipnet::Ipv6Net::default().into(),
-            };
             // Where others make the namespace the one that is written wins: whether there is another
             // depends on them.
-            let id = Id::new((*ns).clone(), Key::Route(RouteKey::main(to)));
+            let id = Id::new((*ns).clone(), Key::Route(RouteKey::default_of(*family)));
             if self.state.get(&id).is_none() {
                 let route = Route::through(*via, (*dev).clone());
                 self.put(ns, id.key, Resource::Route(route));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Lowering, called, listed};
 use crate::resource::name::LinkName;
-use crate::resource::route::{MAIN, NextHop, Route, RouteKey, Target};
+use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Rule, RuleKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::diagnostic::Diagnostic;
@@ -151,16 +151,6 @@ impl<'s> Lowering<'s> {
             let help = "name one of its addresses, or remove `src`";
             self.errors.push(Diagnostic::new(message, src.span, help));
         }
-    }
-
-    /// The link of the default route that a namespace's entry says it has.
-    pub(super) fn static_default(&self, ns: &Ns, family: Family) -> Option<&'s LinkName> {
-        let defaults = self.spec.entry(ns)?.routes.iter().filter(|route| {
-            let to = route.to.value;
-            to.prefix_len() == 0 && Family::of(to.addr()) == family && route.table == MAIN
-        });
-        let best = defaults.min_by_key(|route| route.metric)?;
-        self.reach.link_of(ns, best.hops().first()?)
     }
 
     pub(super) fn rules(&mut self) {

@@ -10,7 +10,7 @@ use super::super::statement::{CtState, Statement, Verdict};
 use super::super::{ChainKind, Hook, Rule, Table};
 use super::egress::Towards;
 use super::words::{FILTER, accept, base, count_and_drop, goto, name, put_chain, put_set};
-use super::{Gateway, Guard, Shape, allow, egress, links, publish};
+use super::{Gateway, Guard, Shape, allow, egress, errors, links, publish};
 use crate::resource::Family;
 
 /// From which link to which link a connection may be opened.
@@ -83,6 +83,7 @@ fn judgement(gateway: &Gateway, table: &mut Table) -> Vec<Rule> {
         rules.extend(returning.map(|found| Rule::new(found.into_iter().chain([accept_errors()]))));
         rules.extend(allow::put(gateway, table, family));
         rules.extend(publish::accepted(gateway, table, family));
+        rules.extend(errors::put(gateway, table, family));
     }
     for from in links::from_links(table) {
         let refused = [from, Statement::Counter, Statement::RejectAdminProhibited];

@@ -5,6 +5,7 @@
 
 mod allow;
 mod egress;
+mod errors;
 mod fallback;
 mod guard;
 mod links;
@@ -20,7 +21,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use self::publish::{Arrival, Publication};
+pub use self::publish::{Arrival, Publication, loopback_links};
 use super::Table;
 use crate::resource::Family;
 use crate::resource::name::{LinkName, TopologyName};

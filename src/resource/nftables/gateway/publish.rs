@@ -228,6 +228,21 @@ impl Kind {
     }
 }
 
+/// The links of a table over which 127.0.0.1 is published, and by which it lets nothing come there.
+pub fn loopback_links(table: &Table) -> BTreeSet<LinkName> {
+    let elements = table
+        .sets
+        .get(LOOPBACK)
+        .into_iter()
+        .flat_map(|set| &set.elements);
+    elements
+        .filter_map(|element| match element.key.as_slice() {
+            [Value::Link(link)] => Some(link.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Puts in the maps, and the chains `arriving`, `from_here`, `addressed`, `ported` and `shut_loopback`.
 pub(super) fn put(gateway: &Gateway, table: &mut Table) {
     if gateway.published.is_empty() {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use self::published::{Lead, Whence};
+pub use self::published::{Lead, Whence, leads};
 use super::super::set::{Element, Value};
 use super::super::statement::{Statement, Verdict};
 use super::super::{Rule, Table};

@@ -61,7 +61,7 @@ impl Lead {
 }
 
 /// All that a table leads to members.
-pub(super) fn leads(table: &Table) -> BTreeSet<Lead> {
+pub fn leads(table: &Table) -> BTreeSet<Lead> {
     let mut leads = BTreeSet::new();
     for family in Family::BOTH {
         let elements = |set: &str| {
@@ -174,4 +174,183 @@ pub(super) fn mapped(table: &Table) -> BTreeSet<Mapped<'_>> {
             _ => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::resource::name::TopologyName;
+    use crate::resource::nftables::gateway::withdrawn::{Ended, Withdrawn};
+    use crate::resource::nftables::gateway::{
+        Arrival, Gateway, GatewayLink, Guard, Origin, Publication, Shape,
+    };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn link(name: &str) -> LinkName {
+        LinkName::try_from(name).expect("a name")
+    }
+
+    fn tcp(from: u16, to: u16) -> Service {
+        Service::Ports {
+            protocol: 6,
+            from,
+            to,
+        }
+    }
+
+    /// A publication to port 80 of the member, and wherever it arrives.
+    fn publication(address: Option<&str>, service: Service) -> [Publication; 2] {
+        [Arrival::Here, Arrival::Outside(link("up"))].map(|arrival| Publication {
+            arrival,
+            address: address.map(ip),
+            service,
+            to: ip("10.0.0.2"),
+            port: (service == tcp(8080, 8080)).then_some(80),
+            behind: link("to-a"),
+        })
+    }
+
+    fn table(published: impl IntoIterator<Item = Publication>) -> Table {
+        let of_link = GatewayLink {
+            origin: Origin::Made,
+            shape: Shape::PointToPoint,
+            members: [ip("10.0.0.2"), ip("10.0.0.3")].into(),
+            prefixes: ["10.0.0.0/24".parse().expect("a prefix")].into(),
+            routed: BTreeSet::new(),
+            egress: BTreeMap::new(),
+            allow: BTreeSet::new(),
+        };
+        let gateway = Gateway {
+            topology: TopologyName::try_from("x").expect("a name"),
+            links: BTreeMap::from([(link("to-a"), of_link)]),
+            guard: Guard::Links,
+            fallback: None,
+            published: published.into_iter().collect(),
+        };
+        gateway.table().expect("a link")
+    }
+
+    /// A connection to a port of an address that is answered by a port of the member.
+    fn connection(from: &str, at: &str, at_port: u16, port: u16) -> Connection {
+        Connection {
+            from: ip(from),
+            to: ip("10.0.0.2"),
+            protocol: 6,
+            port,
+            at: ip(at),
+            at_port,
+        }
+    }
+
+    fn ends(before: &Table, after: &Table, connection: &Connection) -> bool {
+        let local = [ip("10.0.0.1"), ip("192.0.2.1")].into();
+        Withdrawn::between(before, Some(after)).covers(connection, &local)
+    }
+
+    const OUTSIDE: &str = "198.51.100.10";
+
+    #[test]
+    fn what_a_publication_led_ends_with_it_and_nothing_else() {
+        let [port, row, at, whole] = [
+            publication(None, tcp(8080, 8080)),
+            publication(None, tcp(9000, 9010)),
+            publication(Some("203.0.113.9"), tcp(8080, 8080)),
+            publication(Some("203.0.113.9"), Service::All),
+        ];
+        let all = || [&port, &row, &at, &whole].into_iter().flatten().cloned();
+        let before = table(all());
+        for (gone, led, others) in [
+            (
+                &port,
+                ("192.0.2.1", 8080, 80),
+                [("192.0.2.1", 9005, 9005), ("203.0.113.9", 7, 7)],
+            ),
+            (
+                &row,
+                ("192.0.2.1", 9005, 9005),
+                [("192.0.2.1", 8080, 80), ("203.0.113.9", 8080, 80)],
+            ),
+            (
+                &at,
+                ("203.0.113.9", 8080, 80),
+                [("203.0.113.9", 7, 7), ("192.0.2.1", 9005, 9005)],
+            ),
+            (
+                &whole,
+                ("203.0.113.9", 7, 7),
+                [("192.0.2.1", 8080, 80), ("192.0.2.1", 9005, 9005)],
+            ),
+        ] {
+            let after = table(all().filter(|publication| !gone.contains(publication)));
+            for from in [OUTSIDE, "192.0.2.1", "10.0.0.3"] {
+                let (ip, at, to) = led;
+                let it = connection(from, ip, at, to);
+                assert!(ends(&before, &after, &it), "{from}: {led:?}");
+                for (ip, at, to) in others {
+                    let other = connection(from, ip, at, to);
+                    assert!(!ends(&before, &after, &other), "{from}: {ip}:{at}");
+                }
+                // What was opened to the member itself was never led there.
+                let direct = connection(from, "10.0.0.2", at, at);
+                assert!(!ends(&before, &after, &direct));
+            }
+        }
+        assert!(Withdrawn::between(&before, Some(&before)).is_empty());
+    }
+
+    #[test]
+    fn it_ends_where_it_is_not_served_any_more() {
+        let [here, outside] = publication(None, tcp(8080, 8080));
+        let both = table([here.clone(), outside.clone()]);
+        let from = |from| connection(from, "192.0.2.1", 8080, 80);
+        let only_here = table([here]);
+        assert!(ends(&both, &only_here, &from(OUTSIDE)));
+        assert!(!ends(&both, &only_here, &from("10.0.0.3")));
+        let only_outside = table([outside]);
+        assert!(!ends(&both, &only_outside, &from(OUTSIDE)));
+        assert!(ends(&both, &only_outside, &from("192.0.2.1")));
+    }
+
+    #[test]
+    fn it_ends_when_it_leads_elsewhere() {
+        let before = publication(None, tcp(8080, 8080));
+        let mut after = before.clone();
+        for publication in &mut after {
+            publication.to = ip("10.0.0.3");
+        }
+        let led = connection(OUTSIDE, "192.0.2.1", 8080, 80);
+        let (before, after) = (table(before), table(after));
+        assert!(ends(&before, &after, &led));
+        let withdrawn = Withdrawn::between(&before, Some(&after));
+        let [Ended::Published(lead)] = withdrawn.ended.as_slice() else {
+            panic!("{withdrawn:?}");
+        };
+        assert_eq!(lead.whence, Whence::Anywhere);
+    }
+
+    #[test]
+    fn the_member_is_seen_as_another_once_its_address_is_not_mapped() {
+        let whole = publication(Some("203.0.113.9"), Service::All);
+        let (with, without) = (table(whole), table([]));
+        let out = Connection {
+            from: ip("10.0.0.2"),
+            to: ip(OUTSIDE),
+            protocol: 17,
+            port: 53,
+            at: ip(OUTSIDE),
+            at_port: 53,
+        };
+        assert!(ends(&with, &without, &out));
+        assert!(ends(&without, &with, &out));
+        let other = Connection {
+            from: ip("10.0.0.3"),
+            ..out
+        };
+        assert!(!ends(&with, &without, &other));
+    }
 }

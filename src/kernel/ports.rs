@@ -1,0 +1,200 @@
+//! Ports that are spoken for: by other topologies' tables, and by processes that listen.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use super::codec::{Message, attribute};
+use super::error::Error;
+use super::nftables::NfSocket;
+use super::socket::Socket;
+use super::space::door;
+use super::{Kernel, namespace, tables};
+use crate::resource::Ns;
+use crate::resource::name::TopologyName;
+use crate::resource::nftables::gateway::withdrawn::{self, Lead};
+use crate::resource::nftables::{PREFIX, owner};
+use crate::state::{Facts, Listener, PlacePorts};
+
+/// `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
+const BY_FAMILY: u16 = 20;
+/// The bits of the states of sockets that wait for others (`enum tcp_state` of `netinet/tcp.h`): those of TCP that
+/// listen, and those of UDP that are connected to nobody.
+const LISTENING: u32 = 1 << 10;
+const UNCONNECTED: u32 = 1 << 7;
+/// The length of `struct inet_diag_req_v2` of `linux/inet_diag.h`.
+const REQUEST: usize = 56;
+/// The length of `struct inet_diag_msg`, and the places in it.
+const ANSWER: usize = 72;
+const PORT: usize = 4;
+const ADDRESS: usize = 8;
+const INODE: usize = 68;
+/// `INET_DIAG_SKV6ONLY` of `linux/inet_diag.h`.
+const ONLY_IPV6: u16 = 11;
+
+impl Kernel {
+    /// Adds to the facts what may get in the way of what a topology publishes in some namespaces of others.
+    pub fn ports(
+        &mut self,
+        topology: &TopologyName,
+        namespaces: &BTreeSet<&Ns>,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        for ns in namespaces {
+            let place = match ns {
+                Ns::Host => Some(&mut facts.host),
+                Ns::Named(name) => facts.external.get_mut(name),
+            };
+            let (Some(place), Some(door)) = (place, door(&self.doors, ns)?) else {
+                continue;
+            };
+            place.ports = namespace::inside(door.as_fd(), || {
+                Ok(PlacePorts {
+                    published: published(topology)?,
+                    listeners: listeners()?,
+                })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What other topologies publish in the namespace of this thread.
+fn published(topology: &TopologyName) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
+    let read = || {
+        let mut socket = NfSocket::open()?;
+        let mut published = BTreeMap::new();
+        for table in socket.tables()? {
+            let owner = table.comment.as_deref().and_then(owner);
+            let Some(owner) = owner.filter(|owner| owner != topology) else {
+                continue;
+            };
+            if table.name.starts_with(PREFIX)
+                && let Some(table) = socket.read(&table.name)?
+            {
+                let leads = withdrawn::leads(&table);
+                if !leads.is_empty() {
+                    published.insert(owner, leads);
+                }
+            }
+        }
+        Ok(published)
+    };
+    match read() {
+        Err(error) if tables::lacks_nftables(&error) => Ok(BTreeMap::new()),
+        result => Ok(result?),
+    }
+}
+
+/// What processes listen at in the namespace of this thread.
+fn listeners() -> Result<BTreeSet<Listener>, Error> {
+    let mut found: Vec<(Listener, u32)> = Vec::new();
+    let mut socket = Socket::of_sockets()?;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (protocol, states) in [
+            (libc::IPPROTO_TCP, LISTENING),
+            (libc::IPPROTO_UDP, UNCONNECTED),
+        ] {
+            let [family, protocol] = [family, protocol].map(|number| {
+                u8::try_from(number).expect("families and protocols have small numbers")
+            });
+            let mut request = [0; REQUEST];
+            request[..2].copy_from_slice(&[family, protocol]);
+            request[4..8].copy_from_slice(&states.to_ne_bytes());
+            let listening = socket.dump(
+                BY_FAMILY,
+                |message| message.fixed(&request),
+                |all: &mut Vec<(Listener, u32)>, message| all.extend(listener(protocol, &message)),
+            );
+            match listening {
+                Ok(listening) => found.extend(listening),
+                // A kernel without this interface for the protocol (`inet_diag_lock_handler` of
+                // `net/ipv4/inet_diag.c`).
+                Err(Error::Refused {
+                    errno: libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL,
+                    ..
+                }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let processes = if found.is_empty() {
+        HashMap::new()
+    } else {
+        processes(&found.iter().map(|(_, inode)| *inode).collect())
+    };
+    let with_process = found.into_iter().map(|(listener, inode)| Listener {
+        process: processes.get(&inode).cloned(),
+        ..listener
+    });
+    Ok(with_process.collect())
+}
+
+/// What a message says of a socket, and the number of its file. None: it is bound to no port.
+fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u32)> {
+    let (fixed, attributes) = message.payload.split_at_checked(ANSWER)?;
+    let port = u16::from_be_bytes(fixed[PORT..PORT + 2].try_into().ok()?);
+    let bytes: [u8; 16] = fixed[ADDRESS..ADDRESS + 16].try_into().ok()?;
+    let address = if i32::from(fixed[0]) == libc::AF_INET {
+        let [a, b, c, d, ..] = bytes;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        let ip = Ipv6Addr::from(bytes);
+        ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
+    };
+    let only_ipv6 = attribute(attributes, ONLY_IPV6).is_some_and(|value| value == [1]);
+    let listener = Listener {
+        protocol,
+        port,
+        address,
+        both: address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !only_ipv6,
+        process: None,
+    };
+    let inode = u32::from_ne_bytes(fixed[INODE..].try_into().ok()?);
+    (port != 0).then_some((listener, inode))
+}
+
+/// The processes that have some sockets, by the numbers of these. Those of others may not be told.
+fn processes(sockets: &BTreeSet<u32>) -> HashMap<u32, (u32, String)> {
+    let mut found = HashMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let files = fs::read_dir(entry.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for file in files {
+            let Ok(link) = fs::read_link(file.path()) else {
+                continue;
+            };
+            let inode = link.to_str().and_then(|text| {
+                let number = text.strip_prefix("socket:[")?.strip_suffix(']')?;
+                number.parse::<u32>().ok()
+            });
+            if let Some(inode) = inode.filter(|inode| sockets.contains(inode)) {
+                // The first process has a socket from the start, its children from it.
+                found.entry(inode).or_insert_with(|| (pid, command(pid)));
+            }
+        }
+    }
+    found
+}
+
+/// The name of a process, as a terminal shows it.
+fn command(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name);
+    let shown = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    name.trim_end_matches('\n').chars().map(shown).collect()
+}

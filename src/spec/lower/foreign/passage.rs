@@ -150,6 +150,32 @@ pub(super) fn passages(
 }
 
 impl Passage {
+    /// What goes from port to port of a bridge: in by the bridge, and out by it.
+    pub(super) fn within(
+        bridge: LinkName,
+        group: u32,
+        family: Family,
+        members: &BTreeSet<IpAddr>,
+    ) -> Passage {
+        let members = members.iter().copied();
+        let end = End {
+            side: Side::inside(bridge, Some(group), family, members, []),
+            prefixes: BTreeSet::new(),
+            nets: vec![None],
+        };
+        Passage {
+            family,
+            from: end.clone(),
+            to: end,
+            destination: Destination::Own,
+        }
+    }
+
+    /// Whether it is what goes from port to port of a bridge.
+    pub(super) fn is_within(&self) -> bool {
+        self.from.link() == self.to.link()
+    }
+
     pub(super) fn family(&self) -> Family {
         self.family
     }

@@ -10,7 +10,9 @@ use crate::resource::Family;
 use crate::resource::firewall::{self, Destination, Flow, Side, Stage, TableFamily};
 use crate::resource::link::GROUP;
 use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::nftables::gateway::{Arrival, GatewayLink, Inbound, Origin, Publication};
+use crate::resource::nftables::gateway::{
+    Arrival, GatewayLink, Inbound, Origin, Publication, Shape,
+};
 use crate::resource::permit::PermitKey;
 use crate::state::Place;
 
@@ -110,6 +112,18 @@ pub(super) fn passages(
                 });
             }
             all.push(out);
+        }
+        // From one port to another, where that goes through the rules.
+        for family in &place.firewall.bridged {
+            let end = End::gateway(place, name, link, *family);
+            if link.shape == Shape::Bridge && !end.prefixes.is_empty() {
+                all.push(Passage {
+                    family: *family,
+                    from: end.clone(),
+                    to: end,
+                    destination: Destination::Own,
+                });
+            }
         }
         let allowed: BTreeSet<(Family, &LinkName)> = link
             .allow

@@ -141,6 +141,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether frames from port to port of a bridge are shown to the rules for what is forwarded, anywhere.
+    pub fn has_frames(&self) -> bool {
+        let mut places = self.external.values().chain([&self.host]);
+        places.any(|place| !place.frames.is_empty())
+    }
+
     /// What is known of a namespace: nothing of those that netform makes.
     pub fn place(&self, ns: &Ns) -> Option<&Place> {
         match ns {
@@ -174,6 +180,9 @@ pub struct Place {
     pub rp_filter: u8,
     /// The IPv4 `src_valid_mark` of all links together: this or a link's own holds.
     pub src_valid_mark: u8,
+    /// The families whose frames from port to port of a bridge are shown to the rules for what is forwarded
+    /// (`br_netfilter`).
+    pub frames: BTreeSet<Family>,
     /// The topologies that have all of it forward IPv4, and had to switch that on.
     pub routers: BTreeSet<TopologyName>,
     /// What of its ports is spoken for, where the topology publishes something there.

@@ -129,7 +129,7 @@ impl Session {
         kernel
             .ports(published, &spec.publishes_in(), &mut facts)
             .map_err(|error| failed(&error))?;
-        if spec.has_gateways() {
+        if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
             kernel.look_at_firewalls(&mut facts);
         }
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;

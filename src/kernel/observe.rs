@@ -394,6 +394,7 @@ pub(super) fn see_found(kernel: &mut Kernel) -> Result<Vec<Seen>, Error> {
                 .map(SysctlKey::forwarding)
                 .into_iter()
                 .chain(facts::OF_SOURCES.map(facts::of_all))
+                .chain(Family::BOTH.map(SysctlKey::frames))
                 .collect(),
             ..Wanted::default()
         };

@@ -236,3 +236,35 @@ fn a_topology_whose_record_is_lost_is_renamed_by_its_tags() {
         assert_ne!(sh("ip netns exec pod true").status, 0);
     });
 }
+
+#[test]
+fn accept_rules_in_the_chains_of_others_get_the_new_name_too() {
+    in_sandbox(|| {
+        write(LAB);
+        sh("nft -f - <<'END'
+table ip filter {
+    chain DOCKER-USER { }
+    chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
+}
+END")
+        .ok();
+        let before = sh("nft -s list ruleset").ok();
+        netform(&["apply", "-f", SPEC]).ok();
+        let rules = |name: &str| {
+            let said = sh("nft list chain ip filter DOCKER-USER").ok();
+            said.matches(&format!("comment \"netform:{name}\"")).count()
+        };
+        let count = rules("lab");
+        assert!(count > 0);
+        write(&renamed());
+        netform(&["apply", "-f", SPEC, "--adopt-from", "lab"]).ok();
+        assert_eq!((rules("site"), rules("lab")), (count, 0));
+        assert!(
+            netform(&["apply", "-f", SPEC])
+                .ok()
+                .starts_with("No changes.")
+        );
+        netform(&["destroy", "site", "--yes"]).ok();
+        assert_eq!(sh("nft -s list ruleset").ok(), before);
+    });
+}

@@ -12,17 +12,18 @@ use libc::{
 };
 
 use super::codec::{attributes, u32_of};
-use super::encode::{self, RuleVerb};
+use super::encode::{self, Change, RuleVerb};
 use super::error::Error;
 use super::outbox::Outbox;
 use super::read::{self, ONLINK, ifa, rta};
 use super::socket::{Requests, Socket};
 use super::tag::PROTOCOL;
+use super::writer::{Draft, Writer, index_of};
 use super::{Kernel, file, tag};
-use crate::plan::{Operation, Plan, Transfer};
+use crate::plan::{self, Operation, Plan, Transfer};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::rule::{Action, RuleKey};
-use crate::resource::{Id, Key, Ns};
+use crate::resource::{Id, Key, Ns, Resource};
 
 /// What something was that is taken over, besides what its resource says.
 #[derive(Debug, Clone)]
@@ -240,7 +241,7 @@ pub(super) fn route(
 /// One that fell meanwhile is made again, another changed where it is.
 fn verb(operation: &Operation) -> i32 {
     match operation.action {
-        crate::plan::Action::Create(_) => NLM_F_CREATE | NLM_F_EXCL,
+        plan::Action::Create(_) => NLM_F_CREATE | NLM_F_EXCL,
         _ => NLM_F_CREATE | NLM_F_REPLACE,
     }
 }
@@ -283,6 +284,72 @@ pub(super) fn rule(
         });
     }
     Ok(())
+}
+
+impl<'p> Writer<'p> {
+    /// Has something change hands. False: it is done as any change of it.
+    pub(super) fn transfer(
+        &mut self,
+        kernel: &mut Kernel,
+        draft: &mut Draft<'p>,
+        place: usize,
+        transfer: Transfer,
+    ) -> Result<bool, Error> {
+        let operation = &self.plan.operations[place];
+        let made = matches!(operation.action, plan::Action::Create(_));
+        match (&operation.id.key, &operation.action) {
+            // What fell, and is made again as the topology's.
+            _ if made && transfer == Transfer::Adopt => return Ok(false),
+            (Key::Namespace, _) => {
+                if let Some((alias, _)) = tag_of(kernel, operation, &self.plan.topology)? {
+                    let change = Change {
+                        alias: Some(alias),
+                        ..Change::default()
+                    };
+                    let lo = LinkName::try_from("lo").expect("it is a name");
+                    let index = index_of(kernel, draft.ns, &lo)?;
+                    draft
+                        .outbox
+                        .put(place, |requests| encode::set_link(requests, index, &change));
+                }
+            }
+            (Key::Address(_), _) => {
+                address(kernel, operation, transfer, &mut draft.outbox, place)?;
+            }
+            // What is to be otherwise is written as the spec has it.
+            (Key::Route(_), plan::Action::Update { before, after })
+                if transfer == Transfer::Adopt && before != after =>
+            {
+                return Ok(false);
+            }
+            (Key::Route(_), _) => {
+                route(kernel, operation, transfer, &mut draft.outbox, place)?;
+            }
+            (Key::Rule(key), action) => {
+                let of = |resource: &Resource| match resource {
+                    Resource::Rule(rule) => Some(rule.action),
+                    _ => None,
+                };
+                let (before, after) = match action {
+                    plan::Action::Update { before, after } => (of(before), of(after)),
+                    plan::Action::Create(after) => (None, of(after)),
+                    _ => (None, None),
+                };
+                let after = after.ok_or(Error::Impossible("a rule is something else"))?;
+                let change = (&**key, before, after);
+                rule(
+                    kernel,
+                    operation,
+                    transfer,
+                    change,
+                    &mut draft.outbox,
+                    place,
+                )?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

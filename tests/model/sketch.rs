@@ -348,6 +348,8 @@ impl Sketch {
             (Family::Ipv4, 0) => "0.0.0.0/0".to_owned(),
             (Family::Ipv4, third) => format!("10.2{}.{third}.0/24", self.number),
             (Family::Ipv6, 0) => "::/0".to_owned(),
+            // Around its own routers.
+            (Family::Ipv6, 3) => format!("fd00:{}:{number}::/96", self.number),
             (Family::Ipv6, third) => format!("fd02:{}:{third}::/48", self.number),
         };
         let hop = NextHop {

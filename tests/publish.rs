@@ -7,7 +7,7 @@ use std::fs;
 
 use common::{assert_same_world, in_sandbox, netform, sh, world};
 use netform::plan::plan;
-use netform::resource::{Id, Key};
+use netform::resource::{Id, Key, Ns, Resource};
 use netform::spec::source::Source;
 use netform::spec::{lower, parse};
 use netform::state::{Facts, Place, PlaceLink, State};
@@ -964,5 +964,36 @@ fn what_guards_127_0_0_1_is_there_before_it_is_opened_and_goes_after_it_is_shut(
         assert!(table < setting && table.is_some(), "{link}: opened");
         let (setting, table) = places(&without, &with);
         assert!(setting < table, "{link}: shut");
+    }
+}
+
+#[test]
+fn a_member_more_is_no_element_more_of_what_is_published() {
+    let publish = "
+  - { port: 8080, to: 10.1.0.2:80 }
+  - { port: 9000-9100, to: 10.1.0.2 }
+  - { address: 203.0.113.9, proto: any, to: 10.1.0.2 }";
+    let fewer = site(publish);
+    let more = fewer.replace("  b: {}", "  b: {}\n  e: {}").replace(
+        "subnets:\n",
+        "subnets:\n  lab-e: { cidr: 10.4.0.0/24, gateway: 10.4.0.1, egress: { dev: ens34 } }\n",
+    ) + "  - ends:
+      - { namespace: e, name: eth0, addresses: [10.4.0.2] }
+      - { namespace: host, name: to-e, addresses: [10.4.0.1] }
+";
+    let tables = [fewer, more].map(|spec| {
+        let state = lowered(&spec, &[]);
+        let table = state.get(&Id::new(Ns::Host, Key::Table));
+        match table.map(|entry| entry.resource.clone()) {
+            Some(Resource::Table(table)) => table,
+            other => panic!("{other:?}"),
+        }
+    });
+    let [fewer, more] = tables;
+    assert_eq!(fewer.chains, more.chains, "no rule");
+    for (name, set) in &more.sets {
+        let before = fewer.sets.get(name).map_or(0, |set| set.elements.len());
+        let one = ["links", "sources4", "pass4", "masquerade4"].contains(&name.as_str());
+        assert_eq!(set.elements.len() - before, usize::from(one), "{name}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 
 use super::codec::{Message, attribute};
@@ -34,14 +35,15 @@ const INODE: usize = 68;
 const ONLY_IPV6: u16 = 11;
 
 impl Kernel {
-    /// Adds to the facts what may get in the way of what a topology publishes in some namespaces of others.
+    /// Adds to the facts what may get in the way of what a topology publishes in some namespaces of others, at
+    /// some ports.
     pub fn ports(
         &mut self,
         topology: &TopologyName,
-        namespaces: &BTreeSet<&Ns>,
+        namespaces: &BTreeMap<&Ns, Vec<RangeInclusive<u16>>>,
         facts: &mut Facts,
     ) -> Result<(), Error> {
-        for ns in namespaces {
+        for (ns, ports) in namespaces {
             let place = match ns {
                 Ns::Host => Some(&mut facts.host),
                 Ns::Named(name) => facts.external.get_mut(name),
@@ -53,7 +55,7 @@ impl Kernel {
             place.ports = namespace::inside(door.as_fd(), || {
                 Ok(PlacePorts {
                     published: published([Some(topology), renamed])?,
-                    listeners: listeners()?,
+                    listeners: listeners(ports)?,
                 })
             })?;
         }
@@ -90,10 +92,13 @@ fn published(
     }
 }
 
-/// What processes listen at in the namespace of this thread.
-fn listeners() -> Result<BTreeSet<Listener>, Error> {
+/// Which of some ports processes listen at in the namespace of this thread. Without the kernel's interface that is not
+/// known.
+fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error> {
     let mut found: Vec<(Listener, u32)> = Vec::new();
-    let mut socket = Socket::of_sockets()?;
+    let Ok(mut socket) = Socket::of_sockets() else {
+        return Ok(BTreeSet::new());
+    };
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (protocol, states) in [
             (libc::IPPROTO_TCP, LISTENING),
@@ -122,6 +127,8 @@ fn listeners() -> Result<BTreeSet<Listener>, Error> {
             }
         }
     }
+    found.retain(|(listener, _)| ports.iter().any(|ports| ports.contains(&listener.port)));
+    // To look at every process takes a while where there are many.
     let processes = if found.is_empty() {
         HashMap::new()
     } else {

@@ -1,7 +1,8 @@
 //! A topology as it is written, valid, and with the place of every value that an error may point at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -81,10 +82,21 @@ impl Spec {
         *ns == Ns::Host || self.entry(ns).is_some_and(|entry| entry.external.is_some())
     }
 
-    /// The namespaces of others in which it publishes something.
-    pub fn publishes_in(&self) -> BTreeSet<&Ns> {
-        let namespaces = self.publish.iter().map(|publication| &publication.ns.value);
-        namespaces.filter(|ns| self.is_found(ns)).collect()
+    /// The namespaces of others in which it publishes something, and the ports.
+    pub fn publishes_in(&self) -> BTreeMap<&Ns, Vec<RangeInclusive<u16>>> {
+        let mut all: BTreeMap<&Ns, Vec<RangeInclusive<u16>>> = BTreeMap::new();
+        let found = self.publish.iter();
+        for publication in found.filter(|publication| self.is_found(&publication.ns.value)) {
+            let ports = all.entry(&publication.ns.value).or_default();
+            if let Published::Ports {
+                ports: Spanned { value, .. },
+                ..
+            } = publication.what
+            {
+                ports.push(value.from..=value.to);
+            }
+        }
+        all
     }
 
     /// The external namespaces, and where they are found.

@@ -21,7 +21,12 @@ impl Lowering<'_> {
         lowered: &[Publication],
     ) {
         let ports = &self.place(ns).ports;
-        for (topology, leads) in &ports.published {
+        // One that is being renamed has a table of each name for a while.
+        let others = ports
+            .published
+            .iter()
+            .filter(|(other, _)| *other != self.topology);
+        for (topology, leads) in others {
             let same = |lead: &&Lead| lowered.iter().any(|own| is_about_the_same(own, lead));
             if let Some(lead) = leads.iter().find(same) {
                 let what = what(publication);

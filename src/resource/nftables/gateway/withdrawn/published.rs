@@ -184,7 +184,7 @@ mod tests {
     use crate::resource::name::TopologyName;
     use crate::resource::nftables::gateway::withdrawn::{Ended, Withdrawn};
     use crate::resource::nftables::gateway::{
-        Arrival, Gateway, GatewayLink, Guard, Origin, Publication, Shape,
+        Arrival, Egress, Gateway, GatewayLink, Guard, Inbound, Nat, Origin, Publication, Shape,
     };
 
     fn ip(text: &str) -> IpAddr {
@@ -216,13 +216,23 @@ mod tests {
     }
 
     fn table(published: impl IntoIterator<Item = Publication>) -> Table {
+        table_with(published, Inbound::Deny)
+    }
+
+    /// The same, where connections from outside may be let through besides.
+    fn table_with(published: impl IntoIterator<Item = Publication>, inbound: Inbound) -> Table {
+        let egress = Egress {
+            dev: link("up"),
+            nat: Nat::None,
+            inbound,
+        };
         let of_link = GatewayLink {
             origin: Origin::Made,
             shape: Shape::PointToPoint,
             members: [ip("10.0.0.2"), ip("10.0.0.3")].into(),
             prefixes: ["10.0.0.0/24".parse().expect("a prefix")].into(),
             routed: BTreeSet::new(),
-            egress: BTreeMap::new(),
+            egress: BTreeMap::from([(Family::Ipv4, egress)]),
             allow: BTreeSet::new(),
         };
         let gateway = Gateway {
@@ -352,5 +362,16 @@ mod tests {
             ..out
         };
         assert!(!ends(&with, &without, &other));
+    }
+
+    #[test]
+    fn it_does_not_depend_on_what_else_was_let_through() {
+        let published = || publication(None, tcp(8080, 8080));
+        let before = table_with(published(), Inbound::Allow);
+        let after = table_with(published(), Inbound::Deny);
+        let led = connection(OUTSIDE, "192.0.2.1", 8080, 80);
+        let direct = connection(OUTSIDE, "10.0.0.2", 80, 80);
+        assert!(!ends(&before, &after, &led));
+        assert!(ends(&before, &after, &direct));
     }
 }

@@ -33,6 +33,9 @@ pub enum Owner {
     /// A namespace that the record of a topology names, and that doesn't carry its tag: who is inside may
     /// have rewritten that, or somebody else has made another of that name.
     Disputed(TopologyName),
+    /// Somebody else's, and the topology may have it: a plan takes it over. In a desired State: it is to be
+    /// somebody else's again, as it was.
+    Offered,
 }
 
 impl Owner {
@@ -82,6 +85,9 @@ pub struct State {
     /// The sysctls on loan, by identity. In a desired State, those of one to go back to: what is to be given
     /// back of them, in case they have been given back since.
     pub loans: BTreeMap<Id, Loan>,
+    /// Why what others made can't be taken over, where its resource doesn't tell. Only in what was observed.
+    #[serde(skip)]
+    pub unfit: BTreeMap<Id, &'static str>,
     /// The external namespaces. They have no entry of their own in a desired State.
     pub external: External,
     /// Of an observed State: that the topology's record is lost, and the sysctls that it is likely to have on loan.
@@ -135,6 +141,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether frames from port to port of a bridge are shown to the rules for what is forwarded, anywhere.
+    pub fn has_frames(&self) -> bool {
+        let mut places = self.external.values().chain([&self.host]);
+        places.any(|place| !place.frames.is_empty())
+    }
+
     /// What is known of a namespace: nothing of those that netform makes.
     pub fn place(&self, ns: &Ns) -> Option<&Place> {
         match ns {
@@ -168,6 +180,9 @@ pub struct Place {
     pub rp_filter: u8,
     /// The IPv4 `src_valid_mark` of all links together: this or a link's own holds.
     pub src_valid_mark: u8,
+    /// The families whose frames from port to port of a bridge are shown to the rules for what is forwarded
+    /// (`br_netfilter`).
+    pub frames: BTreeSet<Family>,
     /// The topologies that have all of it forward IPv4, and had to switch that on.
     pub routers: BTreeSet<TopologyName>,
     /// What of its ports is spoken for, where the topology publishes something there.

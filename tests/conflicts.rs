@@ -220,6 +220,7 @@ fn what_another_topology_has_is_told_with_its_name() {
                 "rule 700 from 10.9.0.0/24 on the host belongs to topology lab",
                 "either give it another name at /run/lab.yaml:4:3,",
                 "or `netform destroy lab` first",
+                "or rename all of lab with `--adopt-from lab`, if this topology is to take its place",
             ],
         );
         // Nothing of a topology whose name begins alike.
@@ -325,6 +326,16 @@ fn a_topology_doesnt_get_a_namespace_by_a_forged_tag() {
             &stopped.stderr,
             &["namespace lone says that it belongs to topology thief, and nothing else does"],
         );
+        // What another topology's record names isn't taken over either.
+        sh("ip -n pod link set lo alias ''").ok();
+        let spec = "version: 1\nname: thief\nnamespaces: { pod: {} }\n";
+        std::fs::write("/run/thief.yaml", spec).expect("written");
+        let stopped = netform(&["apply", "-f", "/run/thief.yaml", "--adopt", "--yes"]);
+        assert_eq!(stopped.status, 1, "{}", stopped.stdout);
+        says(
+            &stopped.stderr,
+            &["namespace pod carries no tag, but the record of topology lab"],
+        );
     });
 }
 
@@ -362,5 +373,46 @@ END")
         destroy().ok();
         sh("ip netns exec prod true; ip route show 10.91.0.0/16 | grep -q via; ip rule | grep -q 701")
         .ok();
+    });
+}
+
+#[test]
+fn a_namespace_that_goes_names_who_and_what_is_inside() {
+    in_sandbox(|| {
+        lab();
+        netform(&["apply", "-f", SPEC]).ok();
+        sh("ip -n pod link add theirs type ifb; ip -n pod link set theirs up
+            ip -n pod address add 10.55.0.1/24 dev theirs; ip -n pod address add 10.56.0.1/24 dev eth0
+            ip -n pod route add 10.57.0.0/16 via 10.55.0.9
+            ip netns exec pod sleep 654 >/dev/null 2>&1 & echo $! >/run/pid
+            for i in $(seq 200); do ip netns pids pod | grep -q . && exit 0; sleep 0.05; done; exit 1")
+        .ok();
+        let pid = sh("ip netns pids pod").ok();
+        for arguments in [&["destroy", "lab"][..], &["apply", "-f", "/run/none.yaml"]] {
+            std::fs::write("/run/none.yaml", "version: 1\nname: lab\n").expect("written");
+            let before = world();
+            let asks = netform(arguments);
+            assert_eq!(asks.status, 1, "{}{}", asks.stdout, asks.stderr);
+            let process = format!("!  process {} (sleep 654) is inside", pid.trim());
+            says(
+                &asks.stdout,
+                &[
+                    &process,
+                    "!  link theirs isn't netform's and goes with namespace pod",
+                    "!  address 10.55.0.1 on theirs isn't netform's and goes with namespace pod",
+                    "!  address 10.56.0.1 on eth0 isn't netform's and goes with",
+                    "!  route 10.57.0.0/16 isn't netform's and goes with namespace pod",
+                ],
+            );
+            says(&asks.stderr, &["`--yes`"]);
+            assert_same_world(&before, &world());
+        }
+        destroy().ok();
+        // It lives on.
+        sh(&format!("kill {}", pid.trim())).ok();
+        // Who isn't inside isn't named.
+        netform(&["apply", "-f", SPEC]).ok();
+        let quiet = netform(&["destroy", "lab"]);
+        assert!(!quiet.stdout.contains("process"), "{}", quiet.stdout);
     });
 }

@@ -21,7 +21,10 @@ use model::external::all_run;
 use model::generate::{host, nothing};
 use model::kernel::World;
 use model::sketch::Sketch;
+use model::untag::{before, untag};
+use netform::plan::{Action, Reason, Transfer, Warning, offer, plan};
 use netform::resource::name::TopologyName;
+use netform::resource::{Key, Resource};
 use netform::state::State;
 
 fn number(name: &str, usual: u64) -> u64 {
@@ -189,5 +192,97 @@ fn destroying_gives_the_world_back() {
         same_world(&world, &before);
         let nothing = observe(&world, &sketches[0].topology, &State::new());
         assert!(nothing.loans.is_empty());
+    });
+}
+
+/// Some of what a topology has loses its tags, and is taken over again by a spec that may want it
+/// otherwise: nothing is made anew of it, and if that is cut off, everything can be given back.
+#[test]
+fn what_others_made_is_taken_over_in_place_or_not_at_all() {
+    each_case(|rng| {
+        let (mut world, takes_ra) = host(rng);
+        let mut sketch = nothing("a", 1, &takes_ra);
+        for _ in 0..rng.u8(1..5) {
+            sketch.change(rng);
+        }
+        let topology = sketch.topology.clone();
+        if !apply(&mut world, &topology, &sketch.desired(), &[], rng) {
+            return;
+        }
+        let untagged = untag(&mut world, &topology, rng);
+        if rng.bool() {
+            sketch.change(rng);
+        }
+        let desired = sketch.desired();
+        if !all_run(&world, &desired) {
+            return;
+        }
+        let mut observed = observe(&world, &topology, &desired);
+        offer(&topology, &desired, &mut observed);
+        let Ok(plan) = plan(&topology, &desired, &observed) else {
+            return;
+        };
+        for operation in &plan.operations {
+            let theirs =
+                untagged.contains(&operation.id) && world.entries.contains_key(&operation.id);
+            let fell = matches!(operation.reason, Some(Reason::Fell(_)));
+            if theirs && !matches!(operation.id.key, Key::Sysctl(_)) {
+                assert!(
+                    operation.transfer == Some(Transfer::Adopt)
+                        && (fell || matches!(operation.action, Action::Update { .. })),
+                    "{operation:?}"
+                );
+            }
+        }
+        let mut whole = world.clone();
+        carry_out(&mut whole, &plan, None);
+        as_desired(&whole, &topology, &desired);
+        let again = planned(&whole, &topology, &desired).expect("nothing is in the way");
+        assert!(
+            again.operations.is_empty(),
+            "{}",
+            model::carry::listing(&again)
+        );
+
+        // What goes with a link or a namespace, and isn't the topology's, doesn't come back.
+        let loses = |warning: &Warning| matches!(warning, Warning::Collateral { .. });
+        if plan.operations.is_empty() || plan.warnings.iter().any(loses) {
+            return;
+        }
+        let after = rng.usize(..plan.operations.len());
+        let mut half = world.clone();
+        carry_out(
+            &mut half,
+            &plan,
+            Some(Stop {
+                after,
+                killed: false,
+            }),
+        );
+        let before = before(&topology, &plan, &observed);
+        let back = observe(&half, &topology, &before);
+        let back = netform::plan::plan(&topology, &before, &back).expect("a way back");
+        carry_out(&mut half, &back, None);
+        let adopted = plan.operations.iter();
+        let adopted = adopted.filter(|operation| operation.transfer == Some(Transfer::Adopt));
+        for id in adopted.map(|operation| &operation.id) {
+            // How an address stands to others is another matter.
+            let entry = |world: &World| {
+                let mut entry = world.entries.get(id).cloned();
+                if let Some(Resource::Address(address)) =
+                    entry.as_mut().map(|entry| &mut entry.resource)
+                {
+                    (address.place, address.standing) = Default::default();
+                }
+                entry
+            };
+            let (found, was) = (entry(&half), entry(&world));
+            assert!(
+                found == was,
+                "{id:?} was {was:?} and is {found:?}\nafter {after} of {}\nand {}",
+                model::carry::listing(&plan),
+                model::carry::listing(&back)
+            );
+        }
     });
 }

@@ -373,3 +373,80 @@ fn what_forwarding_opens_is_open_and_shut_by_what_the_plan_says() {
         assert!(pings("203.0.113.9"));
     });
 }
+
+/// Two members behind a bridge of the host, which holds no gateway.
+const BRIDGED: &str = "version: 1
+name: lab
+namespaces:
+  a: {}
+  b: {}
+  host: { links: { br0: { bridge: {} } } }
+veths:
+  - ends:
+      - { namespace: a, name: eth0, addresses: [10.7.0.2/24] }
+      - { namespace: host, name: to-a, bridge: br0 }
+  - ends:
+      - { namespace: b, name: eth0, addresses: [10.7.0.3/24] }
+      - { namespace: host, name: to-b, bridge: br0 }
+";
+
+#[test]
+fn what_others_drop_between_the_ports_of_a_bridge_is_told_of() {
+    in_sandbox(|| {
+        let shown = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        if !fs::exists(shown).expect("known") {
+            // No frames are shown without the module `br_netfilter`, which only the machine can load.
+            return;
+        }
+        let policy = |table: &str, chain: &str, policy: &str| {
+            sh(&format!(
+                "nft add table {table}
+                nft 'add chain {table} {chain} {{ type filter hook forward priority 0; policy {policy}; }}'"
+            ))
+            .ok();
+        };
+        fs::write(shown, "1").expect("write");
+        silent(BRIDGED);
+        apply();
+        assert!(pings("10.7.0.3"));
+        policy("inet strict", "every", "accept");
+        silent(BRIDGED);
+        policy("inet strict", "every", "drop");
+        let command = "nft insert rule inet strict every iifname br0 oifname br0 accept";
+        fs::write(FILE, BRIDGED).expect("write");
+        let plan = netform(&["plan", "-f", FILE]).ok();
+        let told = "IPv4 between members behind br0";
+        assert_eq!(plan.matches(told).count(), 1, "{plan}");
+        assert!(
+            plan.contains(&format!("this permits it:\n       {command}\n")),
+            "{plan}"
+        );
+        assert!(!pings("10.7.0.3"));
+
+        // What is not shown isn't dropped, as is what its rules accept.
+        fs::write(shown, "0").expect("write");
+        silent(BRIDGED);
+        assert!(pings("10.7.0.3"));
+        silent(&BRIDGED.replace("to-b, bridge: br0 }", "to-b }"));
+        fs::write(shown, "1").expect("write");
+        silent(&BRIDGED.replace("to-b, bridge: br0 }", "to-b }"));
+        says(BRIDGED, &[told]);
+        let sysctls = "host: { sysctls: { net.bridge.bridge-nf-call-iptables: 0 }, links";
+        silent(&BRIDGED.replace("host: { links", sysctls));
+        // What the warning says to do.
+        sh(command).ok();
+        silent(BRIDGED);
+        assert!(pings("10.7.0.3"));
+        sh("nft delete table inet strict").ok();
+
+        // In the chain of iptables it is accepted by netform itself.
+        policy("ip filter", "FORWARD", "drop");
+        assert!(!pings("10.7.0.3"));
+        silent(BRIDGED);
+        apply();
+        assert!(pings("10.7.0.3"));
+        netform(&["destroy", "lab", "--yes"]).ok();
+        let rules = sh("nft list chain ip filter FORWARD").ok();
+        assert!(!rules.contains("br0"), "{rules}");
+    });
+}

@@ -1,11 +1,11 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
 use super::progress::Progress;
-use super::session::{self, Access, Session};
+use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, output};
+use super::{Status, destroy, output, prune};
 use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Reason};
+use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
@@ -15,6 +15,13 @@ use crate::state::{Owner, State};
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+
+    #[command(flatten)]
+    takeover: Takeover,
+
+    /// Remove the topologies of this host that the directory of -f doesn't have, once all others are applied
+    #[arg(long)]
+    prune: bool,
 
     #[command(flatten)]
     options: Options,
@@ -37,6 +44,7 @@ pub(super) struct Options {
 pub(super) enum Verb {
     Apply,
     Destroy,
+    Prune,
 }
 
 impl Verb {
@@ -44,31 +52,66 @@ impl Verb {
         match self {
             Verb::Apply => "apply",
             Verb::Destroy => "destroy",
+            Verb::Prune => "apply --prune",
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    match Session::of_spec(&arguments.files, Access::Change) {
-        Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
-        Err(status) => status,
+    all(arguments).unwrap_or_else(|status| status)
+}
+
+/// Applies one topology after the other, also after one that failed. The worst status is that of all.
+fn all(arguments: &Arguments) -> Result<Status, Status> {
+    let directory = arguments
+        .prune
+        .then(|| prune::directory(&arguments.files))
+        .transpose()?;
+    let given = session::parse(&arguments.files)?;
+    arguments.takeover.fits(&given)?;
+    let mut worst = Status::Done;
+    for (place, one) in given.iter().enumerate() {
+        if place > 0 {
+            output::result("\n");
+        }
+        let status = match Session::of_spec(one, &arguments.takeover, Access::Change) {
+            Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
+            Err(status) => status,
+        };
+        if status != Status::Done && given.len() > 1 {
+            output::error(&format!("topology {} is not applied", one.spec.name.value));
+        }
+        worst = worst.worse(status);
     }
+    let Some(directory) = directory else {
+        return Ok(worst);
+    };
+    let superfluous = prune::superfluous(&given)?;
+    if worst != Status::Done && !superfluous.is_empty() {
+        output::error("nothing is pruned, because not all of the directory is applied");
+        return Ok(worst);
+    }
+    for topology in superfluous {
+        let session = prune::without(topology, directory, Access::Change);
+        worst = worst.worse(match session {
+            Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
+            Err(status) => status,
+        });
+    }
+    Ok(worst)
 }
 
 /// Shows a plan, asks if it must, does it, and looks whether it came out as asked.
 pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> Status {
-    output::result(&render::plan::plan(
-        &session.plan,
-        output::colour_of_stdout(),
-    ));
+    show(&session);
     if session.plan.operations.is_empty() {
-        return if session.observed.lost.is_some() {
-            note_again(session)
-        } else {
-            Status::Done
+        return match rename(&mut session) {
+            Err(status) => status,
+            Ok(()) if session.observed.lost.is_some() => note_again(session),
+            Ok(()) => Status::Done,
         };
     }
-    if (verb == Verb::Destroy || takes_something_away(&session.plan)) && !options.yes {
+    if (verb != Verb::Apply || takes_something_away(&session.plan)) && !options.yes {
         match output::confirmed("\nGo on?") {
             Some(true) => {}
             Some(false) => {
@@ -89,6 +132,83 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Ok(before) => before,
         Err(error) => return session::failed(&error),
     };
+    let renamed = session.renamed.clone();
+    let (old, new) = (renamed, session.topology.clone());
+    if let Err(status) = rename(&mut session) {
+        return status;
+    }
+    let (status, session) = execute(session, &before, options, verb);
+    match (status, old, session) {
+        // The name goes back with the rest.
+        (Status::RolledBack | Status::Failed, Some(old), Some(mut session)) => {
+            match session.kernel.rename(&new, &old) {
+                Ok(()) => Status::RolledBack,
+                Err(error) => {
+                    session::failed(&error);
+                    output::error(&format!(
+                        "topology {old} is called {new} now: `netform destroy {new}`, or apply its spec with \
+                         `--adopt-from {new}`"
+                    ));
+                    Status::LeftChanged
+                }
+            }
+        }
+        (status, ..) => status,
+    }
+}
+
+/// Prints what is going to be done.
+pub(super) fn show(session: &Session) -> Status {
+    let colour = output::colour_of_stdout();
+    if let Some(old) = &session.renamed {
+        output::result(&render::renaming::text(
+            old,
+            &session.topology,
+            &session.observed,
+        ));
+    }
+    output::result(&render::plan::plan(&session.plan, colour))
+}
+
+/// Gives the topology its new name, if it is to have one, and plans again what is to be done to it then: after a
+/// renaming that was cut off, that may be more than could be seen before.
+fn rename(session: &mut Session) -> Result<(), Status> {
+    let Some(old) = session.renamed.take() else {
+        return Ok(());
+    };
+    let new = session.topology.clone();
+    if let Err(error) = session.kernel.rename(&old, &new) {
+        session::failed(&error);
+        let back = session.kernel.rename(&new, &old);
+        return Err(match back {
+            Ok(()) => Status::RolledBack,
+            Err(error) => {
+                session::failed(&error);
+                output::error(&format!(
+                    "topology {old} is renamed in part: run the same again to finish it"
+                ));
+                Status::LeftChanged
+            }
+        });
+    }
+    session
+        .observe_again()
+        .map_err(|_| match session.kernel.rename(&new, &old) {
+            Ok(()) => Status::RolledBack,
+            Err(error) => {
+                session::failed(&error);
+                Status::LeftChanged
+            }
+        })
+}
+
+/// Does a plan, and looks whether it came out as asked.
+fn execute(
+    mut session: Session,
+    before: &State,
+    options: &Options,
+    verb: Verb,
+) -> (Status, Option<Session>) {
     let plan = session.plan.clone();
     let mut progress = Progress::of(&plan, verb);
     let executed = session
@@ -98,13 +218,13 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     if let Err(failure) = executed {
         tell(&failure, &plan);
         // Also of the operations that were sent with the first that failed, some may be done.
-        return undo(session, &before, options, failure.done);
+        return undo(session, before, options, failure.done);
     }
     match session.kernel.observe(&session.topology, &session.desired) {
         Ok(now) => match plan::plan(&session.topology, &session.desired, &now) {
             Ok(rest) if rest.operations.is_empty() => {
                 output::result(&done(&plan, verb));
-                Status::Done
+                (Status::Done, None)
             }
             Ok(rest) => {
                 let mut left = rest.operations.iter();
@@ -117,7 +237,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                 };
                 let rest = render::plan::plan(&rest, output::colour_of_stderr());
                 output::error(&format!("{why}. What differs:\n{rest}"));
-                undo(session, &before, options, plan.operations.len())
+                undo(session, before, options, plan.operations.len())
             }
             Err(conflicts) => {
                 let what: Vec<String> = conflicts
@@ -128,12 +248,12 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
                     "somebody else changed the host meanwhile: {}",
                     what.join(", ")
                 ));
-                undo(session, &before, options, plan.operations.len())
+                undo(session, before, options, plan.operations.len())
             }
         },
         Err(error) => {
             session::failed(&error);
-            undo(session, &before, options, plan.operations.len())
+            undo(session, before, options, plan.operations.len())
         }
     }
 }
@@ -153,7 +273,13 @@ fn done(plan: &Plan, verb: Verb) -> String {
         change,
         remove,
         replace,
+        adopt,
     } = render::plan::count(plan);
+    let adopted = if adopt == 0 {
+        String::new()
+    } else {
+        format!(", {adopt} adopted")
+    };
     let replaced = if replace == 0 {
         String::new()
     } else {
@@ -161,9 +287,9 @@ fn done(plan: &Plan, verb: Verb) -> String {
     };
     let word = match verb {
         Verb::Apply => "Applied",
-        Verb::Destroy => "Destroyed",
+        Verb::Destroy | Verb::Prune => "Destroyed",
     };
-    format!("\n{word}: {add} added, {change} changed, {remove} removed{replaced}.\n")
+    format!("\n{word}: {add} added, {change} changed, {remove} removed{replaced}{adopted}.\n")
 }
 
 /// Whether somebody should say yes first.
@@ -185,6 +311,8 @@ fn tell(failure: &Failure, plan: &Plan) {
         Some(operation) => {
             let verb = match operation.action {
                 Action::Borrow { .. } | Action::Create(Resource::Sysctl(_)) => "set",
+                _ if operation.transfer == Some(Transfer::Adopt) => "adopt",
+                _ if operation.transfer == Some(Transfer::Release) => "give back",
                 Action::Create(_) => "create",
                 Action::Update { .. } => "change",
                 Action::Remove(_) => "remove",
@@ -201,21 +329,26 @@ fn tell(failure: &Failure, plan: &Plan) {
 }
 
 /// Plans back to what was before, and does it. So many operations are known to be done.
-fn undo(mut session: Session, before: &State, options: &Options, done: usize) -> Status {
+fn undo(
+    mut session: Session,
+    before: &State,
+    options: &Options,
+    done: usize,
+) -> (Status, Option<Session>) {
     let rest = |session: &mut Session| {
         let now = session.kernel.observe(&session.topology, before).ok()?;
         plan::plan(&session.topology, before, &now).ok()
     };
     let Some(back) = rest(&mut session) else {
         output::error("what was done could not be read back, and is left as it is");
-        return Status::LeftChanged;
+        return (Status::LeftChanged, None);
     };
     if back.operations.is_empty() && done == 0 {
-        return Status::Failed;
+        return (Status::Failed, Some(session));
     }
     if back.operations.is_empty() {
         output::remark("Nothing is left changed.\n");
-        return Status::RolledBack;
+        return (Status::RolledBack, Some(session));
     }
     let colour = output::colour_of_stderr();
     if options.no_rollback {
@@ -223,7 +356,7 @@ fn undo(mut session: Session, before: &State, options: &Options, done: usize) ->
         output::remark(&format!(
             "Left as it is (--no-rollback). To undo it by hand:\n{text}"
         ));
-        return Status::LeftChanged;
+        return (Status::LeftChanged, None);
     }
     let failed = session.kernel.execute(&back).err();
     if let Some(failure) = &failed {
@@ -232,18 +365,18 @@ fn undo(mut session: Session, before: &State, options: &Options, done: usize) ->
     match rest(&mut session) {
         Some(left) if left.operations.is_empty() => {
             output::remark("Everything that had been done is undone.\n");
-            Status::RolledBack
+            (Status::RolledBack, Some(session))
         }
         Some(left) => {
             let text = render::plan::plan(&left, colour);
             output::error(&format!(
                 "undoing it failed too. To get back to what was before:\n{text}"
             ));
-            Status::LeftChanged
+            (Status::LeftChanged, None)
         }
         None => {
             output::error("undoing it failed too, and the host can't be read");
-            Status::LeftChanged
+            (Status::LeftChanged, None)
         }
     }
 }
@@ -269,6 +402,29 @@ fn before(session: &mut Session) -> Result<State, kernel::Error> {
                 Resource::Sysctl(Sysctl::off()),
                 entry.owner.clone(),
             );
+        }
+    }
+    // What is taken over is to be somebody else's again.
+    for operation in &session.plan.operations {
+        let Some(entry) = session.observed.get(&operation.id) else {
+            continue;
+        };
+        if operation.transfer == Some(Transfer::Adopt) {
+            owned.entries.insert(operation.id.clone(), entry.clone());
+            for key in settings(&operation.id.key) {
+                let setting = Id::new(operation.id.ns.clone(), Key::Sysctl(key));
+                let off = Resource::Sysctl(Sysctl::off());
+                owned.insert(setting, off, Owner::Topology(topology.clone()));
+            }
+        } else if let Action::Update {
+            before: Resource::Sysctl(_),
+            ..
+        } = operation.action
+        {
+            owned
+                .entries
+                .entry(operation.id.clone())
+                .or_insert_with(|| entry.clone());
         }
     }
     let on_loan = session.observed.loans.iter();

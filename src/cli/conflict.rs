@@ -24,7 +24,9 @@ pub(super) fn text(
     let mut lines = match &conflict.owner {
         Owner::Topology(owner) => of_topology(conflict, &what, owner, topology, place),
         Owner::Disputed(by) => disputed(conflict, &what, by, provenance, topology),
-        Owner::Kernel | Owner::Foreign => untagged(conflict, &what, provenance, place),
+        Owner::Kernel | Owner::Foreign | Owner::Offered => {
+            untagged(conflict, &what, provenance, place)
+        }
     };
     let stands = phrase::resource(&conflict.id, &conflict.resource, topology);
     if !matches!(conflict.id.key, Key::Namespace | Key::File(_) | Key::Table) {
@@ -95,7 +97,13 @@ fn of_topology(
         ),
         _ => (
             format!("belongs to topology {owner}"),
-            vec![another_name(conflict, place), Some(destroy)],
+            vec![
+                another_name(conflict, place),
+                Some(destroy),
+                Some(format!(
+                    "rename all of {owner} with `--adopt-from {owner}`, if this topology is to take its place"
+                )),
+            ],
         ),
     };
     let mut lines = vec![format!("{what} {first}")];
@@ -129,6 +137,7 @@ fn disputed(
         Some(format!(
             "give it its tag back if it is {by}'s (`ip -n {ns} link set lo alias netform:{by}`)"
         )),
+        (by == topology).then(|| "let `apply --adopt` do that".to_owned()),
         Some(format!(
             "strike \"{ns}\" out of `namespaces` in /run/netform/{by}.json if it is somebody else's"
         )),
@@ -182,8 +191,27 @@ fn untagged(
     let by_hand = removal(conflict)
         .filter(|_| *provenance != Provenance::Kernel)
         .map(|command| format!("remove it by hand if nothing needs it (`{command}`)"));
-    lines.extend(ways([another_name(conflict, place), by_hand]));
+    lines.extend(ways([
+        another_name(conflict, place),
+        by_hand,
+        takeover(conflict, provenance),
+    ]));
+    lines.extend(refusal(conflict));
     lines
+}
+
+/// The way out by which it becomes the topology's. Of programs that manage what they made it isn't offered:
+/// they would go on.
+fn takeover(conflict: &Conflict, provenance: &Provenance) -> Option<String> {
+    let of_program = matches!(provenance, Provenance::Program { .. } | Provenance::Kernel);
+    let fits = conflict.unfit.is_none() && !of_program;
+    fits.then(|| "take it over with `--adopt`, which changes only what differs".to_owned())
+}
+
+/// Why it can't become the topology's.
+fn refusal(conflict: &Conflict) -> Option<String> {
+    let why = conflict.unfit.as_ref()?;
+    Some(format!("`--adopt` can't take it over: {why}"))
 }
 
 /// The command that removes what stands in the way.
@@ -239,7 +267,7 @@ fn port_of_others(conflict: &Conflict, link: &LinkName, master: &LinkName) -> St
         _ => format!(
             "{what}, and netform didn't make it one\n  \
              release it if nothing needs that (`{inside}ip link set {link} nomaster`), or remove its `bridge` in \
-             the spec"
+             the spec,\n  or take it over with `--adopt`, which moves it if it is a port of another"
         ),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::apply::{self, Options};
-use super::session::{self, Session};
+use super::session::{self, Access, Session};
 use super::source::Files;
 use super::{Status, output};
 use crate::resource::name::TopologyName;
@@ -30,28 +30,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    let topology = match &arguments.name {
-        Some(name) => name.clone(),
+    let topologies = match &arguments.name {
+        Some(name) => vec![name.clone()],
         None => match session::parse(&Files {
             files: arguments.file.clone(),
         }) {
-            Ok(spec) => spec.name.value,
+            // What came last may stand on what came first.
+            Ok(given) => given
+                .into_iter()
+                .rev()
+                .map(|one| one.spec.name.value)
+                .collect(),
             Err(status) => return status,
         },
     };
-    match Session::of_nothing(topology) {
-        Ok(mut session) if session.plan.operations.is_empty() => {
-            // The record of what a crash, or somebody else, has taken away is all that may be left.
-            if let Err(failure) = session.kernel.execute(&session.plan) {
-                return session::failed(&failure.error);
-            }
-            output::result(&format!(
-                "No changes. There is nothing of {} here.\n",
-                session.topology
-            ));
-            Status::Done
-        }
-        Ok(session) => apply::carry_out(session, &arguments.options, apply::Verb::Destroy),
-        Err(status) => status,
+    let mut worst = Status::Done;
+    for topology in topologies {
+        worst = worst.worse(match Session::of_nothing(topology, Access::Change) {
+            Ok(session) => carry_out(session, &arguments.options, apply::Verb::Destroy),
+            Err(status) => status,
+        });
     }
+    worst
+}
+
+/// Removes what a topology has, if it has anything.
+pub(super) fn carry_out(mut session: Session, options: &Options, verb: apply::Verb) -> Status {
+    if !session.plan.operations.is_empty() {
+        return apply::carry_out(session, options, verb);
+    }
+    // The record of what a crash, or somebody else, has taken away is all that may be left.
+    if let Err(failure) = session.kernel.execute(&session.plan) {
+        return session::failed(&failure.error);
+    }
+    output::result(&format!(
+        "No changes. There is nothing of {} here.\n",
+        session.topology
+    ));
+    Status::Done
 }

@@ -8,6 +8,7 @@ mod exec;
 mod output;
 mod plan;
 mod progress;
+mod prune;
 mod sandbox;
 mod schema;
 mod session;
@@ -36,6 +37,28 @@ pub(crate) enum Status {
     Usage,
     /// That of the command that `exec` or `sandbox` ran, or of its failure to run.
     Command(u8),
+}
+
+impl Status {
+    /// The worse of two ends, of several things that were done one after the other.
+    fn worse(self, other: Status) -> Status {
+        if other.gravity() > self.gravity() {
+            other
+        } else {
+            self
+        }
+    }
+
+    fn gravity(self) -> u8 {
+        match self {
+            Status::Done | Status::Command(_) => 0,
+            Status::Pending => 1,
+            Status::Usage => 2,
+            Status::Failed => 3,
+            Status::RolledBack => 4,
+            Status::LeftChanged => 5,
+        }
+    }
 }
 
 impl From<Status> for u8 {

@@ -1,14 +1,20 @@
 //! `netform plan`.
 
-use super::session::{Access, Session};
+use super::session::{Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, output};
-use crate::render;
+use super::{Status, apply, output, prune, session};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+
+    #[command(flatten)]
+    takeover: Takeover,
+
+    /// Show too what becomes of the topologies of this host that the directory of -f doesn't have
+    #[arg(long)]
+    prune: bool,
 
     /// Exit with 2 when changes are pending
     #[arg(long)]
@@ -16,18 +22,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    let session = match Session::of_spec(&arguments.files, Access::Read) {
-        Ok(session) => session,
-        Err(status) => return status,
-    };
-    let printed = output::result(&render::plan::plan(
-        &session.plan,
-        output::colour_of_stdout(),
-    ));
-    let pending = arguments.detailed_exitcode && !session.plan.operations.is_empty();
-    if printed == Status::Done && pending {
-        Status::Pending
-    } else {
-        printed
+    match all(arguments) {
+        Ok(Status::Pending) if !arguments.detailed_exitcode => Status::Done,
+        Ok(status) | Err(status) => status,
+    }
+}
+
+/// Plans one topology after the other. The worst status is that of all.
+fn all(arguments: &Arguments) -> Result<Status, Status> {
+    let directory = arguments
+        .prune
+        .then(|| prune::directory(&arguments.files))
+        .transpose()?;
+    let given = session::parse(&arguments.files)?;
+    arguments.takeover.fits(&given)?;
+    let mut worst = Status::Done;
+    for (place, one) in given.iter().enumerate() {
+        if place > 0 {
+            output::result("\n");
+        }
+        let session = Session::of_spec(one, &arguments.takeover, Access::Read);
+        worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+    }
+    if let Some(directory) = directory {
+        for topology in prune::superfluous(&given)? {
+            let session = prune::without(topology, directory, Access::Read);
+            worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+        }
+    }
+    Ok(worst)
+}
+
+/// Prints a plan, and says whether it changes anything.
+fn told(session: &Session) -> Status {
+    let changes = !session.plan.operations.is_empty() || session.renamed.is_some();
+    match apply::show(session) {
+        Status::Done if changes => Status::Pending,
+        printed => printed,
     }
 }

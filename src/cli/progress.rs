@@ -29,7 +29,7 @@ impl Progress {
             total: plan.operations.len(),
             word: match verb {
                 Verb::Apply => "applied",
-                Verb::Destroy => "undone",
+                Verb::Destroy | Verb::Prune => "undone",
             },
             terminal: stderr().is_terminal() && !dumb,
             shown: false,

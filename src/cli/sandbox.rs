@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::session::{Access, Session};
+use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
 use super::{Status, output};
 use crate::sandbox;
@@ -43,9 +43,14 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 /// Applies a spec without a word, because standard output is the command's. An empty error was
 /// printed already.
 fn apply(files: &Files) -> Result<(), String> {
-    let mut session = Session::of_spec(files, Access::Change).map_err(|_| String::new())?;
-    let failed = session.kernel.execute(&session.plan).err();
-    failed.map_or(Ok(()), |failure| {
-        Err(format!("the spec can't be applied: {}", failure.error))
-    })
+    let given = session::parse(files).map_err(|_| String::new())?;
+    for one in &given {
+        let mut session = Session::of_spec(one, &Takeover::default(), Access::Change)
+            .map_err(|_| String::new())?;
+        let failed = session.kernel.execute(&session.plan).err();
+        if let Some(failure) = failed {
+            return Err(format!("the spec can't be applied: {}", failure.error));
+        }
+    }
+    Ok(())
 }

@@ -7,16 +7,31 @@ use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
 use crate::resource::Id;
 use crate::resource::name::TopologyName;
+use crate::spec::source::Source;
 use crate::spec::{self, Spec};
 use crate::state::State;
 
-/// The spec in some files. What is wrong with it is printed.
-pub(super) fn parse(files: &Files) -> Result<Spec, Status> {
+/// The spec of a topology, and the files that it stands in.
+pub(super) struct Given {
+    sources: Vec<Source>,
+    pub(super) spec: Spec,
+}
+
+/// The specs in some files, one for each topology. What is wrong with any is printed, and then there is none.
+pub(super) fn parse(files: &Files) -> Result<Vec<Given>, Status> {
     let sources = files.read().map_err(|message| {
         output::error(&message);
         Status::Failed
     })?;
-    spec::parse(&sources).map_err(|diagnostics| report(&diagnostics, &sources))
+    let mut all = Ok(Vec::new());
+    for sources in spec::topologies(sources) {
+        match (spec::parse(&sources), &mut all) {
+            (Ok(spec), Ok(given)) => given.push(Given { sources, spec }),
+            (Ok(_), Err(_)) => {}
+            (Err(found), _) => all = Err(report(&found, &sources)),
+        }
+    }
+    all
 }
 
 /// Prints what is wrong with a spec.
@@ -42,6 +57,37 @@ pub(super) enum Access {
     Change,
 }
 
+/// What is taken over of what others made.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Takeover {
+    /// Take over what stands in the way, belongs to no topology, and can be changed in place
+    #[arg(long)]
+    adopt: bool,
+
+    /// Rename topology OLD to the one of the spec: all that it has becomes this one's, and stays as it is
+    #[arg(long, value_name = "OLD")]
+    adopt_from: Option<TopologyName>,
+}
+
+impl Takeover {
+    /// That a topology is renamed to one, and not to several.
+    pub(super) fn fits(&self, given: &[Given]) -> Result<(), Status> {
+        if let (Some(old), [_, _, ..]) = (&self.adopt_from, given) {
+            let names: Vec<&str> = given
+                .iter()
+                .map(|one| one.spec.name.value.as_str())
+                .collect();
+            output::error(&format!(
+                "`--adopt-from {old}` renames one topology, and the files are of several: {}\n  \
+                 give the files of one only",
+                names.join(", ")
+            ));
+            return Err(Status::Usage);
+        }
+        Ok(())
+    }
+}
+
 /// What a topology wants, the host as it was read, and the way from one to the other.
 pub(super) struct Session {
     /// Keeps other changes out while the session lives.
@@ -51,28 +97,42 @@ pub(super) struct Session {
     pub(super) desired: State,
     pub(super) observed: State,
     pub(super) plan: Plan,
+    /// The name that the topology has until it is renamed.
+    pub(super) renamed: Option<TopologyName>,
+    /// Whether it takes over what others made.
+    adopts: bool,
 }
 
 impl Session {
-    /// Of the spec in some files.
-    pub(super) fn of_spec(files: &Files, access: Access) -> Result<Session, Status> {
-        let sources = files.read().map_err(|message| {
-            output::error(&message);
-            Status::Failed
-        })?;
-        let spec = spec::parse(&sources).map_err(|found| report(&found, &sources))?;
+    /// Of a spec.
+    pub(super) fn of_spec(
+        Given { sources, spec }: &Given,
+        takeover: &Takeover,
+        access: Access,
+    ) -> Result<Session, Status> {
         let (mut kernel, lock) = open(access)?;
+        if let Some(old) = &takeover.adopt_from {
+            if *old == spec.name.value {
+                output::error(&format!(
+                    "the spec is of topology {old} itself: `--adopt-from` takes the name that it had before"
+                ));
+                return Err(Status::Failed);
+            }
+            let renamed = kernel.intend_to_rename(old, &spec.name.value);
+            renamed.map_err(|error| failed(&error))?;
+        }
         let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
-        let topology = &spec.name.value;
+        // What is published under its old name is its own.
+        let published = takeover.adopt_from.as_ref().unwrap_or(&spec.name.value);
         kernel
-            .ports(topology, &spec.publishes_in(), &mut facts)
+            .ports(published, &spec.publishes_in(), &mut facts)
             .map_err(|error| failed(&error))?;
-        if spec.has_gateways() {
+        if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
             kernel.look_at_firewalls(&mut facts);
         }
-        let lowered = spec::lower(&spec, &facts).map_err(|found| report(&found, &sources))?;
+        let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| {
             let span = spec.place_of(id)?;
@@ -80,15 +140,31 @@ impl Session {
             let (line, column) = source.position(span.start);
             Some(format!("{}:{line}:{column}", source.name))
         };
-        let mut session = Session::between(kernel, lock, topology, lowered.state, &place)?;
+        let mut session =
+            Session::between(kernel, lock, topology, lowered.state, takeover, &place)?;
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
     }
 
+    /// Observes and plans again, the topology having its new name.
+    pub(super) fn observe_again(&mut self) -> Result<(), Status> {
+        let observed = self.kernel.observe(&self.topology, &self.desired);
+        self.observed = observed.map_err(|error| failed(&error))?;
+        if self.adopts {
+            plan::offer(&self.topology, &self.desired, &mut self.observed);
+        }
+        let plan = plan::plan(&self.topology, &self.desired, &self.observed);
+        self.plan = plan.map_err(|conflicts| {
+            tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None)
+        })?;
+        Ok(())
+    }
+
     /// Of a topology that is to own nothing any more.
-    pub(super) fn of_nothing(topology: TopologyName) -> Result<Session, Status> {
-        let (kernel, lock) = open(Access::Change)?;
-        Session::between(kernel, lock, topology, State::new(), &|_| None)
+    pub(super) fn of_nothing(topology: TopologyName, access: Access) -> Result<Session, Status> {
+        let (kernel, lock) = open(access)?;
+        let takeover = Takeover::default();
+        Session::between(kernel, lock, topology, State::new(), &takeover, &|_| None)
     }
 
     fn between(
@@ -96,11 +172,15 @@ impl Session {
         lock: Option<Lock>,
         topology: TopologyName,
         desired: State,
+        takeover: &Takeover,
         place: &dyn Fn(&Id) -> Option<String>,
     ) -> Result<Session, Status> {
-        let observed = kernel
+        let mut observed = kernel
             .observe(&topology, &desired)
             .map_err(|error| failed(&error))?;
+        if takeover.adopt {
+            plan::offer(&topology, &desired, &mut observed);
+        }
         let missing = plan::missing(&desired, &observed);
         for id in &missing {
             output::error(&format!(
@@ -113,6 +193,8 @@ impl Session {
         }
         let mut plan = plan::plan(&topology, &desired, &observed)
             .map_err(|conflicts| tell_of(&mut kernel, &conflicts, &topology, place))?;
+        plan.warnings
+            .extend(kernel.inmates(&plan).map_err(|error| failed(&error))?);
         let lacking = kernel.lacking(&plan);
         for (place, error) in &lacking {
             let what = phrase::located(&plan.operations[*place].id, &topology);
@@ -130,6 +212,8 @@ impl Session {
             desired,
             observed,
             plan,
+            renamed: takeover.adopt_from.clone(),
+            adopts: takeover.adopt,
         })
     }
 }

@@ -62,7 +62,7 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
 }
 
 /// The topologies that have a record, or a link of the host.
-fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, Error> {
+pub(super) fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, Error> {
     let links = kernel.facts(&External::new())?.host.links;
     let tagged = links.into_values().filter_map(|link| link.owner);
     Ok(Kernel::topologies()?.into_iter().chain(tagged).collect())

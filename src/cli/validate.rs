@@ -10,8 +10,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
-    match session::parse(&arguments.files) {
-        Ok(spec) => output::result(&format!("{} is valid.\n", spec.name.value)),
-        Err(status) => status,
-    }
+    let given = match session::parse(&arguments.files) {
+        Ok(given) => given,
+        Err(status) => return status,
+    };
+    let lines = given
+        .iter()
+        .map(|one| format!("{} is valid.\n", one.spec.name.value));
+    output::result(&lines.collect::<String>())
 }

@@ -200,6 +200,11 @@ impl Assembly<'_> {
             },
             twice: false,
         });
+        if owner == Owner::Foreign && !address.permanent {
+            self.state
+                .unfit
+                .insert(id.clone(), "it has a lifetime, so a program renews it");
+        }
         let again = self.state.get(&id).is_some();
         self.put(id.clone(), resource, owner);
         let entry = self.state.entries.get_mut(&id).filter(|_| again);
@@ -245,6 +250,12 @@ impl Assembly<'_> {
         } else {
             Owner::Foreign
         };
+        if owner == Owner::Foreign && (route.by_object || route.hops.len() > 1) {
+            self.state.unfit.insert(
+                id.clone(),
+                "its several next hops can't be written as they are",
+            );
+        }
         let hops = || {
             let hop = |hop: &read::Hop| NextHop {
                 via: hop.via,

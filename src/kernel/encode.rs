@@ -347,8 +347,14 @@ pub(super) fn route(
     Ok(())
 }
 
-/// Adds or removes a rule.
-pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, action: Action) {
+/// Adds or removes a rule with a protocol number.
+pub(super) fn rule(
+    requests: &mut Requests,
+    kind: RuleVerb,
+    key: &RuleKey,
+    action: Action,
+    protocol: u8,
+) {
     let (kind, flags) = match kind {
         // Without `NLM_F_EXCL`, which takes one for narrower packets for the same.
         RuleVerb::Create => (RTM_NEWRULE, NLM_F_CREATE),
@@ -373,7 +379,7 @@ pub(super) fn rule(requests: &mut Requests, kind: RuleVerb, key: &RuleKey, actio
     let mut request = requests.request(kind, flags);
     request.fixed(&header);
     request.put_u32(fra::PRIORITY, key.priority);
-    request.put(fra::PROTOCOL, &[PROTOCOL]);
+    request.put(fra::PROTOCOL, &[protocol]);
     if let Some(table) = action.table() {
         request.put_u32(fra::TABLE, table);
     }

@@ -187,9 +187,44 @@ pub enum Error {
         /// The topology.
         topology: TopologyName,
     },
+    /// There is no topology of that name.
+    #[error("there is no topology {name} here: {}", topologies(others))]
+    NoTopology {
+        /// The name.
+        name: TopologyName,
+        /// The topologies that there are.
+        others: Vec<TopologyName>,
+    },
+    /// A topology of that name is there already.
+    #[error(
+        "topology {name} is there already, and a renaming doesn't join two: give the new one a name that none has, \
+         or `netform destroy {name}` first"
+    )]
+    Taken {
+        /// The name.
+        name: TopologyName,
+    },
+    /// A rule can't be told from others for sure.
+    #[error(
+        "there are several rules of priority {priority}, and the kernel doesn't tell for sure which one is \
+         meant: give those of others another priority, or remove them"
+    )]
+    Crowded {
+        /// Their priority.
+        priority: u32,
+    },
     /// The operation is none that can be done.
     #[error("netform can't do this: {0}; please report it")]
     Impossible(&'static str),
+}
+
+/// The topologies that there are, in words.
+fn topologies(names: &[TopologyName]) -> String {
+    if names.is_empty() {
+        return "there is none".to_owned();
+    }
+    let names: Vec<&str> = names.iter().map(TopologyName::as_str).collect();
+    format!("there are {}", names.join(", "))
 }
 
 impl From<nftables::Error> for Error {

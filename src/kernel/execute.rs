@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use super::adoption::{self, Was};
 use super::error::{Error, Failure};
 use super::journal::Journal;
 use super::writer::Writer;
 use super::{Kernel, births, deaths, file, namespace, sysctl, tables};
-use crate::plan::{Action, Operation, Plan};
+use crate::plan::{Action, Operation, Plan, Transfer};
 use crate::resource::file::FileKind;
 use crate::resource::name::NamespaceName;
 use crate::resource::sysctl::SysctlKey;
@@ -111,6 +112,7 @@ impl<'p> Run<'p> {
     }
 
     fn all(&mut self, kernel: &mut Kernel, tell: &mut dyn FnMut(usize)) -> Result<(), Failed> {
+        adoption::remember(kernel, self.plan).map_err(|error| Failed { place: None, error })?;
         let journal = Journal::open(kernel, self.plan)?;
         let result = self.rounds(kernel, tell);
         // Also after a failure: what was given back isn't on loan anymore.
@@ -205,7 +207,9 @@ impl<'p> Run<'p> {
                 let jobs = round.iter().map(|place| (*place, extra(*place))).collect();
                 births::births(kernel, plan, jobs, &mut finished)
             }
-            Sort::File => one_by_one(round, &mut finished, |place| self.file(place)),
+            Sort::File => one_by_one(round, &mut finished, |place| {
+                self.file(place, kernel.was.get(&plan.operations[place].id))
+            }),
             Sort::Table => self.inside(kernel, round, &mut finished, |operation, _| {
                 tables::change(operation)
             }),
@@ -237,10 +241,13 @@ impl<'p> Run<'p> {
             .collect()
     }
 
-    fn file(&self, place: usize) -> Result<(), Error> {
+    fn file(&self, place: usize, was: Option<&Was>) -> Result<(), Error> {
         let topology = &self.plan.topology;
         let operation = &self.plan.operations[place];
         let (ns, kind) = file_of(&operation.id)?;
+        if operation.transfer == Some(Transfer::Release) {
+            return file::restore(ns, kind, was);
+        }
         match &operation.action {
             Action::Create(Resource::File(new)) => file::create(ns, kind, topology, &new.content),
             Action::Update {
@@ -351,6 +358,7 @@ fn sort(operation: &Operation) -> Sort {
     }
     match &operation.id.key {
         Key::Namespace if is_removal(operation) => Sort::Death,
+        Key::Namespace if operation.transfer.is_some() => Sort::Netlink,
         Key::Namespace => Sort::Birth,
         Key::File(_) => Sort::File,
         Key::Table | Key::Permit(_) => Sort::Table,

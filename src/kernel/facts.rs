@@ -84,6 +84,10 @@ fn place(ns: &Ns, reading: &Reading, records: &[Record], loans: &BTreeMap<Id, Lo
         firewall: Firewall::default(),
         routes: routes(ns, reading, records),
         rules: (!reading.other_rules).then(|| rules(ns, reading, records)),
+        frames: Family::BOTH
+            .into_iter()
+            .filter(|family| on(reading.sysctls.get(&SysctlKey::frames(*family))))
+            .collect(),
         rp_filter: for_all(OF_SOURCES[0]),
         src_valid_mark: for_all(OF_SOURCES[1]),
         routers: loans

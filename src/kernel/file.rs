@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::adoption::Was;
 use super::error::Error;
 use super::tag;
 use crate::resource::file::FileKind;
@@ -116,6 +117,29 @@ pub(super) fn update(
         .map_err(|e| Error::io("write", path, e))
 }
 
+/// Writes a file that was taken over as it was before.
+pub(super) fn restore(ns: &NamespaceName, kind: FileKind, was: Option<&Was>) -> Result<(), Error> {
+    let Some(Was::File(bytes)) = was else {
+        return Err(Error::Impossible("what a file was is forgotten"));
+    };
+    let path = path(ns, kind);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.set_len(bytes.len() as u64)
+        })
+        .map_err(|e| Error::io("write", path, e))
+}
+
+/// Whether a file can be taken over: it is one itself, and leads to none.
+pub(super) fn is_plain(ns: &NamespaceName, kind: FileKind) -> bool {
+    fs::symlink_metadata(path(ns, kind)).is_ok_and(|metadata| metadata.is_file())
+}
+
 /// Removes a file.
 pub(super) fn remove(ns: &NamespaceName, kind: FileKind) -> Result<(), Error> {
     let path = path(ns, kind);
@@ -140,7 +164,7 @@ fn directory(ns: &NamespaceName) -> PathBuf {
     Path::new(DIRECTORY).join(ns.as_str())
 }
 
-fn path(ns: &NamespaceName, kind: FileKind) -> PathBuf {
+pub(super) fn path(ns: &NamespaceName, kind: FileKind) -> PathBuf {
     directory(ns).join(kind.file_name())
 }
 

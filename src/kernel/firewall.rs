@@ -1,36 +1,36 @@
 //! What lowering must know of the rules that others have at the hook `forward`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::error::Error;
 use super::nftables::NfSocket;
 use super::space::door;
-use super::{Kernel, namespace, tables};
-use crate::resource::Ns;
-use crate::resource::firewall::{Firewall, Table};
+use super::{Kernel, namespace, sysctl, tables};
+use crate::resource::firewall::Firewall;
+use crate::resource::{Family, Ns};
 use crate::state::Facts;
+
+/// What has frames between the ports of a bridge come by the rules of a family (`ip-sysctl.rst`, bridge).
+const BRIDGED: [(Family, &str); 2] = [
+    (Family::Ipv4, "net/bridge/bridge-nf-call-iptables"),
+    (Family::Ipv6, "net/bridge/bridge-nf-call-ip6tables"),
+];
 
 /// Reads them in the host and in the external namespaces. That one can't be read stops nothing: it is a fact too.
 pub(super) fn look(kernel: &Kernel, facts: &mut Facts) {
     let external = facts.external.keys().cloned().map(Ns::Named);
     let places: Vec<Ns> = external.chain([Ns::Host]).collect();
-    let read = |ns: Ns| {
+    let look = |ns: Ns| {
         let found = kernel.found.get(&ns).map(|(reading, _)| &reading.links);
         let links = found.into_iter().flatten();
         let names = links.map(|link| (link.index, link.name.clone())).collect();
-        let firewall = match tables_of(kernel, &ns, &names) {
-            Ok(tables) => Firewall {
-                tables,
-                unread: None,
-            },
-            Err(error) => Firewall {
-                tables: Vec::new(),
-                unread: Some(error.to_string()),
-            },
-        };
+        let firewall = read(kernel, &ns, &names).unwrap_or_else(|error| Firewall {
+            unread: Some(error.to_string()),
+            ..Firewall::default()
+        });
         (ns, firewall)
     };
-    for (ns, firewall) in namespace::spread(places, read) {
+    for (ns, firewall) in namespace::spread(places, look) {
         let place = match &ns {
             Ns::Host => Some(&mut facts.host),
             Ns::Named(name) => facts.external.get_mut(name),
@@ -41,14 +41,27 @@ pub(super) fn look(kernel: &Kernel, facts: &mut Facts) {
     }
 }
 
-/// The tables of a namespace, from a thread that ends afterwards.
-fn tables_of(kernel: &Kernel, ns: &Ns, names: &HashMap<u32, String>) -> Result<Vec<Table>, Error> {
+/// Reads a namespace, from a thread that ends afterwards.
+fn read(kernel: &Kernel, ns: &Ns, names: &HashMap<u32, String>) -> Result<Firewall, Error> {
     let Some(door) = door(&kernel.doors, ns)? else {
-        return Ok(Vec::new());
+        return Ok(Firewall::default());
     };
     namespace::enter(&door)?;
-    match NfSocket::open().and_then(|mut socket| socket.foreign(names)) {
-        Err(error) if tables::lacks_nftables(&error) => Ok(Vec::new()),
-        result => Ok(result?),
+    let tables = match NfSocket::open().and_then(|mut socket| socket.foreign(names)) {
+        Err(error) if tables::lacks_nftables(&error) => return Ok(Firewall::default()),
+        result => result?,
+    };
+    let mut bridged = BTreeSet::new();
+    if !tables.is_empty() {
+        for (family, path) in BRIDGED {
+            if sysctl::read(path)?.is_some_and(|value| value != "0") {
+                bridged.insert(family);
+            }
+        }
     }
+    Ok(Firewall {
+        tables,
+        unread: None,
+        bridged,
+    })
 }

@@ -6,7 +6,7 @@ use super::execute::Failed;
 use super::record::{self, Borrowed, Membership, Record};
 use super::space::Doors;
 use super::{Account, Error, Kernel, file, namespace, sysctl};
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Operation, Plan, Transfer};
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::port::Port;
 use crate::resource::sysctl::SysctlKey;
@@ -64,6 +64,9 @@ impl Journal {
         let makes = made(plan);
         for (place, operation) in plan.operations.iter().enumerate() {
             let id = &operation.id;
+            if operation.transfer == Some(Transfer::Adopt) && takes(&mut record, operation) {
+                continue;
+            }
             match (&operation.action, &id.key, &id.ns) {
                 (Action::Create(_), Key::Namespace, Ns::Named(name)) => {
                     record.namespaces.insert(name.clone());
@@ -150,6 +153,17 @@ impl Journal {
         let kept = unfinished(plan, done);
         for (place, (operation, done)) in plan.operations.iter().zip(done).enumerate() {
             let id = &operation.id;
+            match operation.transfer {
+                Some(Transfer::Adopt) if !done => {
+                    forget(&mut record, id, Some(&self.before));
+                    continue;
+                }
+                Some(Transfer::Release) if *done => {
+                    forget(&mut record, id, None);
+                    continue;
+                }
+                _ => {}
+            }
             match (&operation.action, &id.key, &id.ns) {
                 // What never came to be must not be taken for ours once somebody else makes it.
                 (Action::Create(_), Key::Namespace, Ns::Named(name))
@@ -272,6 +286,12 @@ fn hand_over(record: &mut Record) -> Result<(), Error> {
 fn leave(record: &mut Record, mut abroad: BTreeSet<Id>, plan: &Plan) {
     for operation in &plan.operations {
         match operation.action {
+            _ if operation.transfer == Some(Transfer::Release) => {
+                abroad.remove(&operation.id);
+            }
+            _ if operation.transfer.is_some() => {
+                abroad.insert(operation.id.clone());
+            }
             Action::Create(_) | Action::Borrow { .. } => {
                 abroad.insert(operation.id.clone());
             }
@@ -305,6 +325,37 @@ fn withdraw(topology: &TopologyName, makes: &HashSet<&Id>, doors: &Doors) -> Res
     Ok(())
 }
 
+/// Writes down what a plan takes over. False: it is no thing of the record, or is written down as what is made.
+fn takes(record: &mut Record, operation: &Operation) -> bool {
+    let id = &operation.id;
+    match (&id.key, &id.ns) {
+        (Key::Namespace, Ns::Named(name)) => record.namespaces.insert(name.clone()),
+        (Key::Address(_) | Key::Route(_) | Key::Rule(_), _) => record.claims.insert(id.clone()),
+        _ => return false,
+    };
+    true
+}
+
+/// Strikes out what was not taken over after all, or is given back, unless it was there before.
+fn forget(record: &mut Record, id: &Id, before: Option<&Record>) {
+    match (&id.key, &id.ns) {
+        (Key::Namespace, Ns::Named(name)) => {
+            if before.is_none_or(|before| !before.namespaces.contains(name)) {
+                record.namespaces.remove(name);
+            }
+        }
+        (Key::Port(_), _) => {
+            let had = |port: &Membership| before.is_some_and(|before| before.ports.contains(port));
+            record.ports.retain(|port| port.id != *id || had(port));
+        }
+        _ => {
+            if before.is_none_or(|before| !before.claims.contains(id)) {
+                record.claims.remove(id);
+            }
+        }
+    }
+}
+
 /// What the record says of a port.
 fn membership(id: &Id, port: &Port) -> Membership {
     Membership {
@@ -313,11 +364,14 @@ fn membership(id: &Id, port: &Port) -> Membership {
     }
 }
 
-/// What a plan makes.
+/// What a plan makes, or takes over.
 fn made(plan: &Plan) -> HashSet<&Id> {
     let operations = plan.operations.iter();
     operations
-        .filter(|operation| matches!(operation.action, Action::Create(_)))
+        .filter(|operation| {
+            matches!(operation.action, Action::Create(_))
+                || operation.transfer == Some(Transfer::Adopt)
+        })
         .map(|operation| &operation.id)
         .collect()
 }

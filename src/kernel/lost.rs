@@ -26,7 +26,7 @@ impl Left {
         let owned = |id: &Id| state.get(id).is_some_and(|entry| entry.owner.is(topology));
         let host = seen.iter().filter(|one| one.ns == Ns::Host);
         let links = host.flat_map(|one| &one.reading.links);
-        let ours = links.filter(|link| tag::owner(&link.alias).as_ref() == Some(topology));
+        let ours = links.filter(|link| tag::of_link(link).as_ref() == Some(topology));
         let behind = ours.filter_map(|link| peers.of(&Ns::Host, link.index)?.0.name());
         let behind = behind.filter(|name| {
             let ns = Ns::Named((*name).clone());
@@ -65,7 +65,7 @@ pub(super) fn likely(seen: &[Seen], state: &State) -> BTreeSet<Id> {
         };
         let foreign = links
             .iter()
-            .filter(|link| !link.is_loopback() && tag::owner(&link.alias).is_none());
+            .filter(|link| !link.is_loopback() && tag::of_link(link).is_none());
         for link in foreign {
             let Ok(name) = LinkName::try_from(link.name.as_str()) else {
                 continue;

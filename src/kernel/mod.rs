@@ -7,6 +7,7 @@
 //! Each namespace has a socket of its own, which is opened inside of it and used from outside; requests
 //! go out many a datagram. Numbers of links never leave this room.
 
+mod adoption;
 mod assemble;
 mod births;
 mod codec;
@@ -22,6 +23,7 @@ mod external;
 mod facts;
 mod file;
 mod firewall;
+mod inmates;
 mod journal;
 mod lock;
 mod lost;
@@ -36,6 +38,7 @@ mod programs;
 mod provenance;
 mod read;
 mod record;
+mod rename;
 mod rules;
 mod socket;
 mod space;
@@ -59,7 +62,7 @@ pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;
 use self::space::{Doors, Space};
-use crate::plan::{Conflict, Plan};
+use crate::plan::{Conflict, Plan, Warning};
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State};
@@ -79,6 +82,10 @@ pub struct Kernel {
     /// What was read of the host and of external namespaces for [`Kernel::facts`], and the inode of each:
     /// the next observation begins with it.
     found: BTreeMap<Ns, (read::Reading, u64)>,
+    /// The renaming that is planned: what is read is told as if it were done.
+    renaming: Option<rename::Renaming>,
+    /// What was taken over, as it was before.
+    was: BTreeMap<Id, adoption::Was>,
     /// What the last observation means for the record.
     last: Option<Account>,
 }
@@ -122,6 +129,8 @@ impl Kernel {
             room: raise_limit(),
             spaces: BTreeMap::new(),
             found: BTreeMap::new(),
+            renaming: None,
+            was: BTreeMap::new(),
             last: None,
         })
     }
@@ -142,7 +151,35 @@ impl Kernel {
     /// Fails with [`Error::NoExternal`], [`Error::NotNetwork`] and [`Error::SameNamespace`] where one of
     /// these can't be worked in.
     pub fn facts(&mut self, external: &External) -> Result<Facts, Error> {
-        facts::facts(self, external)
+        let mut facts = facts::facts(self, external)?;
+        if let Some(renaming) = &self.renaming {
+            renaming.facts(&mut facts);
+        }
+        Ok(facts)
+    }
+
+    /// Has everything be told from now on as if topology `old` were called `new` already, until
+    /// [`Kernel::rename`] makes it so.
+    ///
+    /// Fails with [`Error::NoTopology`] and [`Error::Taken`].
+    pub fn intend_to_rename(
+        &mut self,
+        old: &TopologyName,
+        new: &TopologyName,
+    ) -> Result<(), Error> {
+        let (old, new) = (old.clone(), new.clone());
+        let renaming = rename::Renaming { old, new };
+        rename::check(self, &renaming)?;
+        self.renaming = Some(renaming);
+        Ok(())
+    }
+
+    /// Renames a topology: its tags and its record. Nothing else of it changes, and its tables are replaced
+    /// at once.
+    pub fn rename(&mut self, old: &TopologyName, new: &TopologyName) -> Result<(), Error> {
+        self.renaming = None;
+        let (old, new) = (old.clone(), new.clone());
+        rename::rename(self, &rename::Renaming { old, new })
     }
 
     /// Adds to what lowering must know which rules others have that packets through a gateway come by. It is of no use
@@ -154,7 +191,12 @@ impl Kernel {
     /// Reads what a topology concerns: the host, the namespaces of `desired`, and those that the
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
-        observe::observe(self, topology, desired)
+        let Some(renaming) = self.renaming.clone().filter(|r| r.new == *topology) else {
+            return observe::observe(self, topology, desired);
+        };
+        let mut state = observe::observe(self, &renaming.old, desired)?;
+        renaming.state(&mut state);
+        Ok(state)
     }
 
     /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that
@@ -171,6 +213,11 @@ impl Kernel {
         conflicts: &[Conflict],
     ) -> Result<Vec<Option<Provenance>>, Error> {
         provenance::provenances(self, conflicts)
+    }
+
+    /// What to say of the processes inside of the namespaces that a plan removes.
+    pub fn inmates(&self, plan: &Plan) -> Result<Vec<Warning>, Error> {
+        inmates::inmates(self, plan)
     }
 
     /// Does what a plan says, and keeps the record; also a plan without operations has it forget what

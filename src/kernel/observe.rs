@@ -394,6 +394,7 @@ pub(super) fn see_found(kernel: &mut Kernel) -> Result<Vec<Seen>, Error> {
                 .map(SysctlKey::forwarding)
                 .into_iter()
                 .chain(facts::OF_SOURCES.map(facts::of_all))
+                .chain(Family::BOTH.map(SysctlKey::frames))
                 .collect(),
             ..Wanted::default()
         };
@@ -439,6 +440,12 @@ fn files(ns: &NamespaceName, state: &mut State) -> Result<(), Error> {
         let id = Id::new(Ns::Named(ns.clone()), Key::File(kind));
         if let Some((content, owner)) = file::read(ns, kind)? {
             let owner = owner.map_or(Owner::Foreign, Owner::Topology);
+            if !file::is_plain(ns, kind) {
+                state.unfit.insert(
+                    id.clone(),
+                    "it is no file of its own, but leads to something else",
+                );
+            }
             state.insert(id, Resource::File(File { content }), owner);
         }
     }

@@ -49,9 +49,10 @@ impl Kernel {
             let (Some(place), Some(door)) = (place, door(&self.doors, ns)?) else {
                 continue;
             };
+            let renamed = self.renaming.as_ref().map(|renaming| &renaming.old);
             place.ports = namespace::inside(door.as_fd(), || {
                 Ok(PlacePorts {
-                    published: published(topology)?,
+                    published: published([Some(topology), renamed])?,
                     listeners: listeners()?,
                 })
             })?;
@@ -61,13 +62,15 @@ impl Kernel {
 }
 
 /// What other topologies publish in the namespace of this thread.
-fn published(topology: &TopologyName) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
+fn published(
+    but: [Option<&TopologyName>; 2],
+) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
     let read = || {
         let mut socket = NfSocket::open()?;
         let mut published = BTreeMap::new();
         for table in socket.tables()? {
             let owner = table.comment.as_deref().and_then(owner);
-            let Some(owner) = owner.filter(|owner| owner != topology) else {
+            let Some(owner) = owner.filter(|owner| !but.contains(&Some(owner))) else {
                 continue;
             };
             if table.name.starts_with(PREFIX)

@@ -75,6 +75,7 @@ pub(crate) mod rta {
     pub(crate) const MULTIPATH: u16 = 9;
     pub(crate) const TABLE: u16 = 15;
     pub(crate) const VIA: u16 = 18;
+    pub(crate) const NH_ID: u16 = 30;
     pub(crate) const RTAX_MTU: u16 = 2;
 }
 
@@ -179,6 +180,8 @@ pub(super) struct Route {
     pub(super) hops: Vec<Hop>,
     pub(super) src: Option<IpAddr>,
     pub(super) mtu: Option<u32>,
+    /// Whether its next hops are an object of their own (`man 8 ip-nexthop`).
+    pub(super) by_object: bool,
 }
 
 /// A next hop.
@@ -391,7 +394,7 @@ pub(super) fn number(family: Family) -> u8 {
 }
 
 /// An address, from `struct ifaddrmsg` and attributes.
-fn address(message: &Message<'_>) -> Option<Address> {
+pub(super) fn address(message: &Message<'_>) -> Option<Address> {
     let fixed = message.payload.get(..8)?;
     let (mut local, mut other, mut protocol) = (None, None, 0);
     let mut flags = u32::from(fixed[2]);
@@ -418,7 +421,7 @@ fn address(message: &Message<'_>) -> Option<Address> {
 }
 
 /// A route, from `struct rtmsg` and attributes. None: a kind of route that is not in a State.
-fn route(message: &Message<'_>) -> Option<Route> {
+pub(super) fn route(message: &Message<'_>) -> Option<Route> {
     let fixed = message.payload.get(..12)?;
     let family = i32::from(fixed[0]);
     let (source_length, tos) = (fixed[2], fixed[3]);
@@ -439,11 +442,13 @@ fn route(message: &Message<'_>) -> Option<Route> {
     let mut hops = Vec::new();
     let mut table = u32::from(fixed[4]);
     let (mut metric, mut src, mut mtu) = (0, None, None);
+    let mut by_object = false;
     for (kind, value) in attributes(&message.payload[12..]) {
         match kind {
             rta::DST => to = ip_of(value)?,
             rta::TABLE => table = u32_of(value),
             rta::PRIORITY => metric = u32_of(value),
+            rta::NH_ID => by_object = true,
             rta::PREFSRC => src = ip_of(value),
             rta::METRICS => mtu = attribute(value, rta::RTAX_MTU).map(u32_of),
             rta::MULTIPATH => hops.extend(next_hops(value).map(|(fixed, inside)| {
@@ -474,11 +479,12 @@ fn route(message: &Message<'_>) -> Option<Route> {
         hops,
         src,
         mtu,
+        by_object,
     })
 }
 
 /// A rule, from `struct fib_rule_hdr` and attributes. None: one that looks at what is not in a State.
-fn rule(message: &Message<'_>) -> Option<Rule> {
+pub(super) fn rule(message: &Message<'_>) -> Option<Rule> {
     let fixed = message.payload.get(..12)?;
     let family = match i32::from(fixed[0]) {
         AF_INET => Family::Ipv4,

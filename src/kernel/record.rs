@@ -29,6 +29,9 @@ pub(super) struct Record {
     format_version: u32,
     /// Whose it is.
     pub(super) topology: TopologyName,
+    /// The name that it had, while it is renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) renamed: Option<TopologyName>,
     /// The namespaces it made, or was about to make.
     pub(super) namespaces: BTreeSet<NamespaceName>,
     /// The external namespaces that it has something in, or was about to. Loans and claims in them are
@@ -98,6 +101,7 @@ impl Record {
         Record {
             format_version: FORMAT,
             topology,
+            renamed: None,
             namespaces: BTreeSet::new(),
             external: BTreeMap::new(),
             loans: Vec::new(),

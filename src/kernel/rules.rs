@@ -64,7 +64,7 @@ impl Rules {
     /// Adds one behind the others of its priority, which is where the kernel puts it.
     fn add(&mut self, outbox: &mut Outbox, place: usize, key: RuleKey, action: rule::Action) {
         outbox.put(place, |requests| {
-            encode::rule(requests, RuleVerb::Create, &key, action);
+            encode::rule(requests, RuleVerb::Create, &key, action, PROTOCOL);
         });
         let later = |(other, _): &(RuleKey, _)| other.priority > key.priority;
         let end = self.list.iter().position(later);
@@ -96,7 +96,7 @@ impl Rules {
                 self.add(outbox, place, first.0, first.1);
             }
             outbox.put(place, |requests| {
-                encode::rule(requests, RuleVerb::Delete, key, action);
+                encode::rule(requests, RuleVerb::Delete, key, action, PROTOCOL);
             });
             if found {
                 return Ok(());

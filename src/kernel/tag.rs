@@ -10,6 +10,9 @@ pub(super) const PROTOCOL: u8 = 110;
 /// What the tags begin with.
 const PREFIX: &str = "netform:";
 
+/// The longest alias, in bytes (`IFALIASZ` of `linux/if.h`, without its end).
+pub(super) const LONGEST: usize = 255;
+
 /// The tag of a topology.
 pub(super) fn text(topology: &TopologyName) -> String {
     format!("{PREFIX}{topology}")

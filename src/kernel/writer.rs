@@ -14,8 +14,8 @@ use super::outbox::Outbox;
 use super::peers::CHOSEN;
 use super::rules::Rules;
 use super::space::Known;
-use super::{Kernel, namespace, sysctl, tag};
-use crate::plan::{Action, Operation, Plan, Reason};
+use super::{Kernel, adoption, namespace, sysctl, tag};
+use crate::plan::{Action, Operation, Plan, Reason, Transfer};
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::link::Link;
 use crate::resource::name::LinkName;
@@ -180,6 +180,11 @@ impl<'p> Writer<'p> {
             return Ok(());
         }
         draft.leave();
+        if let Some(transfer) = operation.transfer
+            && self.transfer(kernel, draft, place, transfer)?
+        {
+            return Ok(());
+        }
         match (&operation.id.key, &operation.action) {
             (Key::Link(name), Action::Create(Resource::Link(link))) => {
                 self.create(kernel, draft, place, name, link)
@@ -231,6 +236,71 @@ impl<'p> Writer<'p> {
         }
     }
 
+    /// Has something change hands. False: it is done as any change of it.
+    fn transfer(
+        &mut self,
+        kernel: &mut Kernel,
+        draft: &mut Draft<'p>,
+        place: usize,
+        transfer: Transfer,
+    ) -> Result<bool, Error> {
+        let operation = &self.plan.operations[place];
+        let made = matches!(operation.action, Action::Create(_));
+        match (&operation.id.key, &operation.action) {
+            // What fell, and is made again as the topology's.
+            _ if made && transfer == Transfer::Adopt => return Ok(false),
+            (Key::Namespace, _) => {
+                if let Some((alias, _)) = adoption::tag_of(kernel, operation, &self.plan.topology)?
+                {
+                    let change = Change {
+                        alias: Some(alias),
+                        ..Change::default()
+                    };
+                    let lo = LinkName::try_from("lo").expect("it is a name");
+                    let index = index_of(kernel, draft.ns, &lo)?;
+                    draft
+                        .outbox
+                        .put(place, |requests| encode::set_link(requests, index, &change));
+                }
+            }
+            (Key::Address(_), _) => {
+                adoption::address(kernel, operation, transfer, &mut draft.outbox, place)?;
+            }
+            // What is to be otherwise is written as the spec has it.
+            (Key::Route(_), Action::Update { before, after })
+                if transfer == Transfer::Adopt && before != after =>
+            {
+                return Ok(false);
+            }
+            (Key::Route(_), _) => {
+                adoption::route(kernel, operation, transfer, &mut draft.outbox, place)?;
+            }
+            (Key::Rule(key), action) => {
+                let of = |resource: &Resource| match resource {
+                    Resource::Rule(rule) => Some(rule.action),
+                    _ => None,
+                };
+                let (before, after) = match action {
+                    Action::Update { before, after } => (of(before), of(after)),
+                    Action::Create(after) => (None, of(after)),
+                    _ => (None, None),
+                };
+                let after = after.ok_or(Error::Impossible("a rule is something else"))?;
+                let change = (&**key, before, after);
+                adoption::rule(
+                    kernel,
+                    operation,
+                    transfer,
+                    change,
+                    &mut draft.outbox,
+                    place,
+                )?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// The number of the next link.
     pub(super) fn number(&mut self) -> u32 {
         self.next += 1;
@@ -254,6 +324,8 @@ impl<'p> Writer<'p> {
             let master = index_of(kernel, draft.ns, name)?;
             self.note_master(draft.ns, master);
         }
+        let operation = &self.plan.operations[place];
+        let (alias, group) = adoption::tag_of(kernel, operation, &self.plan.topology)?.unzip();
         let known = known(kernel, draft.ns, name)?;
         let change = Change {
             up: Some(after.up).filter(|up| *up != before.up),
@@ -261,8 +333,8 @@ impl<'p> Writer<'p> {
             mac: after.mac.filter(|_| before.mac != after.mac),
             master,
             // Its creation never came to its end: it ends now.
-            alias: known.untagged.then(|| tag::text(&self.plan.topology)),
-            group: None,
+            alias: alias.or_else(|| known.untagged.then(|| tag::text(&self.plan.topology))),
+            group,
         };
         let settings = after.kind.changes_from(&before.kind);
         let index = known.index;

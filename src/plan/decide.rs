@@ -26,6 +26,8 @@ pub(super) enum Decision<'s> {
     Loan(Action),
     /// It stands in the way. If it goes with something else, what is wanted can be made.
     Conflict(&'s Entry, &'s Resource),
+    /// It is offered, and can't be changed into what is wanted: why.
+    Unfit(&'s Entry, String),
     /// Another topology has it on loan, with a value of its own.
     Contested(&'s TopologyName, &'s Resource),
 }
@@ -50,7 +52,7 @@ pub(super) fn decide<'s>(
                 (Resource::Sysctl(_), false) if loan::is_lent(topology, id, observed) => {
                     Decision::Keep
                 }
-                (wanted, _) => wanted_one(topology, wanted, found),
+                _ => wanted_one(topology, entry, found),
             };
             Some((id, decision))
         }
@@ -109,23 +111,39 @@ fn pairs<'s>(
 
 fn wanted_one<'s>(
     topology: &TopologyName,
-    wanted: &'s Resource,
+    wanted: &'s Entry,
     found: Option<&'s Entry>,
 ) -> Decision<'s> {
+    let goes_back = wanted.owner == Owner::Offered;
+    let wanted = &wanted.resource;
     let Some(found) = found else {
         return Decision::Create(wanted);
     };
+    let change = wanted.change_from(&found.resource);
+    match (&found.owner, &change) {
+        (Owner::Offered, Change::None | Change::Update) => {
+            return Decision::Update(&found.resource, wanted);
+        }
+        (Owner::Topology(owner), _) if goes_back && owner == topology => {
+            return Decision::Update(&found.resource, wanted);
+        }
+        (_, Change::None) if goes_back => return Decision::Keep,
+        (_, _) if goes_back => return Decision::Update(&found.resource, wanted),
+        _ => {}
+    }
     let managed = match &found.owner {
         Owner::Topology(owner) => owner == topology,
         // `lo` is there from the start and is set, not made.
         Owner::Kernel => matches!(wanted, Resource::Link(_)),
+        // If it would have to be made again, it is spared later.
+        Owner::Offered => true,
         Owner::Foreign | Owner::Disputed(_) => false,
     };
     // A sysctl is a value, and nobody's.
     if !managed && !matches!(wanted, Resource::Sysctl(_)) {
         return Decision::Conflict(found, wanted);
     }
-    match wanted.change_from(&found.resource) {
+    match change {
         Change::None => Decision::Keep,
         Change::Update => Decision::Update(&found.resource, wanted),
         Change::Replace(why) => Decision::Replace(&found.resource, wanted, why),
@@ -134,34 +152,46 @@ fn wanted_one<'s>(
 
 /// The conflicts that are left once it is known what goes, those in a namespace that is one itself left
 /// out. A namespace's files are not in it.
-pub(super) fn conflicts(decisions: &BTreeMap<&Id, Decision<'_>>) -> Vec<Conflict> {
+pub(super) fn conflicts(
+    decisions: &BTreeMap<&Id, Decision<'_>>,
+    observed: &State,
+) -> Vec<Conflict> {
     let stands = |ns: &Ns| {
         let id = Id::namespace(ns.clone());
         matches!(decisions.get(&id), Some(Decision::Conflict(..)))
     };
-    decisions
-        .iter()
-        .filter_map(|(id, decision)| match decision {
-            Decision::Conflict(entry, wanted)
-                if matches!(id.key, Key::Namespace | Key::File(_)) || !stands(&id.ns) =>
-            {
-                Some(Conflict {
-                    id: (*id).clone(),
-                    resource: entry.resource.clone(),
-                    owner: entry.owner.clone(),
-                    unfit: match wanted.change_from(&entry.resource) {
-                        Change::Replace(why) => Some(why),
-                        Change::None | Change::Update => None,
-                    },
-                })
-            }
-            Decision::Contested(owner, resource) => Some(Conflict {
-                id: (*id).clone(),
-                resource: (*resource).clone(),
-                owner: Owner::Topology((*owner).clone()),
-                unfit: None,
-            }),
-            _ => None,
-        })
-        .collect()
+    let conflict = |id: &Id, entry: &Entry, unfit: Option<String>| Conflict {
+        id: id.clone(),
+        resource: entry.resource.clone(),
+        owner: match &entry.owner {
+            Owner::Offered => Owner::Foreign,
+            owner => owner.clone(),
+        },
+        unfit,
+    };
+    let of_one = |(id, decision): (&&Id, &Decision<'_>)| match decision {
+        Decision::Conflict(entry, wanted)
+            if matches!(id.key, Key::Namespace | Key::File(_)) || !stands(&id.ns) =>
+        {
+            let why = observed.unfit.get(*id).map(|why| (*why).to_owned());
+            let unfit = why.or_else(|| match wanted.change_from(&entry.resource) {
+                _ if id.key == Key::Table => Some(TABLE.to_owned()),
+                Change::Replace(why) => Some(why),
+                Change::None | Change::Update => None,
+            });
+            Some(conflict(id, entry, unfit))
+        }
+        Decision::Unfit(entry, why) => Some(conflict(id, entry, Some(why.clone()))),
+        Decision::Contested(owner, resource) => Some(Conflict {
+            id: (*id).clone(),
+            resource: (*resource).clone(),
+            owner: Owner::Topology((*owner).clone()),
+            unfit: None,
+        }),
+        _ => None,
+    };
+    decisions.iter().filter_map(of_one).collect()
 }
+
+/// Why no table of others can be taken over.
+const TABLE: &str = "a table that exists can't be given the comment that says whose it is";

@@ -4,6 +4,7 @@
 //! kernel anything.
 
 mod addresses;
+mod adopt;
 mod aside;
 mod decide;
 mod fall;
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+pub use self::adopt::offer;
 use self::decide::Decision;
 use self::fall::{Effects, Fallen};
 pub use self::lost::lost;
@@ -52,6 +54,9 @@ pub struct Operation {
     /// and removes the addresses of a link with the link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<Id>,
+    /// Whether it changes hands with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
     /// The connections that end with the change of a table, because what they depended on is withdrawn.
     #[serde(skip_serializing_if = "Withdrawn::is_empty")]
     pub ends: Withdrawn,
@@ -101,6 +106,16 @@ pub enum Action {
     },
 }
 
+/// What changes hands with an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transfer {
+    /// It was somebody else's, and becomes the topology's.
+    Adopt,
+    /// It was taken over, and is given back untagged, as it was.
+    Release,
+}
+
 /// Why a borrowed value is not given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -146,6 +161,15 @@ pub enum Warning {
         id: Id,
         /// What it is a port of.
         from: Id,
+    },
+    /// A process is inside of a namespace that goes.
+    Inmate {
+        /// The namespace.
+        ns: Ns,
+        /// The process's number.
+        pid: u32,
+        /// What it runs.
+        command: String,
     },
     /// A link of others becomes a port, and what it has of IP can't be reached over it any more.
     OutOfReach {
@@ -210,6 +234,7 @@ pub fn plan(
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
     aside::consider(&mut decisions, desired, observed);
+    adopt::spare(&mut decisions, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)
@@ -230,7 +255,7 @@ pub fn plan(
             *decision = Decision::Create(wanted);
         }
     }
-    let conflicts = decide::conflicts(&decisions);
+    let conflicts = decide::conflicts(&decisions, observed);
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
@@ -284,6 +309,7 @@ fn operations(
             let with = with.cloned();
             operations.push(Operation {
                 id: id.clone(),
+                transfer: adopt::transfer(id, &action, desired, observed),
                 ends: ends(&action, with.as_ref()),
                 action,
                 with,
@@ -350,7 +376,7 @@ fn operations(
             }
             Some(Decision::Loan(action)) => push(action.clone(), None, None),
             // A conflict has stopped the plan before.
-            Some(Decision::Conflict(..) | Decision::Contested(..)) => {}
+            Some(Decision::Conflict(..) | Decision::Unfit(..) | Decision::Contested(..)) => {}
             // A link's forwarding that somebody else relies on, which a switch writes.
             None => {
                 if let (Some(cause), Some(entry)) = (cause, observed.get(id))

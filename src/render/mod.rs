@@ -3,5 +3,6 @@
 pub mod hints;
 pub mod phrase;
 pub mod plan;
+pub mod renaming;
 pub mod show;
 pub mod style;

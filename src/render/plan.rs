@@ -9,10 +9,10 @@ use crate::resource::nftables::{self, diff};
 
 use super::phrase;
 use super::style::{Colour, Role};
-use crate::plan::{Action, Operation, Plan, Reason, Warning};
+use crate::plan::{Action, Operation, Plan, Reason, Transfer, Warning};
 use crate::resource::link::{GROUP, Link};
 use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::resource::{Change, Family, Id, Key, Ns, Resource};
 
 /// How many operations of each sort a plan has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Count {
     pub remove: usize,
     /// What goes and comes again.
     pub replace: usize,
+    /// What others made and is taken over.
+    pub adopt: usize,
 }
 
 /// The sign in front of an operation.
@@ -34,6 +36,7 @@ enum Sign {
     Change,
     Remove,
     Replace,
+    Adopt,
 }
 
 impl Sign {
@@ -43,6 +46,7 @@ impl Sign {
             Sign::Change => ("~", Role::Changed),
             Sign::Remove => ("-", Role::Removed),
             Sign::Replace => ("±", Role::Changed),
+            Sign::Adopt => ("=", Role::Changed),
         }
     }
 }
@@ -77,7 +81,15 @@ pub fn plan(plan: &Plan, colour: Colour) -> String {
     if plan.operations.is_empty() {
         let _ = writeln!(text, "\nNo changes. {} is as the spec says.", plan.topology);
     } else {
-        let _ = writeln!(text, "\n{}", summary(count(plan)));
+        let count = count(plan);
+        let _ = writeln!(text, "\n{}", summary(count));
+        if count.adopt > 0 {
+            let topology = &plan.topology;
+            let _ = writeln!(
+                text,
+                "What is adopted is {topology}'s from then on: `netform destroy {topology}` removes it."
+            );
+        }
     }
     text
 }
@@ -92,6 +104,7 @@ pub fn count(plan: &Plan) -> Count {
             Sign::Change => &mut count.change,
             Sign::Remove => &mut count.remove,
             Sign::Replace => &mut count.replace,
+            Sign::Adopt => &mut count.adopt,
         } += 1;
     }
     count
@@ -104,12 +117,17 @@ fn summary(count: Count) -> String {
         change,
         remove,
         replace,
+        adopt,
     } = count;
+    let adopt = match adopt {
+        0 => String::new(),
+        n => format!(", {n} to adopt"),
+    };
     let replace = match replace {
         0 => String::new(),
         n => format!(", {n} to replace"),
     };
-    format!("Plan: {add} to add, {change} to change, {remove} to remove{replace}.")
+    format!("Plan: {add} to add, {change} to change, {remove} to remove{replace}{adopt}.")
 }
 
 /// What a plan does and says in one namespace.
@@ -129,6 +147,7 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
                 _ => Sign::Add,
             },
             (Action::Remove(_), _) => Sign::Remove,
+            _ if operation.transfer == Some(Transfer::Adopt) => Sign::Adopt,
             (Action::Update { .. } | Action::Borrow { .. } | Action::GiveBack { .. }, _) => {
                 Sign::Change
             }
@@ -150,7 +169,7 @@ fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
             Warning::Collateral { id, .. }
             | Warning::Released { id, .. }
             | Warning::OutOfReach { id, .. } => &id.ns,
-            Warning::Remark { ns, .. } => ns,
+            Warning::Remark { ns, .. } | Warning::Inmate { ns, .. } => ns,
         };
         groups.entry(ns).or_default().warnings.push(warning);
     }
@@ -199,6 +218,16 @@ fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colou
             (phrase::identity(id, topology), Vec::new())
         }
         Action::Remove(resource) => (phrase::resource(id, resource, topology), Vec::new()),
+        Action::Update { .. } if id.key == Key::Namespace => {
+            let what = match operation.transfer {
+                Some(Transfer::Release) => "give back untagged",
+                _ => "adopt",
+            };
+            (what.to_owned(), Vec::new())
+        }
+        Action::Update { before, .. } if operation.transfer == Some(Transfer::Release) => {
+            (phrase::resource(id, before, topology), Vec::new())
+        }
         Action::Update { before, after } => update(id, before, after, topology),
         Action::Borrow {
             before,
@@ -228,6 +257,9 @@ fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colou
     };
     let (sign, role) = sign.text();
     let _ = write!(text, "  {}  {what}", colour.paint(role, sign));
+    if let Some(hands) = hands(operation) {
+        let _ = write!(text, "  {}", colour.paint(Role::Faint, hands));
+    }
     if let Some(reason) = &operation.reason {
         let reason = format!("({})", self::reason(reason, id, topology));
         let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
@@ -280,6 +312,20 @@ fn opened(operation: &Operation, family: Family) -> Option<(&Ns, &LinkName)> {
     Some((&operation.id.ns, operation.id.key.of_link()?)).filter(|_| opens)
 }
 
+/// What is said of what changes hands.
+fn hands(operation: &Operation) -> Option<&'static str> {
+    let Action::Update { before, after } = &operation.action else {
+        return None;
+    };
+    Some(match operation.transfer? {
+        // It says so itself.
+        _ if operation.id.key == Key::Namespace => return None,
+        Transfer::Adopt if after.change_from(before) == Change::None => "(adopted as it is)",
+        Transfer::Adopt => "(adopted)",
+        Transfer::Release => "(given back untagged, as it was)",
+    })
+}
+
 fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {
     match reason {
         Reason::Replaced(why) => why.clone(),
@@ -320,6 +366,9 @@ fn warning(warning: &Warning, topology: &TopologyName) -> String {
                 what.join(", ")
             )
         }
+        Warning::Inmate { pid, command, .. } => format!(
+            "process {pid} ({command}) is inside, and is left running without the links, in a namespace that has no name"
+        ),
         Warning::Remark { text, .. } => text.clone(),
     }
 }
@@ -332,6 +381,9 @@ fn update(
 ) -> (String, Vec<(Option<Sign>, String)>) {
     let name = phrase::identity(id, topology);
     match (before, after) {
+        (before, after) if after.change_from(before) == Change::None => {
+            (phrase::resource(id, before, topology), Vec::new())
+        }
         (Resource::Link(before), Resource::Link(after)) => (
             format!("{name}  {}", link_changes(before, after)),
             Vec::new(),

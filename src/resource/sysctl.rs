@@ -197,6 +197,18 @@ impl SysctlKey {
         }
     }
 
+    /// Whether frames of a family that go from port to port of a bridge are shown to the rules for what is
+    /// forwarded. It is there only where `br_netfilter` is loaded.
+    pub fn frames(family: Family) -> SysctlKey {
+        SysctlKey::Global(
+            match family {
+                Family::Ipv4 => "net/bridge/bridge-nf-call-iptables",
+                Family::Ipv6 => "net/bridge/bridge-nf-call-ip6tables",
+            }
+            .to_owned(),
+        )
+    }
+
     /// Whether redirects are accepted, which the switch of IPv4 forwarding writes.
     pub fn redirects() -> SysctlKey {
         SysctlKey::of_links(Family::Ipv4, "all", "accept_redirects")

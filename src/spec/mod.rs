@@ -19,6 +19,7 @@ mod reach;
 mod reader;
 pub mod schema;
 mod segments;
+mod several;
 pub mod source;
 mod tree;
 
@@ -26,6 +27,7 @@ use diagnostic::Diagnostic;
 use findings::Findings;
 pub use lower::lower;
 pub use model::Spec;
+pub use several::topologies;
 use source::Source;
 
 /// The topology that some sources describe together.

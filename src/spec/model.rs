@@ -52,6 +52,15 @@ impl Spec {
         of_pairs.chain(self.links.iter().map(|link| &link.end))
     }
 
+    /// Whether it makes links in namespaces of others that others are ports of.
+    pub fn has_bridges(&self) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| {
+            let joins = link.kind.as_ref().is_some_and(LinkKind::joins);
+            joins && self.is_found(&link.end.ns.value)
+        })
+    }
+
     /// Whether there is a gateway, so that packets are forwarded.
     pub fn has_gateways(&self) -> bool {
         let mut subnets = self.subnets.values();

@@ -283,6 +283,11 @@ fn two_topologies_have_rules_of_their_own() {
 fn a_gateway_link_of_others_is_opened_for_its_prefix_only() {
     in_sandbox(|| {
         sh(DOCKER).ok();
+        // From port to port is another test's.
+        sh("for switch in /proc/sys/net/bridge/bridge-nf-call-ip*; do
+                [ ! -e $switch ] || echo 0 > $switch
+            done")
+        .ok();
         sh("ip link add lan0 type bridge && ip link set lan0 up
             ip addr add 10.7.0.1/24 dev lan0 && ip addr add fd07::1/64 dev lan0 nodad")
         .ok();
@@ -364,6 +369,45 @@ veths:
         sh("ip netns exec a ping -c1 -w10 10.2.0.2").ok();
         // Only in the direction that is allowed: the rules there know nothing of connections, but ours do.
         assert_ne!(sh("ip netns exec b ping -c1 -w1 10.1.0.2").status, 0);
+    });
+}
+
+#[test]
+fn members_of_a_bridge_reach_each_other_beside_docker() {
+    in_sandbox(|| {
+        let on = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+        let Ok(on) = on else {
+            // Without `br_netfilter` what goes from port to port comes by no rules.
+            return;
+        };
+        sh(DOCKER).ok();
+        let spec = "/run/bridge.yaml";
+        let text = "\
+version: 1
+name: lan
+namespaces:
+  a: {}
+  b: {}
+  host: { links: { br0: { bridge: {}, addresses: [10.1.0.1] } } }
+subnets:
+  lab: { cidr: 10.1.0.0/24, gateway: 10.1.0.1 }
+veths:
+  - ends: [{ namespace: a, name: eth0, addresses: [10.1.0.2] }, { namespace: host, name: to-a, bridge: br0 }]
+  - ends: [{ namespace: b, name: eth0, addresses: [10.1.0.3] }, { namespace: host, name: to-b, bridge: br0 }]
+";
+        fs::write(spec, text).expect("write");
+        let rule = "+  rule in ip filter DOCKER-USER: iifname br0 oifname br0 accept";
+        let wanted: &[&str] = if on.trim() == "0" { &[] } else { &[rule] };
+        assert_eq!(rules(spec), wanted);
+        netform(&["apply", "-f", spec]).ok();
+        sh("ip netns exec a ping -c1 -w10 10.1.0.3").ok();
+        assert_eq!(rules(spec), [""; 0]);
+        sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables").ok();
+        let gone: Vec<String> = wanted
+            .iter()
+            .map(|rule| rule.replacen('+', "-", 1))
+            .collect();
+        assert_eq!(rules(spec), gone);
     });
 }
 

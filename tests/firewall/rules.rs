@@ -80,6 +80,13 @@ pub(crate) const RULESETS: &[Ruleset] = &[
         [Passes, Passes],
     ),
     ruleset(
+        "ranges that end just before",
+        "table ip filter { set nets { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.168.48.0-192.168.50.1, 192.168.50.3-192.168.50.9 }; }
+            chain forward { type filter hook forward priority 0; policy accept;
+            ip saddr @nets drop; ip daddr 192.168.50.3-192.168.50.9 drop; ip daddr < 192.168.50.2 ip daddr > 192.168.49.1 drop; }; }",
+        [Passes, Passes],
+    ),
+    ruleset(
         "a mark that nobody gives",
         "table inet filter { chain forward { type filter hook forward priority 0; policy drop;
             meta mark 0x1-0xff accept; ct direction reply accept; }; }",

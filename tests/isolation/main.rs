@@ -10,8 +10,8 @@ mod world;
 
 use std::process::Command;
 
-use common::{in_sandbox, run};
-use volley::{Shot, check};
+use common::{in_sandbox, run, sh};
+use volley::{Shot, check, drop_rules, restore_rules};
 use world::{
     FAMILIES, OUTSIDE, OUTSIDE_NET, Out, PARTIES, Party, address, are_neighbours, build,
     is_permitted, may_hear_of, seen_source,
@@ -261,6 +261,67 @@ fn an_error_comes_back_from_where_a_connection_leads() {
             }
             // To a service of one that has no way out.
             ask(OUTSIDE, &address(v6, OUTSIDE_NET, 1), "5300");
+        }
+    });
+}
+
+/// Says on a link that it is a router, from a link-local address.
+const ROUTER: &str = "
+import socket, struct
+source, nodes = socket.inet_pton(10, 'fe80::bad'), socket.inet_pton(10, 'ff02::1')
+icmp = struct.pack('!BBHBBHII', 134, 0, 0, 64, 0, 1800, 0, 0)
+total = sum(struct.unpack('!28H', source + nodes + struct.pack('!II', 16, 58) + icmp))
+while total >> 16:
+    total = (total & 0xffff) + (total >> 16)
+icmp = icmp[:2] + struct.pack('!H', ~total & 0xffff) + icmp[4:]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('eth0', 0))
+s.send(bytes.fromhex('333300000001020000000bad86dd') + struct.pack('!IHBB', 6 << 28, 16, 58, 255) + source + nodes + icmp)
+";
+
+#[test]
+fn a_member_is_no_router_for_its_gateway() {
+    in_sandbox(|| {
+        build();
+        let made = ["a1", "a2", "b1", "c1", "d", "f"];
+        let inside = |ns: &str| match ns {
+            "host" => String::new(),
+            ns => format!("ip netns exec {ns} "),
+        };
+        // Somebody has set what netform sets against it another way.
+        let listen = |ns: &str, link: &str| {
+            let file = format!("/proc/sys/net/ipv6/conf/{link}/accept_ra");
+            sh(&format!("{}sh -c 'echo 2 >{file}'", inside(ns))).ok();
+        };
+        let believes = |party: &Party| {
+            let (ns, link) = party.next;
+            listen(ns, link);
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", party.name, "python3", "-c", ROUTER]);
+            run(&mut command).ok();
+            // What was sent before is dealt with once this is answered.
+            let gateway = address(true, party.net, 1);
+            sh(&format!(
+                "ip netns exec {} ping -n -c1 -W20 {gateway}",
+                party.name
+            ))
+            .ok();
+            let routes = sh(&format!(
+                "{}ip -6 route show default dev {link}",
+                inside(ns)
+            ))
+            .ok();
+            sh(&format!("{}ip -6 route flush proto ra", inside(ns))).ok();
+            routes.contains("via fe80::bad")
+        };
+        let parties = || PARTIES.iter().filter(|party| made.contains(&party.name));
+        drop_rules();
+        for party in parties() {
+            assert!(believes(party), "{} without rules", party.name);
+        }
+        restore_rules();
+        for party in parties() {
+            assert!(!believes(party), "{}", party.name);
         }
     });
 }

@@ -74,6 +74,23 @@ pub(crate) fn forward_all() {
         .ok();
 }
 
+/// Takes the rules away, and nothing else.
+pub(crate) fn drop_rules() {
+    sh(
+        "nft delete table inet netform-x; nft delete table inet netform-y
+        ip netns exec r nft delete table inet netform-y",
+    )
+    .ok();
+}
+
+/// Has netform mend that.
+pub(crate) fn restore_rules() {
+    for name in ["x", "y"] {
+        let path = format!("/run/{name}.yaml");
+        netform(&["apply", "-f", &path, "--yes"]).ok();
+    }
+}
+
 /// Fires with and without the rules, and compares with what each shot expects.
 pub(crate) fn check(shots: &[Shot]) {
     sh(
@@ -83,9 +100,7 @@ pub(crate) fn check(shots: &[Shot]) {
     .ok();
     forward_all();
     let without = fire(0, shots);
-    for name in ["x", "y"] {
-        netform(&["apply", "-f", &format!("/run/{name}.yaml"), "--yes"]).ok();
-    }
+    restore_rules();
     forward_all();
     let with = fire(1, shots);
     let mut wrong = BTreeMap::new();

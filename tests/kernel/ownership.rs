@@ -218,6 +218,7 @@ fn one(topology: &str, id: &Id, action: Action) -> Plan {
         id,
         action,
         with: None,
+        transfer: None,
         ends: Withdrawn::default(),
         reason: None,
         after: Vec::new(),

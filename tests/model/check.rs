@@ -222,7 +222,7 @@ pub(crate) fn others_untouched(before: &World, after: &World, plan: &Plan) {
         .iter()
         .filter_map(|warning| match warning {
             Warning::Collateral { id, .. } | Warning::Released { id, .. } => Some(id),
-            Warning::Remark { .. } | Warning::OutOfReach { .. } => None,
+            Warning::Remark { .. } | Warning::OutOfReach { .. } | Warning::Inmate { .. } => None,
         })
         .collect();
     for id in &announced {

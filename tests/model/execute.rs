@@ -14,6 +14,7 @@ use netform::state::{Entry, Owner, State};
 use super::external;
 use super::kernel::{Refusal, World, switch};
 use super::ports;
+use super::untag;
 
 /// Writes down what a plan borrows, before it begins.
 pub(crate) fn record(world: &mut World, plan: &Plan) {
@@ -194,13 +195,22 @@ fn creation<'p>(plan: &'p Plan, id: &Id) -> Option<&'p Link> {
 /// Does one operation.
 pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), Refusal> {
     let operation = &plan.operations[place];
-    let Id { ns, key } = &operation.id;
     if let Some(earlier) = operation.after.iter().find(|earlier| **earlier >= place) {
         return Err(format!("comes after {earlier}, which is later"));
     }
     if let Some(with) = &operation.with {
         return borne(world, plan, operation, with);
     }
+    by_itself(world, plan, operation)?;
+    if let Some(transfer) = operation.transfer {
+        untag::hand_over(world, plan, &operation.id, transfer);
+    }
+    Ok(())
+}
+
+/// Does an operation that no other does too.
+fn by_itself(world: &mut World, plan: &Plan, operation: &Operation) -> Result<(), Refusal> {
+    let Id { ns, key } = &operation.id;
     let owner = Owner::Topology(plan.topology.clone());
     let table = (ns.clone(), plan.topology.clone());
     let there = world.entries.contains_key(&operation.id);
@@ -214,6 +224,11 @@ pub(crate) fn step(world: &mut World, plan: &Plan, place: usize) -> Result<(), R
             Ok(())
         }
         (Action::Remove(_), Key::Namespace) => world.remove_ns(ns),
+        (Action::Update { .. }, Key::Namespace | Key::Address(_))
+            if there && operation.transfer.is_some() =>
+        {
+            Ok(())
+        }
         (Action::Create(Resource::Link(link)), Key::Link(name)) => {
             let LinkKind::Veth(Veth { peer: Some(peer) }) = &link.kind else {
                 return world.add_single(ns, name, link, owner);

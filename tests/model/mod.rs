@@ -14,3 +14,4 @@ pub(crate) mod ports;
 pub(crate) mod rules;
 pub(crate) mod singles;
 pub(crate) mod sketch;
+pub(crate) mod untag;

@@ -104,7 +104,10 @@ fn of_link<'s>(
     for line in &lines {
         let mut before: Option<&Wanted<'_>> = None;
         for one in &line.wanted {
-            let kept = decisions.get(one.id) == Some(&Decision::Keep);
+            let kept = matches!(
+                decisions.get(one.id),
+                Some(Decision::Keep | Decision::Update(..))
+            );
             if kept && going.contains(one.id) {
                 let why = match before {
                     Some(before) => format!("it is to stand after {}", before.key.ip),

@@ -12,7 +12,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct Firewall {
     pub tables: Vec<Table>,
     /// Why it couldn't be read, if it couldn't.
     pub unread: Option<String>,
+    /// The families whose frames come by these rules on their way from one port of a bridge to another
+    /// (`br_netfilter`).
+    pub bridged: BTreeSet<Family>,
 }
 
 /// A table with a base chain at `forward`.

@@ -44,6 +44,7 @@ fn table(policy: Policy, chains: &[(&str, &[&[Step]])]) -> Firewall {
             sets: BTreeMap::new(),
         }],
         unread: None,
+        bridged: BTreeSet::new(),
     }
 }
 

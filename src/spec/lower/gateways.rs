@@ -62,6 +62,7 @@ impl<'s> Lowering<'s> {
                 self.put(ns, Key::Table, Resource::Table(table));
             }
         }
+        self.firewalls_elsewhere(&gateways);
         self.gateways = gateways;
     }
 

@@ -1,6 +1,7 @@
 //! Whether the firewalls of others let a gateway's traffic through, what netform adds to iptables where they don't, and
 //! what a person can do elsewhere.
 
+mod bridges;
 mod passage;
 mod said;
 
@@ -67,6 +68,23 @@ const DOCKER_USER: &str = "DOCKER-USER";
 const FORWARD: &str = "FORWARD";
 
 impl Lowering<'_> {
+    /// Does the same for the namespaces of others that hold no gateway: there are bridges at most.
+    pub(super) fn firewalls_elsewhere(
+        &mut self,
+        gateways: &BTreeMap<Ns, BTreeMap<LinkName, GatewayLink>>,
+    ) {
+        let spec = self.spec;
+        let found = self.made().map(|end| &end.ns.value);
+        let found: BTreeSet<&Ns> = found
+            .filter(|ns| spec.is_found(ns) && !gateways.contains_key(*ns))
+            .collect();
+        for ns in found {
+            if !self.bridged(ns).is_empty() {
+                self.firewalls(ns, &BTreeMap::new(), &BTreeSet::new());
+            }
+        }
+    }
+
     /// Has what a gateway lets pass accepted by iptables, and says what other rules of others drop of it.
     pub(super) fn firewalls(
         &mut self,
@@ -87,7 +105,8 @@ impl Lowering<'_> {
             self.remark(ns, text);
             return;
         }
-        let passages = passages(place, links, published);
+        let mut passages = passages(place, links, published);
+        passages.extend(self.bridged(ns));
         let mut wanted: BTreeSet<PermitKey> = BTreeSet::new();
         for passage in &passages {
             // As if no topology had anything there: what is wanted doesn't depend on what is there already.

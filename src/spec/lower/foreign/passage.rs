@@ -10,7 +10,9 @@ use crate::resource::Family;
 use crate::resource::firewall::{self, Destination, Flow, Side, Stage, TableFamily};
 use crate::resource::link::GROUP;
 use crate::resource::name::{LinkName, TopologyName};
-use crate::resource::nftables::gateway::{Arrival, GatewayLink, Inbound, Origin, Publication};
+use crate::resource::nftables::gateway::{
+    Arrival, GatewayLink, Inbound, Origin, Publication, Shape,
+};
 use crate::resource::permit::PermitKey;
 use crate::state::Place;
 
@@ -111,6 +113,18 @@ pub(super) fn passages(
             }
             all.push(out);
         }
+        // From one port to another, where that goes through the rules.
+        for family in &place.firewall.bridged {
+            let end = End::gateway(place, name, link, *family);
+            if link.shape == Shape::Bridge && !end.prefixes.is_empty() {
+                all.push(Passage {
+                    family: *family,
+                    from: end.clone(),
+                    to: end,
+                    destination: Destination::Own,
+                });
+            }
+        }
         let allowed: BTreeSet<(Family, &LinkName)> = link
             .allow
             .iter()
@@ -150,6 +164,32 @@ pub(super) fn passages(
 }
 
 impl Passage {
+    /// What goes from port to port of a bridge: in by the bridge, and out by it.
+    pub(super) fn within(
+        bridge: LinkName,
+        group: u32,
+        family: Family,
+        members: &BTreeSet<IpAddr>,
+    ) -> Passage {
+        let members = members.iter().copied();
+        let end = End {
+            side: Side::inside(bridge, Some(group), family, members, []),
+            prefixes: BTreeSet::new(),
+            nets: vec![None],
+        };
+        Passage {
+            family,
+            from: end.clone(),
+            to: end,
+            destination: Destination::Own,
+        }
+    }
+
+    /// Whether it is what goes from port to port of a bridge.
+    pub(super) fn is_within(&self) -> bool {
+        self.from.link() == self.to.link()
+    }
+
     pub(super) fn family(&self) -> Family {
         self.family
     }

@@ -64,6 +64,12 @@ impl Blocked {
         let (from, to) = (side(&self.from, &told.from), side(&self.to, &told.to));
         let both = self.directions.len() > 1;
         let what = match self.directions.first() {
+            _ if self.from == self.to => {
+                let bridge = &self.from;
+                format!(
+                    "{families} between members behind {bridge}, whose frames bridge-nf-call has judged,"
+                )
+            }
             _ if both => format!("{families} from {from} to {to}, and what comes back,"),
             Some(Direction::Back) => format!("{families} that comes back from {to} to {from}"),
             _ => format!("{families} from {from} to {to}"),
@@ -119,6 +125,8 @@ fn commands(
         Direction::Out => (from, to, ""),
         Direction::Back => (to, from, "ct state established,related "),
     });
+    // One rule is for both directions from port to port.
+    let ends = ends.take(if passage.is_within() { 1 } else { 2 });
     let Finding { table, base, .. } = finding;
     match Manager::of(table) {
         Manager::Ufw => ends

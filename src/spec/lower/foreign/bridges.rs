@@ -1,0 +1,60 @@
+//! What goes from port to port of a bridge, where frames are shown to the rules for what is forwarded
+//! (`bridge-nf-call-iptables` of the kernel's `ip-sysctl.rst`, as every host with Docker has it).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::Lowering;
+use super::passage::Passage;
+use crate::resource::link::GROUP;
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Family, Ns};
+use crate::spec::model::End;
+
+impl Lowering<'_> {
+    /// All that goes from port to port of the topology's bridges in a namespace of others, and is shown.
+    pub(super) fn bridged(&self, ns: &Ns) -> Vec<Passage> {
+        let here = self.made().filter(|end| end.ns.value == *ns);
+        let mut all = Vec::new();
+        for bridge in here {
+            let ports = self.spec.ends().filter(|end| {
+                let of = end.bridge.as_ref().map(|of| &of.value);
+                end.ns.value == *ns && of == Some(&bridge.name.value)
+            });
+            if ports.count() < 2 {
+                continue;
+            }
+            let of = |end: &End| -> Vec<IpAddr> {
+                let addresses = end.addresses.iter();
+                addresses.map(|address| address.value.addr()).collect()
+            };
+            let members: BTreeSet<IpAddr> = self.segments.around(bridge).flat_map(of).collect();
+            for family in Family::BOTH
+                .into_iter()
+                .filter(|family| self.is_shown(ns, *family))
+            {
+                let of_family = members.iter().filter(|ip| Family::of(**ip) == family);
+                if of_family.count() >= 2 {
+                    let name = bridge.name.value.clone();
+                    all.push(Passage::within(name, GROUP, family, &members));
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether frames of a family are shown to the rules for what is forwarded.
+    fn is_shown(&self, ns: &Ns, family: Family) -> bool {
+        let key = SysctlKey::frames(family);
+        let said = self
+            .spec
+            .entry(ns)
+            .into_iter()
+            .flat_map(|entry| &entry.sysctls);
+        let mut said = said.filter(|setting| setting.key.value == key);
+        match said.next() {
+            Some(setting) => setting.value.value != "0",
+            None => self.place(ns).frames.contains(&family),
+        }
+    }
+}

@@ -321,8 +321,8 @@ impl<'s> Lowering<'s> {
     }
 
     /// What our own links of the host and of external namespaces are as long as they are no gateways, and
-    /// what they become again: they don't forward, unless all of the namespace does, and believe no router
-    /// advertisements from the other end. A new link doesn't forward by itself.
+    /// what they become again: they don't forward, unless all of the namespace does by its own right, and believe
+    /// no router advertisements from the other end. A new link doesn't forward by itself.
     fn ends_of_others(&mut self) {
         let spec = self.spec;
         let ends: Vec<&End> = self.made().collect();
@@ -333,7 +333,9 @@ impl<'s> Lowering<'s> {
             let router = said.is_some_and(|forwarding| forwarding.value.covers(Family::Ipv4));
             let conf = |family, last: &str| SysctlKey::conf(family, name.clone(), last);
             let exists = place.links.contains_key(name);
-            if exists && !place.ipv4_forwarding && !router {
+            // One that is new takes over the switch that another topology has thrown meanwhile.
+            let takes_over = exists || place.ipv4_forwarding;
+            if takes_over && !place.ipv4_router && !router {
                 self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::off());
             }
             let localnet = conf(Family::Ipv4, ROUTE_LOCALNET);

@@ -6,6 +6,16 @@ use common::{assert_same_world, in_sandbox, netform, sh, world};
 
 const SPEC: &str = "specs/breezyfrost-dual.yaml";
 
+/// The lines of what changes. The signs stand in the third column; what is deeper is the inside of a file or a table.
+fn named(plan: &str) -> Vec<&str> {
+    plan.lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter(|line| !line.starts_with("  namespace "))
+        // A link-layer address depends on the machine.
+        .map(|line| line.split(" mac ").next().unwrap_or(line).trim())
+        .collect()
+}
+
 /// Drift, made by a shell script, and the lines that a plan then has.
 fn drift(script: &str, lines: &[&str]) {
     in_sandbox(|| {
@@ -14,16 +24,7 @@ fn drift(script: &str, lines: &[&str]) {
         sh(script).ok();
         let plan = netform(&["plan", "-f", SPEC, "--detailed-exitcode"]);
         assert_eq!(plan.status, 2, "{}{}", plan.stdout, plan.stderr);
-        // The signs stand in the third column; what is deeper is the inside of a file or a table.
-        let named: Vec<&str> = plan
-            .stdout
-            .lines()
-            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-            .filter(|line| !line.starts_with("  namespace "))
-            // A link-layer address depends on the machine.
-            .map(|line| line.split(" mac ").next().unwrap_or(line).trim())
-            .collect();
-        assert_eq!(named, lines, "{}", plan.stdout);
+        assert_eq!(named(&plan.stdout), lines, "{}", plan.stdout);
         netform(&["apply", "-f", SPEC, "--yes"]).ok();
         netform(&["plan", "-f", SPEC, "--detailed-exitcode"]).ok();
         sh("ip netns exec breezyfrost ping -c1 -W10 198.51.100.10").ok();
@@ -114,6 +115,43 @@ fn a_table_is_removed() {
 }
 
 #[test]
+fn the_whole_ruleset_is_flushed() {
+    drift(
+        "nft flush ruleset",
+        &["+  table inet netform-breezyfrost-dual"],
+    );
+}
+
+/// A pair that is made again has other numbers.
+#[test]
+fn a_link_is_deleted() {
+    in_sandbox(|| {
+        netform(&["apply", "-f", SPEC]).ok();
+        sh("ip -n breezyfrost link del veth1").ok();
+        let plan = netform(&["plan", "-f", SPEC]).ok();
+        let lines = [
+            "+  veth veth1 ⇄ host:veth1_p",
+            "+  address 192.168.50.2/24 on veth1",
+            "+  address fd50::2/64 on veth1",
+            "+  route default via 192.168.50.3 dev veth1",
+            "+  route default6 via fd50::3 dev veth1",
+            "+  sysctl net.ipv6.conf.veth1.accept_ra = 0",
+            "+  sysctl net.ipv6.conf.veth1.accept_redirects = 0",
+            "+  address 192.168.50.3/24 on veth1_p",
+            "+  address fd50::3/64 on veth1_p",
+            "+  sysctl net.ipv4.conf.veth1_p.forwarding = 1",
+            "+  sysctl net.ipv6.conf.veth1_p.accept_ra = 0",
+            "+  sysctl net.ipv6.conf.veth1_p.force_forwarding = 1",
+        ];
+        assert_eq!(named(&plan), lines, "{plan}");
+        netform(&["apply", "-f", SPEC, "--yes"]).ok();
+        let again = netform(&["plan", "-f", SPEC, "--detailed-exitcode"]);
+        assert_eq!(again.status, 0, "{}", again.stdout);
+        sh("ip netns exec breezyfrost ping -c1 -W10 198.51.100.10").ok();
+    });
+}
+
+#[test]
 fn a_rule_is_edited_by_hand() {
     drift(
         "nft insert rule inet netform-breezyfrost-dual judge counter accept",
@@ -159,6 +197,18 @@ fn what_others_add_is_left_alone() {
         .ok();
         let theirs = world();
         netform(&["plan", "-f", SPEC, "--detailed-exitcode"]).ok();
+        let plan = netform(&["plan", "-f", SPEC, "-v"]).ok();
+        assert_eq!(
+            plan,
+            "No changes. breezyfrost-dual is as the spec says.
+
+Left alone, because netform didn't make it:
+
+  namespace breezyfrost
+  ·  address 203.0.113.7/24 on veth1
+  ·  route 203.0.114.0/24 via 192.168.50.3 dev veth1
+"
+        );
         netform(&["apply", "-f", SPEC]).ok();
         assert_same_world(&theirs, &world());
     });

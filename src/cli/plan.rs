@@ -3,6 +3,7 @@
 use super::session::{Access, Session, Takeover};
 use super::source::Files;
 use super::{Status, apply, output, prune, session};
+use crate::render;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -15,6 +16,10 @@ pub(super) struct Arguments {
     /// Show too what becomes of the topologies of this host that the directory of -f doesn't have
     #[arg(long)]
     prune: bool,
+
+    /// Show too what others have added to what is the topology's, and is left alone
+    #[arg(short, long)]
+    verbose: bool,
 
     /// Exit with 2 when changes are pending
     #[arg(long)]
@@ -42,21 +47,29 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
             output::result("\n");
         }
         let session = Session::of_spec(one, &arguments.takeover, Access::Read);
-        worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+        worst =
+            worst.worse(session.map_or_else(|status| status, |session| told(&session, arguments)));
     }
     if let Some(directory) = directory {
         for topology in prune::superfluous(&given)? {
             let session = prune::without(topology, directory, Access::Read);
-            worst = worst.worse(session.map_or_else(|status| status, |session| told(&session)));
+            worst = worst
+                .worse(session.map_or_else(|status| status, |session| told(&session, arguments)));
         }
     }
     Ok(worst)
 }
 
 /// Prints a plan, and says whether it changes anything.
-fn told(session: &Session) -> Status {
+fn told(session: &Session, arguments: &Arguments) -> Status {
     let changes = !session.plan.operations.is_empty() || session.renamed.is_some();
-    match apply::show(session) {
+    let printed = apply::show(session);
+    if arguments.verbose {
+        let left = crate::plan::left(&session.plan, &session.observed);
+        let colour = output::colour_of_stdout();
+        output::result(&render::left::left(&left, &session.topology, colour));
+    }
+    match printed {
         Status::Done if changes => Status::Pending,
         printed => printed,
     }

@@ -9,6 +9,7 @@ mod aside;
 mod decide;
 mod fall;
 mod fray;
+mod left;
 mod loan;
 mod loopback;
 mod lost;
@@ -20,6 +21,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
+
+pub use self::left::left;
 
 pub use self::adopt::offer;
 use self::decide::Decision;

@@ -1,6 +1,7 @@
 //! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
 
 pub mod hints;
+pub mod left;
 pub mod phrase;
 pub mod plan;
 pub mod renaming;

@@ -80,6 +80,8 @@ fn a_directory_of_several_topologies_is_applied_one_after_the_other() {
 #[test]
 fn one_that_fails_doesnt_keep_the_others_from_being_applied() {
     in_sandbox(|| {
+        directory(&[("old", 4)]);
+        netform(&["apply", "-f", "/run/net"]).ok();
         directory(&[("one", 1), ("three", 3), ("two", 2)]);
         sh("ip netns add three").ok();
         let failed = netform(&["apply", "-f", "/run/net", "--prune", "--yes"]);
@@ -95,6 +97,9 @@ fn one_that_fails_doesnt_keep_the_others_from_being_applied() {
             failed.stderr
         );
         reach(&["one", "two"]);
+        let line = "nothing is pruned, because not all of the directory is applied";
+        assert!(failed.stderr.contains(line), "{}", failed.stderr);
+        reach(&["old"]);
         // An error in one file stops all before anything is done.
         fs::write(
             "/run/net/four.yaml",
@@ -135,6 +140,8 @@ fn what_the_directory_doesnt_have_is_pruned() {
         let before = world();
         directory(&[("one", 1), ("two", 2), ("three", 3)]);
         netform(&["apply", "-f", "/run/net"]).ok();
+        let all = netform(&["plan", "-f", "/run/net", "--prune", "--detailed-exitcode"]);
+        assert_eq!(all.status, 0, "{}{}", all.stdout, all.stderr);
         // One is known by its tags only.
         fs::remove_file("/run/netform/three.json").expect("removed");
         directory(&[("one", 1)]);

@@ -124,9 +124,10 @@ impl Session {
         let mut facts = kernel
             .facts(&spec.external())
             .map_err(|error| failed(&error))?;
-        let topology = &spec.name.value;
+        // What is published under its old name is its own.
+        let published = takeover.adopt_from.as_ref().unwrap_or(&spec.name.value);
         kernel
-            .ports(topology, &spec.publishes_in(), &mut facts)
+            .ports(published, &spec.publishes_in(), &mut facts)
             .map_err(|error| failed(&error))?;
         if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
             kernel.look_at_firewalls(&mut facts);

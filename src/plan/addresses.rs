@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::decide::Decision;
 use crate::resource::address::Address;
 use crate::resource::{Id, Key, Resource};
-use crate::state::{Owner, State};
+use crate::state::State;
 
 /// Has addresses made again that are as they should be by themselves.
 pub(super) fn consider<'s>(
@@ -20,12 +20,8 @@ pub(super) fn consider<'s>(
     again.extend(places::out_of_place(decisions, desired, observed));
     for (id, why) in again {
         if let (Some(wanted), Some(found)) = (desired.get(id), observed.get(id)) {
-            // What others made is never made again.
-            let decision = match found.owner {
-                Owner::Offered => Decision::Unfit(found, why),
-                _ => Decision::Replace(&found.resource, &wanted.resource, why),
-            };
-            decisions.insert(id, decision);
+            let (wanted, found) = (&wanted.resource, &found.resource);
+            decisions.insert(id, Decision::Replace(found, wanted, why));
         }
     }
 }

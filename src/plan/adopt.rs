@@ -1,5 +1,8 @@
 //! Taking over what others made, and giving it back.
 
+use std::collections::BTreeMap;
+
+use super::decide::Decision;
 use super::{Action, Transfer};
 use crate::resource::name::TopologyName;
 use crate::resource::{Id, Key};
@@ -20,6 +23,18 @@ pub fn offer(topology: &TopologyName, desired: &State, observed: &mut State) {
             }
         {
             entry.owner = Owner::Offered;
+        }
+    }
+}
+
+/// Has nothing be made again that others made: where it can't be changed in place, it stays in the way.
+pub(super) fn spare<'s>(decisions: &mut BTreeMap<&'s Id, Decision<'s>>, observed: &'s State) {
+    for (id, decision) in decisions {
+        if let Decision::Replace(_, _, why) = decision
+            && let Some(found) = observed.get(id)
+            && found.owner == Owner::Offered
+        {
+            *decision = Decision::Unfit(found, std::mem::take(why));
         }
     }
 }

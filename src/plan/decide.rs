@@ -121,8 +121,9 @@ fn wanted_one<'s>(
     };
     let change = wanted.change_from(&found.resource);
     match (&found.owner, &change) {
-        (Owner::Offered, Change::Replace(why)) => return Decision::Unfit(found, why.clone()),
-        (Owner::Offered, _) => return Decision::Update(&found.resource, wanted),
+        (Owner::Offered, Change::None | Change::Update) => {
+            return Decision::Update(&found.resource, wanted);
+        }
         (Owner::Topology(owner), _) if goes_back && owner == topology => {
             return Decision::Update(&found.resource, wanted);
         }
@@ -134,7 +135,9 @@ fn wanted_one<'s>(
         Owner::Topology(owner) => owner == topology,
         // `lo` is there from the start and is set, not made.
         Owner::Kernel => matches!(wanted, Resource::Link(_)),
-        Owner::Foreign | Owner::Disputed(_) | Owner::Offered => false,
+        // If it would have to be made again, it is spared later.
+        Owner::Offered => true,
+        Owner::Foreign | Owner::Disputed(_) => false,
     };
     // A sysctl is a value, and nobody's.
     if !managed && !matches!(wanted, Resource::Sysctl(_)) {

@@ -234,6 +234,7 @@ pub fn plan(
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
     aside::consider(&mut decisions, desired, observed);
+    adopt::spare(&mut decisions, observed);
     if decisions
         .values()
         .all(|decision| *decision == Decision::Keep)

@@ -252,12 +252,16 @@ fn rules_of_others_with_our_comment_stay_and_ours_go_without_a_record() {
         ] {
             sh(&format!("iptables-nft -A DOCKER-USER {rule}")).ok();
         }
-        let before = chain("DOCKER-USER");
+        // One that logs besides; iptables can't read it.
+        let logs = "iifname veth1_p oifname ens33 log accept comment \\\"netform:breezyfrost\\\"";
+        sh(&format!("nft \"add rule ip filter DOCKER-USER {logs}\"")).ok();
+        let chain = || sh("nft -s list chain ip filter DOCKER-USER").ok();
+        let before = chain();
         netform(&["apply", "-f", SPEC]).ok();
-        assert_eq!(chain("DOCKER-USER").len(), before.len() + 2);
+        assert_eq!(chain().lines().count(), before.lines().count() + 2);
         fs::remove_dir_all("/run/netform").expect("it is there");
         netform(&["destroy", "breezyfrost", "--yes"]).ok();
-        assert_eq!(chain("DOCKER-USER"), before);
+        assert_eq!(chain(), before);
     });
 }
 
@@ -408,6 +412,38 @@ veths:
             .map(|rule| rule.replacen('+', "-", 1))
             .collect();
         assert_eq!(rules(spec), gone);
+    });
+}
+
+#[test]
+fn a_topology_that_is_renamed_takes_its_rules_along() {
+    in_sandbox(|| {
+        sh(DOCKER).ok();
+        netform(&["apply", "-f", SPEC]).ok();
+        let before = chain("DOCKER-USER");
+        let spec = fs::read_to_string(SPEC).expect("read");
+        let renamed = spec.replace("name: breezyfrost\n", "name: frost\n");
+        fs::write("/run/frost.yaml", renamed).expect("write");
+        netform(&[
+            "apply",
+            "-f",
+            "/run/frost.yaml",
+            "--adopt-from",
+            "breezyfrost",
+            "--yes",
+        ])
+        .ok();
+        assert!(passes());
+        let after = chain("DOCKER-USER");
+        let as_frost = |rule: &String| rule.replace("netform:breezyfrost", "netform:frost");
+        let mut expected: Vec<String> = before.iter().map(as_frost).collect();
+        let mut found = after.clone();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+        assert_eq!(rules("/run/frost.yaml"), [""; 0]);
+        netform(&["destroy", "frost", "--yes"]).ok();
+        assert_eq!(chain("DOCKER-USER"), [""; 0]);
     });
 }
 

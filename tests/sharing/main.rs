@@ -192,7 +192,7 @@ fn interleaving(seed: u64) {
 
 #[test]
 fn topologies_come_and_go_beside_what_others_have() {
-    let first = number("NETFORM_SEED", fastrand::u64(..u64::from(u32::MAX)));
+    let first = number("NETFORM_SEED", 500);
     for seed in first..first + number("NETFORM_INTERLEAVINGS", INTERLEAVINGS) {
         interleaving(seed);
     }

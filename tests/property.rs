@@ -115,9 +115,13 @@ fn apply(
     true
 }
 
-fn two(rng: &mut Rng) -> (World, [Sketch; 2]) {
+/// How many topologies share a host.
+const SHARERS: usize = 3;
+
+fn sharers(rng: &mut Rng) -> (World, [Sketch; SHARERS]) {
     let (world, takes_ra) = host(rng);
-    let mut sketches = [nothing("a", 1, &takes_ra), nothing("b", 2, &takes_ra)];
+    let mut sketches =
+        [("a", 1), ("b", 2), ("c", 3)].map(|(name, net)| nothing(name, net, &takes_ra));
     for sketch in &mut sketches {
         for _ in 0..rng.u8(..4) {
             sketch.change(rng);
@@ -135,12 +139,17 @@ fn still(desired: &State, then: &World, world: &World) -> State {
     there
 }
 
-/// Applies and changes two topologies in turn, with something else happening in between.
-fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bool) -> [State; 2] {
-    let mut now = [State::new(), State::new()];
-    let mut then = [world.clone(), world.clone()];
-    for _ in 0..rng.u8(2..6) {
-        let turn = rng.usize(..2);
+/// Applies and changes topologies in turn, with something else happening in between.
+fn live(
+    rng: &mut Rng,
+    world: &mut World,
+    sketches: &mut [Sketch; SHARERS],
+    drifts: bool,
+) -> [State; SHARERS] {
+    let mut now: [State; SHARERS] = Default::default();
+    let mut then = [(); SHARERS].map(|()| world.clone());
+    for _ in 0..rng.u8(2..8) {
+        let turn = rng.usize(..SHARERS);
         if drifts {
             for _ in 0..rng.u8(..3) {
                 drift(world, rng);
@@ -153,8 +162,12 @@ fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bo
         } else {
             sketch.desired()
         };
-        let other = still(&now[1 - turn], &then[1 - turn], world);
-        if apply(world, &sketch.topology, &desired, &[&other], rng) {
+        let others: Vec<State> = (0..SHARERS)
+            .filter(|other| *other != turn)
+            .map(|other| still(&now[other], &then[other], world))
+            .collect();
+        let others: Vec<&State> = others.iter().collect();
+        if apply(world, &sketch.topology, &desired, &others, rng) {
             now[turn] = desired;
             then[turn] = world.clone();
             sketches[turn] = sketch;
@@ -166,7 +179,7 @@ fn live(rng: &mut Rng, world: &mut World, sketches: &mut [Sketch; 2], drifts: bo
 #[test]
 fn every_plan_can_be_carried_out_and_does_what_it_says() {
     each_case(|rng| {
-        let (mut world, mut sketches) = two(rng);
+        let (mut world, mut sketches) = sharers(rng);
         live(rng, &mut world, &mut sketches, true);
     });
 }
@@ -174,20 +187,19 @@ fn every_plan_can_be_carried_out_and_does_what_it_says() {
 #[test]
 fn destroying_gives_the_world_back() {
     each_case(|rng| {
-        let (mut world, mut sketches) = two(rng);
+        let (mut world, mut sketches) = sharers(rng);
         let before = world.clone();
         let mut now = live(rng, &mut world, &mut sketches, false);
-        let first = rng.usize(..2);
-        for turn in [first, 1 - first] {
+        let mut order: Vec<usize> = (0..SHARERS).collect();
+        rng.shuffle(&mut order);
+        for turn in order {
             now[turn] = State::new();
             let topology = &sketches[turn].topology;
-            assert!(apply(
-                &mut world,
-                topology,
-                &now[turn],
-                &[&now[1 - turn]],
-                rng
-            ));
+            let others: Vec<&State> = (0..SHARERS)
+                .filter(|other| *other != turn)
+                .map(|other| &now[other])
+                .collect();
+            assert!(apply(&mut world, topology, &now[turn], &others, rng));
         }
         same_world(&world, &before);
         let nothing = observe(&world, &sketches[0].topology, &State::new());

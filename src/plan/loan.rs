@@ -146,10 +146,7 @@ pub(super) fn give_back(
     let original = loan.by.get(topology)?;
     let other = loan.by.keys().find(|other| *other != topology);
     let current = value(observed, id);
-    if other.is_none()
-        && current == Some(lent(loan, topology, key))
-        && forwards_all(&id.ns, key, desired)
-    {
+    if current == Some(lent(loan, topology, key)) && forwards_all(&id.ns, key, desired) {
         return None;
     }
     let stays = match (other, current) {

@@ -370,12 +370,14 @@ fn operations(
             }
             Some(Decision::Replace(found, wanted, why)) => {
                 let reason = || Some(Reason::Replaced(why.clone()));
-                push(Action::Remove((*found).clone()), cause, reason());
+                let with = remover(cause, decisions, fallen);
+                push(Action::Remove((*found).clone()), with, reason());
                 let with = bearer(id, desired, observed);
                 push(Action::Create((*wanted).clone()), with, reason());
             }
             Some(Decision::Remove(found)) => {
-                push(Action::Remove((*found).clone()), cause, None);
+                let with = remover(cause, decisions, fallen);
+                push(Action::Remove((*found).clone()), with, None);
             }
             Some(Decision::Loan(action)) => push(action.clone(), None, None),
             // A conflict has stopped the plan before.
@@ -410,6 +412,18 @@ fn ends(action: &Action, with: Option<&Id>) -> Withdrawn {
         }
         _ => Withdrawn::default(),
     }
+}
+
+/// What has an operation of its own that takes a thing down: where it goes with something of others, which nobody
+/// asked to remove, that is what takes this down.
+fn remover<'s>(
+    cause: Option<&'s Id>,
+    decisions: &BTreeMap<&Id, Decision<'_>>,
+    fallen: &Fallen<'s>,
+) -> Option<&'s Id> {
+    std::iter::successors(cause, |id| fallen.get(*id).copied())
+        .find(|id| decisions.contains_key(*id))
+        .or(cause)
 }
 
 /// What is left of a route whose source address went.

@@ -152,7 +152,12 @@ impl Host {
                 assert_eq!(plan.status, 0, "of {name}:\n{}{}", plan.stdout, plan.stderr);
                 for (member, target) in self.sketches[which].travellers() {
                     let ping = ["netns", "exec", &member, "ping", "-c1", "-W10", target];
-                    run(Command::new("ip").args(ping)).ok();
+                    let said = run(Command::new("ip").args(ping));
+                    assert_eq!(
+                        said.status, 0,
+                        "{name}: {member} → {target}\n{}",
+                        said.stdout
+                    );
                 }
             }
         }

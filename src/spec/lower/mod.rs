@@ -338,6 +338,11 @@ impl<'s> Lowering<'s> {
             if takes_over && !place.ipv4_router && !router {
                 self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::off());
             }
+            // A switch that another topology has thrown already is not thrown again, so one that was kept from
+            // forwarding until now is switched on by itself.
+            if exists && place.ipv4_forwarding && router {
+                self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::on());
+            }
             let localnet = conf(Family::Ipv4, ROUTE_LOCALNET);
             let said = spec.entry(ns).is_some_and(|entry| {
                 let mut settings = entry.sysctls.iter();

@@ -383,6 +383,16 @@ fn switches<'s>(
         if family == Family::Ipv6 && written == Some("0") {
             forced(&mut effects.fallen, ground, switch, decisions, topology);
         }
+        if family == Family::Ipv6 && cut_off {
+            let forced = ground.forced.get(&switch.ns).into_iter().flatten();
+            let off = forced.filter(|(id, entry)| {
+                let lent = loans.get(*id).into_iter().flat_map(|loan| loan.by.keys());
+                matches!(&entry.resource, Resource::Sysctl(value) if value.value == "0")
+                    && lent.into_iter().any(|by| by != topology)
+                    && !decisions.contains_key(*id)
+            });
+            effects.left_off.extend(off.map(|(id, _)| (*id, *switch)));
+        }
         let links = ground.forwarding.get(&(&switch.ns, family));
         for (id, entry) in links.into_iter().flatten().copied() {
             let Resource::Sysctl(value) = &entry.resource else {

@@ -149,6 +149,9 @@ impl Host {
             if self.stages[which] == Stage::Applied {
                 let file = format!("/run/{name}.yaml");
                 let plan = netform(&["plan", "-f", &file, "--detailed-exitcode"]);
+                if self.stages.contains(&Stage::CutOff) && is_cleared(&plan.stdout) {
+                    continue;
+                }
                 assert_eq!(plan.status, 0, "of {name}:\n{}{}", plan.stdout, plan.stderr);
                 for (member, target) in self.sketches[which].travellers() {
                     let ping = ["netns", "exec", &member, "ping", "-c1", "-W10", target];
@@ -162,6 +165,14 @@ impl Host {
             }
         }
     }
+}
+
+/// Whether all that a plan does is to set `force_forwarding` again: the kernel clears it on every link with the
+/// switch of IPv6 forwarding. Who is killed just between giving that back and setting the others' again leaves it
+/// so, until it goes on.
+fn is_cleared(plan: &str) -> bool {
+    let mut lines = plan.lines().filter(|line| line.starts_with("  ~"));
+    lines.all(|line| line.ends_with(".force_forwarding  0 → 1")) && plan.contains("  ~")
 }
 
 fn interleaving(seed: u64) {

@@ -88,7 +88,7 @@ fn apart(spec: &Spec, facts: &Facts) -> Facts {
         let topology = &spec.name.value;
         let links = place.links.iter();
         let own = links.filter(|(_, link)| link.owner.as_ref() == Some(topology));
-        let own: Vec<LinkName> = own.map(|(name, _)| name.clone()).collect();
+        let own: BTreeSet<LinkName> = own.map(|(name, _)| name.clone()).collect();
         place.routes.retain(|route| {
             route.owner.as_ref() != Some(topology)
                 && !route.links.iter().any(|link| own.contains(link))

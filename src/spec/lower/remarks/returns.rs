@@ -61,7 +61,9 @@ impl Lowering<'_> {
             .filter(|(ns, _)| self.spec.is_found(ns))
         {
             for (link, gateway) in links {
-                let Some(way) = gateway.egress.get(&Family::Ipv4) else {
+                // All the rest takes long to find out, and most filters aren't strict.
+                let way = gateway.egress.get(&Family::Ipv4);
+                let Some(way) = way.filter(|way| self.is_strict(ns, &way.dev)) else {
                     continue;
                 };
                 let subnets = gateway

@@ -5,7 +5,7 @@ use std::fs;
 
 use netform::kernel::Kernel;
 use netform::resource::Family;
-use netform::resource::firewall::{Destination, Firewall, Flow, Side, Stage, judge};
+use netform::resource::firewall::{Destination, Firewall, Flow, Judge, Side, Stage};
 use netform::resource::link::GROUP;
 use netform::resource::name::LinkName;
 use netform::state::External;
@@ -52,7 +52,7 @@ fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
         destination: Destination::Own,
     };
     [out.clone(), out.replies(), out.following()].map(|flow| {
-        let findings = judge(firewall, &flow, &|_, _, _| false);
+        let findings = Judge::of(firewall).findings(&flow);
         match findings.iter().map(|finding| finding.certain).max() {
             None => Verdict::Passes,
             Some(true) => Verdict::Dropped,

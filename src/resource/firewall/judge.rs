@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::bits::{Bits, Truth};
 use super::packet::Packet;
-use super::{Chain, Element, Firewall, Flow, Policy, REGISTERS, Rule, Set, Step, Table};
+use super::{Chain, Element, Field, Firewall, Flow, Op, Policy, REGISTERS, Rule, Set, Step, Table};
 use crate::resource::nftables::Verdict;
 
 /// How deep chains are followed. The kernel allows 16 jumps (`NFT_JUMP_STACK_SIZE`), but counts no `goto`.
@@ -37,43 +37,137 @@ pub enum Place<'f> {
     Policy,
 }
 
-/// What stops the packets of a flow at `forward`, one finding for each base chain that does so or may do so.
-///
-/// One that only may do so counts if the packets are dropped wherever nothing that isn't known comes true: it takes an
-/// exception for them to pass. `leave_out` says which rules are taken for not being there.
-pub fn judge<'f>(
-    firewall: &'f Firewall,
-    flow: &Flow,
-    leave_out: &dyn Fn(&Table, &str, &Rule) -> bool,
-) -> Vec<Finding<'f>> {
-    let mut findings = Vec::new();
-    let mut chains = firewall
-        .tables
-        .iter()
-        .flat_map(|table| table.chains.values());
-    let marked = chains.any(|chain| chain.rules.iter().any(sets_mark));
-    let packet = Packet::of(flow, marked);
-    let tables = firewall.tables.iter();
-    for table in tables.filter(|table| table.family.sees(flow.family)) {
-        let mut walk = Walk {
+/// A rule set, ready to judge many flows.
+#[derive(Debug)]
+pub struct Judge<'f> {
+    tables: Vec<Indexed<'f>>,
+    /// Whether a rule gives packets a mark.
+    marked: bool,
+}
+
+/// A table, and its chains by name.
+#[derive(Debug)]
+struct Indexed<'f> {
+    table: &'f Table,
+    chains: HashMap<&'f str, Index<'f>>,
+}
+
+/// The rules of a chain by the link that packets come by, so that those for other links are never looked at: an
+/// iptables chain may have some for each of a thousand.
+#[derive(Debug)]
+struct Index<'f> {
+    chain: &'f Chain,
+    /// The places of those that begin by asking for a link.
+    links: HashMap<&'f [u8], Vec<usize>>,
+    /// The places of all others.
+    others: Vec<usize>,
+}
+
+impl<'f> Judge<'f> {
+    /// Gets ready.
+    pub fn of(firewall: &'f Firewall) -> Judge<'f> {
+        let indexed = |table: &'f Table| Indexed {
             table,
-            packet: &packet,
-            leave_out,
-            fates: HashMap::new(),
+            chains: table
+                .chains
+                .iter()
+                .map(|(name, chain)| (name.as_str(), Index::of(chain)))
+                .collect(),
         };
-        for (base, policy) in &table.bases {
-            let fate = walk.base(base, *policy);
-            if let (Some(_), End::Drop(place)) = (fate.drop, fate.otherwise) {
-                findings.push(Finding {
-                    table,
-                    base,
-                    place,
-                    certain: !fate.accepts,
-                });
-            }
+        let chains = firewall.tables.iter();
+        let mut chains = chains.flat_map(|table| table.chains.values());
+        Judge {
+            tables: firewall.tables.iter().map(indexed).collect(),
+            marked: chains.any(|chain| chain.rules.iter().any(sets_mark)),
         }
     }
-    findings
+
+    /// What stops the packets of a flow at `forward`, one finding for each base chain that does so or may do so.
+    ///
+    /// One that only may do so counts if the packets are dropped wherever nothing that isn't known comes true: it takes
+    /// an exception for them to pass.
+    pub fn findings(&self, flow: &Flow) -> Vec<Finding<'f>> {
+        let mut findings = Vec::new();
+        let packet = Packet::of(flow, self.marked);
+        let tables = self.tables.iter();
+        for indexed in tables.filter(|indexed| indexed.table.family.sees(flow.family)) {
+            let table = indexed.table;
+            let mut walk = Walk {
+                indexed,
+                link: flow.from.link.as_str().as_bytes(),
+                packet: &packet,
+                fates: HashMap::new(),
+            };
+            for (base, policy) in &table.bases {
+                let fate = walk.base(base, *policy);
+                if let (Some(_), End::Drop(place)) = (fate.drop, fate.otherwise) {
+                    findings.push(Finding {
+                        table,
+                        base,
+                        place,
+                        certain: !fate.accepts,
+                    });
+                }
+            }
+        }
+        findings
+    }
+}
+
+impl<'f> Index<'f> {
+    fn of(chain: &'f Chain) -> Index<'f> {
+        let mut index = Index {
+            chain,
+            links: HashMap::new(),
+            others: Vec::new(),
+        };
+        for (place, rule) in chain.rules.iter().enumerate() {
+            let places = match link_of(rule) {
+                Some(link) => index.links.entry(link).or_default(),
+                None => &mut index.others,
+            };
+            places.push(place);
+        }
+        index
+    }
+
+    /// The rules that may match packets that come by a link, in order.
+    fn rules(&self, link: &[u8]) -> impl Iterator<Item = &'f Rule> {
+        let mut own = self.links.get(link).into_iter().flatten().peekable();
+        let mut others = self.others.iter().peekable();
+        let rules = &self.chain.rules;
+        std::iter::from_fn(move || {
+            let first = match (own.peek(), others.peek()) {
+                (Some(own), Some(other)) => own < other,
+                (own, _) => own.is_some(),
+            };
+            let place = if first { own.next() } else { others.next() };
+            place.map(|place| &rules[*place])
+        })
+    }
+}
+
+/// The link that packets must come by for a rule to do anything, if it begins with that.
+fn link_of(rule: &Rule) -> Option<&[u8]> {
+    let [
+        Step::Load {
+            field: Field::In,
+            to,
+        },
+        Step::Compare {
+            at,
+            op: Op::Equal,
+            data,
+        },
+        ..,
+    ] = rule.steps.as_slice()
+    else {
+        return None;
+    };
+    // Without the NUL at its end it would be the beginning of a name only.
+    let end = data.iter().position(|byte| *byte == 0)?;
+    let rest = &data[end..];
+    (at == to && rest.iter().all(|byte| *byte == 0)).then_some(&data[..end])
 }
 
 fn sets_mark(rule: &Rule) -> bool {
@@ -113,9 +207,10 @@ impl<'f> Fate<'f> {
 
 /// A walk of packets through a table.
 struct Walk<'f, 'w> {
-    table: &'f Table,
+    indexed: &'w Indexed<'f>,
+    /// The link that they come by.
+    link: &'w [u8],
     packet: &'w Packet,
-    leave_out: &'w dyn Fn(&Table, &str, &Rule) -> bool,
     /// Those of chains that were walked through: it is the same each time.
     fates: HashMap<&'f str, Fate<'f>>,
 }
@@ -140,10 +235,10 @@ impl<'f> Walk<'f, '_> {
     }
 
     fn chain(&mut self, name: &str, depth: usize) -> Fate<'f> {
-        let Some((name, chain)) = self.table.chains.get_key_value(name) else {
+        let Some((name, index)) = self.indexed.chains.get_key_value(name) else {
             return Fate::unknown();
         };
-        if let Some(fate) = self.fates.get(name.as_str()) {
+        if let Some(fate) = self.fates.get(name) {
             return *fate;
         }
         if depth > DEPTH {
@@ -151,12 +246,12 @@ impl<'f> Walk<'f, '_> {
         }
         // The kernel allows no circles, but the rules may have changed while they were read.
         self.fates.insert(name, Fate::unknown());
-        let fate = self.rules(name, chain, depth);
+        let fate = self.rules(name, index, depth);
         self.fates.insert(name, fate);
         fate
     }
 
-    fn rules(&mut self, name: &'f str, chain: &'f Chain, depth: usize) -> Fate<'f> {
+    fn rules(&mut self, name: &'f str, index: &Index<'f>, depth: usize) -> Fate<'f> {
         let mut fate = Fate {
             accepts: false,
             drop: None,
@@ -165,11 +260,8 @@ impl<'f> Walk<'f, '_> {
         };
         // What is decided where nothing comes true that isn't known.
         let mut decided: Option<End<'f>> = None;
-        for rule in &chain.rules {
-            if (self.leave_out)(self.table, name, rule) {
-                continue;
-            }
-            let outcome = outcome(rule, self.packet, self.table);
+        for rule in index.rules(self.link) {
+            let outcome = outcome(rule, self.packet, self.indexed.table);
             let place = Place::Rule { chain: name, rule };
             let mut goes_on = !outcome.certain;
             let mut end = None;
@@ -214,7 +306,7 @@ impl<'f> Walk<'f, '_> {
                 return fate;
             }
         }
-        if chain.truncated {
+        if index.chain.truncated {
             let unknown = Fate::unknown();
             fate.accepts = true;
             fate.drop = fate.drop.or(unknown.drop);

@@ -2,7 +2,7 @@
 //!
 //! A packet must be accepted by every base chain of a hook, and one drop anywhere is final (`man 8 nft`), so a rule
 //! set of somebody else may stop what netform's own lets pass. What such a rule set says is held here as far as it is
-//! understood: the kernel's instructions, as [`Step`]s over a few registers. [`judge()`] walks through them with a
+//! understood: the kernel's instructions, as [`Step`]s over a few registers. A [`Judge`] walks through them with a
 //! class of packets of which only some bits are known, so an answer may also be that nobody knows.
 
 pub mod bits;
@@ -21,7 +21,7 @@ use self::conntrack::Conntrack;
 use super::Family;
 use super::nftables::Verdict;
 
-pub use self::judge::{Finding, Place, judge};
+pub use self::judge::{Finding, Judge, Place};
 pub use self::packet::{Destination, Flow, Side, Stage, addresses};
 
 /// What others have at the hook `forward` of one network namespace.

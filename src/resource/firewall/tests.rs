@@ -50,7 +50,7 @@ fn table(policy: Policy, chains: &[(&str, &[&[Step]])]) -> Firewall {
 
 /// Whether it is found to drop all packets, or some.
 fn found(firewall: &Firewall) -> Option<bool> {
-    let findings = judge(firewall, &flow(Stage::Opening), &|_, _, _| false);
+    let findings = Judge::of(firewall).findings(&flow(Stage::Opening));
     findings.first().map(|finding| finding.certain)
 }
 
@@ -180,16 +180,39 @@ fn chains_of_any_depth_are_walked_in_time() {
     found(&firewall);
 }
 
+/// That packets come by a link of this name, as a comparison of these bytes.
+fn comes_by(name: &[u8]) -> [Step; 2] {
+    let load = Step::Load {
+        field: Field::In,
+        to: 0,
+    };
+    let compare = Step::Compare {
+        at: 0,
+        op: Op::Equal,
+        data: name.to_vec(),
+    };
+    [load, compare]
+}
+
 #[test]
-fn a_rule_that_is_left_out_is_as_if_it_were_not_there() {
-    let mut firewall = table(Policy::Drop, &[("forward", &[&[ACCEPT]])]);
-    let chain = firewall.tables[0].chains.get_mut("forward").expect("there");
-    chain.rules[0].handle = 9;
-    assert_eq!(found(&firewall), None);
-    let findings = judge(&firewall, &flow(Stage::Opening), &|_, _, rule| {
-        rule.handle == 9
-    });
-    assert_eq!(findings.len(), 1);
+fn rules_for_other_links_are_passed_over_and_order_stays() {
+    let of = |name: &[u8], verdict: Step| -> Vec<Step> {
+        comes_by(name).into_iter().chain([verdict]).collect()
+    };
+    let whole = b"in0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let (mine, short, prefix) = (of(whole, ACCEPT), of(b"in0\0", ACCEPT), of(b"in", ACCEPT));
+    let (other, longer) = (of(b"in1\0", ACCEPT), of(b"in00\0", ACCEPT));
+    let drops: &[Step] = &[DROP];
+    let ends = |rules: &[&[Step]]| found(&table(Policy::Drop, &[("forward", rules)]));
+    for accepts in [&mine, &short, &prefix] {
+        assert_eq!(ends(&[&other, accepts, drops]), None);
+        assert_eq!(ends(&[drops, accepts]), Some(true));
+        assert_eq!(ends(&[&of(b"in0\0", DROP), accepts]), Some(true));
+    }
+    for passes_by in [&other, &longer] {
+        assert_eq!(ends(&[passes_by, passes_by, drops]), Some(true));
+        assert_eq!(ends(&[passes_by, &mine]), None);
+    }
 }
 
 /// `struct xt_conntrack_mtinfo3` with what is asked for.

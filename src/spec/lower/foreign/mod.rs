@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::passage::{Passage, passages};
 use self::said::{Blocked, Direction, Told};
 use super::{Lowering, called};
-use crate::resource::firewall::{self, Finding, Firewall, Rule, Table, TableFamily};
+use crate::resource::firewall::{Finding, Firewall, Judge, Rule, Table, TableFamily};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{GatewayLink, Publication};
 use crate::resource::permit::{self, Permit, PermitKey};
-use crate::resource::{Id, Key, Ns, Resource};
+use crate::resource::{Key, Ns, Resource};
 
 /// Which program manages a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,44 +107,62 @@ impl Lowering<'_> {
         }
         let mut passages = passages(place, links, published);
         passages.extend(self.bridged(ns));
+        // As if no topology had anything there: what is wanted doesn't depend on what is there already.
+        let bare = without_permits(firewall);
+        let judge = Judge::of(&bare);
         let mut wanted: BTreeSet<PermitKey> = BTreeSet::new();
         for passage in &passages {
-            // As if no topology had anything there: what is wanted doesn't depend on what is there already.
-            let found = found(firewall, passage, &is_permit);
+            let found = found(&judge, passage);
             let tables = found.values().flatten().map(|(_, finding)| finding.table);
             for table in tables.filter(|table| Manager::of(table) == Manager::Iptables) {
                 let chain = target(table);
                 wanted.extend(passage.permits(self.topology, table.family, chain));
             }
         }
-        for passage in &passages {
-            let dropped = found(firewall, passage, &|_, _, _| false);
+        self.permits(ns, &passages, &wanted);
+        let after = with(&bare, &wanted);
+        self.say(ns, &Judge::of(&after), &passages);
+    }
+
+    /// Puts accept rules: at the top of their chain, where packets are dropped as things are.
+    fn permits(&mut self, ns: &Ns, passages: &[Passage], wanted: &BTreeSet<PermitKey>) {
+        let judge = Judge::of(&self.place(ns).firewall);
+        let chains: BTreeSet<(TableFamily, &str)> = wanted
+            .iter()
+            .map(|key| (key.family, key.chain.as_str()))
+            .collect();
+        let mut all: BTreeMap<PermitKey, Permit> = BTreeMap::new();
+        for passage in passages {
+            let mut own = Vec::new();
+            for (family, chain) in &chains {
+                if family.sees(passage.family()) {
+                    own.extend(passage.permits(self.topology, *family, chain));
+                }
+            }
+            own.retain(|key| wanted.contains(key));
+            if own.is_empty() {
+                continue;
+            }
+            let dropped = found(&judge, passage);
             let tables = dropped.values().flatten().map(|(_, finding)| finding.table);
             let tables = tables.filter(|table| table.name == permit::TABLE);
             let dropped: BTreeSet<TableFamily> = tables.map(|table| table.family).collect();
-            for key in passage.permits_of(&wanted) {
-                let permit = if dropped.contains(&key.family) {
-                    Permit::Top
-                } else {
-                    Permit::Anywhere
-                };
-                let id = Id::new(ns.clone(), Key::Permit(Box::new(key.clone())));
+            for key in own {
+                let top = dropped.contains(&key.family);
+                let permit = all.entry(key).or_insert(Permit::Anywhere);
                 // What is for several is there for each of them.
-                let top = self
-                    .state
-                    .get(&id)
-                    .is_some_and(|entry| entry.resource == Resource::Permit(Permit::Top));
-                if !top {
-                    self.put(ns, id.key, Resource::Permit(permit));
+                if top {
+                    *permit = Permit::Top;
                 }
             }
         }
-        let after = with(firewall, &wanted);
-        self.say(ns, &after, &passages);
+        for (key, permit) in all {
+            self.put(ns, Key::Permit(Box::new(key)), Resource::Permit(permit));
+        }
     }
 
     /// Says what is dropped of what goes through a gateway.
-    fn say(&mut self, ns: &Ns, firewall: &Firewall, passages: &[Passage]) {
+    fn say(&mut self, ns: &Ns, judge: &Judge<'_>, passages: &[Passage]) {
         let mut all: BTreeMap<Blocked, Told> = BTreeMap::new();
         for passage in passages {
             let name = |nets: &BTreeSet<ipnet::IpNet>| -> BTreeSet<String> {
@@ -153,7 +171,7 @@ impl Lowering<'_> {
                     .map(|subnet| subnet.name.value.to_string())
                     .collect()
             };
-            for findings in found(firewall, passage, &|_, _, _| false).values() {
+            for findings in found(judge, passage).values() {
                 if let Some(blocked) = Blocked::of(passage, findings) {
                     let told = all.entry(blocked).or_default();
                     told.families.insert(passage.family());
@@ -168,18 +186,14 @@ impl Lowering<'_> {
     }
 }
 
-/// Which rules are taken for not being there.
-type LeftOut<'a> = &'a dyn Fn(&Table, &str, &Rule) -> bool;
-
 /// What each base chain of others drops of a passage.
 fn found<'f>(
-    firewall: &'f Firewall,
+    judge: &Judge<'f>,
     passage: &Passage,
-    leave_out: LeftOut<'_>,
 ) -> BTreeMap<(TableFamily, &'f str, &'f str), Found<'f>> {
     let mut by_base: BTreeMap<_, Found<'_>> = BTreeMap::new();
     for (direction, flow) in passage.flows() {
-        for finding in firewall::judge(firewall, &flow, leave_out) {
+        for finding in judge.findings(&flow) {
             let base = (
                 finding.table.family,
                 finding.table.name.as_str(),
@@ -191,9 +205,18 @@ fn found<'f>(
     by_base
 }
 
-/// Whether a rule is one that a topology added.
-fn is_permit(table: &Table, chain: &str, rule: &Rule) -> bool {
-    table.name == permit::TABLE && PermitKey::of(table.family, chain, rule).is_some()
+/// The rules of others without those that topologies added.
+fn without_permits(firewall: &Firewall) -> Firewall {
+    let mut firewall = firewall.clone();
+    for table in &mut firewall.tables {
+        if table.name == permit::TABLE {
+            for (name, chain) in &mut table.chains {
+                let is_permit = |rule: &Rule| PermitKey::of(table.family, name, rule).is_some();
+                chain.rules.retain(|rule| !is_permit(rule));
+            }
+        }
+    }
+    firewall
 }
 
 /// The chain of iptables that accept rules belong into: that which Docker leaves to others, if packets come to it.
@@ -205,7 +228,7 @@ fn target(table: &Table) -> &'static str {
     }
 }
 
-/// The rules of others once those that are wanted are there, and no others of topologies.
+/// Some rules once those that are wanted are there.
 fn with<'f>(firewall: &'f Firewall, wanted: &BTreeSet<PermitKey>) -> Cow<'f, Firewall> {
     if wanted.is_empty() {
         return Cow::Borrowed(firewall);
@@ -213,9 +236,13 @@ fn with<'f>(firewall: &'f Firewall, wanted: &BTreeSet<PermitKey>) -> Cow<'f, Fir
     let mut firewall = firewall.clone();
     for table in &mut firewall.tables {
         let of_table = |key: &&PermitKey| table.name == permit::TABLE && key.family == table.family;
+        let mut by_chain: BTreeMap<&str, Vec<Rule>> = BTreeMap::new();
         for key in wanted.iter().filter(of_table) {
-            if let Some(chain) = table.chains.get_mut(&key.chain) {
-                chain.rules.insert(0, key.rule());
+            by_chain.entry(&key.chain).or_default().push(key.rule());
+        }
+        for (name, rules) in by_chain {
+            if let Some(chain) = table.chains.get_mut(name) {
+                chain.rules.splice(0..0, rules);
             }
         }
     }

@@ -235,15 +235,4 @@ impl Passage {
             .flat_map(|(from, to)| [key(from, to), key(to, from)])
             .collect()
     }
-
-    /// Those of some accept rules that are for it.
-    pub(super) fn permits_of<'k>(&self, keys: &'k BTreeSet<PermitKey>) -> Vec<&'k PermitKey> {
-        let mine = |key: &&PermitKey| {
-            key.family.sees(self.family)
-                && self
-                    .permits(&key.topology, key.family, &key.chain)
-                    .contains(key)
-        };
-        keys.iter().filter(mine).collect()
-    }
 }

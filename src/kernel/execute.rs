@@ -210,11 +210,15 @@ impl<'p> Run<'p> {
             Sort::File => one_by_one(round, &mut finished, |place| {
                 self.file(place, kernel.was.get(&plan.operations[place].id))
             }),
-            Sort::Table => self.inside(kernel, round, &mut finished, |operation, _| {
-                tables::change(operation)
+            Sort::Table => self.inside(kernel, round, &mut finished, |places, finished, _| {
+                tables::change(plan, places, finished)
             }),
             Sort::Netlink => writer.write(kernel, round, &mut finished),
-            Sort::Sysctl => self.inside(kernel, round, &mut finished, setting),
+            Sort::Sysctl => self.inside(kernel, round, &mut finished, |places, finished, here| {
+                one_by_one(places, finished, |place| {
+                    setting(&plan.operations[place], here)
+                })
+            }),
             Sort::Death => deaths::deaths(kernel, plan, round, &mut finished),
         };
         for place in finished {
@@ -265,7 +269,7 @@ impl<'p> Run<'p> {
         kernel: &Kernel,
         round: &[usize],
         finished: &mut Vec<usize>,
-        work: impl Fn(&Operation, &sysctl::Here) -> Result<(), Error> + Sync,
+        work: impl Fn(&[usize], &mut Vec<usize>, &sysctl::Here) -> Result<(), Failed> + Sync,
     ) -> Result<(), Failed> {
         let mut by_ns: BTreeMap<&Ns, Vec<usize>> = BTreeMap::new();
         for place in round {
@@ -273,30 +277,19 @@ impl<'p> Run<'p> {
             by_ns.entry(ns).or_default().push(*place);
         }
         let doors = &kernel.doors;
-        let visit = |(ns, places): (&Ns, Vec<usize>)| -> Vec<(usize, Result<(), Error>)> {
+        let visit = |(ns, places): (&Ns, Vec<usize>)| -> (Vec<usize>, Result<(), Failed>) {
             let entered = super::space::door_of(doors, ns).and_then(namespace::enter);
-            if let Err(error) = entered {
-                return vec![(places[0], Err(error))];
-            }
-            let here = sysctl::Here::default();
-            let mut results = Vec::with_capacity(places.len());
-            for place in places {
-                let result = work(&self.plan.operations[place], &here);
-                let failed = result.is_err();
-                results.push((place, result));
-                if failed {
-                    break;
-                }
-            }
-            results
+            let mut finished = Vec::with_capacity(places.len());
+            let result = entered
+                .map_err(Failed::at(places[0]))
+                .and_then(|()| work(&places, &mut finished, &sysctl::Here::default()));
+            (finished, result)
         };
         let results = namespace::spread(by_ns.into_iter().collect(), visit);
         let mut all = Ok(());
-        for (place, result) in results.into_iter().flatten() {
-            match result {
-                Ok(()) => finished.push(place),
-                Err(error) => all = all.and(Err(Failed::at(place)(error))),
-            }
+        for (mut done, result) in results {
+            finished.append(&mut done);
+            all = all.and(result);
         }
         all
     }
@@ -329,7 +322,7 @@ pub(super) fn setting(operation: &Operation, here: &sysctl::Here) -> Result<(), 
 }
 
 /// Does operations one after the other until one fails.
-fn one_by_one(
+pub(super) fn one_by_one(
     round: &[usize],
     finished: &mut Vec<usize>,
     mut work: impl FnMut(usize) -> Result<(), Error>,

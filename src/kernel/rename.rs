@@ -7,13 +7,14 @@ use std::os::fd::AsFd;
 
 use super::encode::{self, Change};
 use super::error::Error;
-use super::nftables::{NfSocket, TableChange};
+use super::nftables::{NfSocket, PermitChange, TableChange};
 use super::outbox::Outbox;
 use super::record::Record;
 use super::space::door_of;
 use super::{Kernel, file, namespace, observe, read, record, tag};
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
+use crate::resource::permit::PermitKey;
 use crate::resource::{Id, Key, Ns, Resource};
 use crate::state::{Facts, Owner, Place, State};
 
@@ -166,19 +167,9 @@ pub(super) fn rename(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Err
             ];
             namespace::inside(door.as_fd(), || Ok(NfSocket::open()?.apply(&changes)?))?;
         }
+        permits(kernel, &state, &ns, renaming)?;
     }
     for (id, entry) in &state.entries {
-        if let (Key::Permit(key), true) = (&id.key, entry.owner.is(old))
-            && let Key::Permit(after) = renaming.id(id).key
-        {
-            let door = door_of(&kernel.doors, &id.ns)?;
-            // The new one first: there is always one.
-            namespace::inside(door.as_fd(), || {
-                let mut socket = NfSocket::open()?;
-                socket.permit(&after)?;
-                Ok(socket.forbid(key)?)
-            })?;
-        }
         if let (Key::File(kind), Some(name), Resource::File(found)) =
             (&id.key, id.ns.name(), &entry.resource)
             && entry.owner.is(old)
@@ -192,6 +183,28 @@ pub(super) fn rename(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Err
     finished.write()?;
     kernel.last = None;
     Ok(())
+}
+
+/// Renames the accept rules in the chains of others, all at once.
+fn permits(kernel: &Kernel, state: &State, ns: &Ns, renaming: &Renaming) -> Result<(), Error> {
+    let of_ns = state.entries.iter().filter(|(id, _)| id.ns == *ns);
+    let own = of_ns.filter(|(_, entry)| entry.owner.is(&renaming.old));
+    let renamed: Vec<(&PermitKey, Key)> = own
+        .filter_map(|(id, _)| match &id.key {
+            Key::Permit(key) => Some((&**key, renaming.id(id).key)),
+            _ => None,
+        })
+        .collect();
+    let changes = renamed.iter().flat_map(|(before, after)| match after {
+        Key::Permit(after) => vec![PermitChange::Create(after), PermitChange::Remove(before)],
+        _ => Vec::new(),
+    });
+    let changes: Vec<PermitChange<'_>> = changes.collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let door = door_of(&kernel.doors, ns)?;
+    namespace::inside(door.as_fd(), || Ok(NfSocket::open()?.permit(&changes)?))
 }
 
 /// The namespaces in which a topology may have tags, the host last. One may have its new name already.

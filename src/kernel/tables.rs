@@ -2,8 +2,9 @@
 
 use super::conntrack;
 use super::error::Error;
-use super::nftables::{self, NfSocket, TableChange};
-use crate::plan::{Action, Operation};
+use super::execute::{Failed, one_by_one};
+use super::nftables::{self, NfSocket, PermitChange, TableChange};
+use crate::plan::{Action, Operation, Plan};
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
 use crate::resource::permit::{Permit, PermitKey};
@@ -18,12 +19,28 @@ pub(super) fn read(topology: &TopologyName) -> Result<Option<Table>, Error> {
     }
 }
 
+/// Changes tables, and accept rules in the chains of others, in order: of the latter those that come one after the
+/// other in one transaction.
+pub(super) fn change(
+    plan: &Plan,
+    places: &[usize],
+    finished: &mut Vec<usize>,
+) -> Result<(), Failed> {
+    let is_permit = |place: &usize| matches!(plan.operations[*place].id.key, Key::Permit(_));
+    for run in places.chunk_by(|one, next| is_permit(one) == is_permit(next)) {
+        if is_permit(&run[0]) {
+            permit(plan, run)?;
+            finished.extend_from_slice(run);
+        } else {
+            one_by_one(run, finished, |place| table(&plan.operations[place]))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes, changes or removes a table, all at once or not at all, and then ends the connections that
 /// depended on what is withdrawn.
-pub(super) fn change(operation: &Operation) -> Result<(), Error> {
-    if let Key::Permit(key) = &operation.id.key {
-        return permit(operation, key);
-    }
+fn table(operation: &Operation) -> Result<(), Error> {
     let change = match &operation.action {
         Action::Create(Resource::Table(new)) => TableChange::Create(new.clone()),
         Action::Update {
@@ -40,16 +57,24 @@ pub(super) fn change(operation: &Operation) -> Result<(), Error> {
     conntrack::end(&operation.ends)
 }
 
-/// Makes or removes an accept rule in a chain of others.
-fn permit(operation: &Operation, key: &PermitKey) -> Result<(), Error> {
-    let mut socket = NfSocket::open()?;
-    match &operation.action {
-        Action::Create(_) => Ok(socket.permit(key)?),
-        Action::Remove(_) => Ok(socket.forbid(key)?),
-        _ => Err(Error::Impossible(
-            "a rule in a chain of others is made or removed",
-        )),
-    }
+/// Makes and removes accept rules in the chains of others.
+fn permit(plan: &Plan, places: &[usize]) -> Result<(), Failed> {
+    let change = |place: &usize| {
+        let operation = &plan.operations[*place];
+        match (&operation.id.key, &operation.action) {
+            (Key::Permit(key), Action::Create(_)) => Ok(PermitChange::Create(key)),
+            (Key::Permit(key), Action::Remove(_)) => Ok(PermitChange::Remove(key)),
+            _ => Err(Failed::at(*place)(Error::Impossible(
+                "a rule in a chain of others is made or removed",
+            ))),
+        }
+    };
+    let changes: Vec<PermitChange<'_>> = places.iter().map(change).collect::<Result<_, _>>()?;
+    let apply = || NfSocket::open()?.permit(&changes);
+    apply().map_err(|error| {
+        let failed = changes.iter().position(|change| error.is_of(change.key()));
+        Failed::at(places[failed.unwrap_or(0)])(error.into())
+    })
 }
 
 /// The accept rules that topologies have in the chains of others.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::resource::firewall::TableFamily;
-use crate::resource::permit::TABLE;
+use crate::resource::permit::{PermitKey, TABLE};
 
 /// Why nftables could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,11 @@ impl Error {
             }
         )
     }
+
+    /// Whether the kernel refused an accept rule in a chain of others.
+    pub fn is_of(&self, key: &PermitKey) -> bool {
+        matches!(self, Error::Refused { object, .. } if *object == Object::of(key))
+    }
 }
 
 fn hint(errno: i32, text: Option<&str>) -> String {
@@ -106,6 +111,13 @@ pub enum Object {
     Rule(String, String, String),
     /// An accept rule in a chain of others, as text.
     Permit(TableFamily, String, String),
+}
+
+impl Object {
+    /// An accept rule in a chain of others.
+    pub(super) fn of(key: &PermitKey) -> Object {
+        Object::Permit(key.family, key.chain.clone(), key.to_string())
+    }
 }
 
 impl fmt::Display for Object {

@@ -54,6 +54,24 @@ pub enum TableChange {
     Remove(String),
 }
 
+/// A change of the accept rules in the chains of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PermitChange<'k> {
+    /// One is made, before all rules of its chain.
+    Create(&'k PermitKey),
+    /// One is removed, as often as it stands there. It may be gone already.
+    Remove(&'k PermitKey),
+}
+
+impl<'k> PermitChange<'k> {
+    /// Which rule it is about.
+    pub fn key(self) -> &'k PermitKey {
+        match self {
+            PermitChange::Create(key) | PermitChange::Remove(key) => key,
+        }
+    }
+}
+
 /// A table without what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
@@ -156,23 +174,20 @@ impl NfSocket {
         Err(Error::Restless)
     }
 
-    /// Makes an accept rule in a chain of others, before all rules there.
+    /// Changes accept rules in the chains of others, in order and all of them or none: only where the kernel takes no
+    /// message large enough, further steps follow.
     ///
     /// # Errors
     ///
-    /// What the kernel says: that the chain is gone, for example.
-    pub fn permit(&mut self, key: &PermitKey) -> Result<(), Error> {
-        self.channel.apply(&[permit::create(key)], &[])
-    }
-
-    /// Removes an accept rule from a chain of others, as often as it stands there. It may be gone already.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub fn forbid(&mut self, key: &PermitKey) -> Result<(), Error> {
-        let messages = permit::remove(key, &self.found_permits()?);
-        self.channel.apply(&messages, &[])
+    /// What the kernel says: that a chain is gone, for example.
+    pub fn permit(&mut self, changes: &[PermitChange<'_>]) -> Result<(), Error> {
+        let removes = |change: &PermitChange<'_>| matches!(change, PermitChange::Remove(_));
+        let found = if changes.iter().any(removes) {
+            self.found_permits()?
+        } else {
+            Vec::new()
+        };
+        self.channel.apply(&[], &permit::messages(changes, &found))
     }
 
     /// Makes changes, all of them or none.

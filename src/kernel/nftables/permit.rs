@@ -1,5 +1,8 @@
-//! Accept rules in the chains of others: read, made and removed one by one. What others have there is not touched.
+//! Accept rules in the chains of others: read, made and removed. What others have there is not touched.
 
+use std::collections::HashMap;
+
+use super::PermitChange;
 use super::attribute::{Attributes, Request, family};
 use super::error::{Error, Object};
 use super::foreign::{self, Names};
@@ -56,8 +59,25 @@ pub(super) fn read(channel: &mut Channel) -> Result<Option<Vec<Found>>, Error> {
     Ok(Some(all))
 }
 
+/// What makes some and removes others, in order.
+pub(super) fn messages(changes: &[PermitChange<'_>], found: &[Found]) -> Vec<Message> {
+    let mut handles: HashMap<&PermitKey, Vec<u64>> = HashMap::new();
+    for found in found {
+        handles.entry(&found.key).or_default().push(found.handle);
+    }
+    let messages = changes.iter().flat_map(|change| match change {
+        PermitChange::Create(key) => vec![create(key)],
+        PermitChange::Remove(key) => {
+            let handles = handles.remove(key).unwrap_or_default();
+            let removals = handles.iter().map(|handle| remove(key, *handle));
+            removals.collect()
+        }
+    });
+    messages.collect()
+}
+
 /// What makes one, before all other rules of its chain.
-pub(super) fn create(key: &PermitKey) -> Message {
+fn create(key: &PermitKey) -> Message {
     let request = Request::new(
         libc::NFT_MSG_NEWRULE,
         libc::NLM_F_CREATE,
@@ -80,30 +100,22 @@ pub(super) fn create(key: &PermitKey) -> Message {
         .bytes(attr::RULE_USERDATA, &userdata::comment(&key.comment()));
     Message {
         action: "create",
-        object: object(key),
+        object: Object::of(key),
         bytes: request.finish(),
     }
 }
 
-/// What removes those that say the same.
-pub(super) fn remove(key: &PermitKey, found: &[Found]) -> Vec<Message> {
-    let same = found.iter().filter(|found| found.key == *key);
-    let messages = same.map(|found| {
-        let request = Request::new(libc::NFT_MSG_DELRULE, 0, foreign::number_of(key.family))
-            .text(attr::RULE_TABLE, TABLE)
-            .text(attr::RULE_CHAIN, &key.chain)
-            .bytes(attr::RULE_HANDLE, &found.handle.to_be_bytes());
-        Message {
-            action: "delete",
-            object: object(key),
-            bytes: request.finish(),
-        }
-    });
-    messages.collect()
-}
-
-fn object(key: &PermitKey) -> Object {
-    Object::Permit(key.family, key.chain.clone(), key.to_string())
+/// What removes one that was found.
+fn remove(key: &PermitKey, handle: u64) -> Message {
+    let request = Request::new(libc::NFT_MSG_DELRULE, 0, foreign::number_of(key.family))
+        .text(attr::RULE_TABLE, TABLE)
+        .text(attr::RULE_CHAIN, &key.chain)
+        .bytes(attr::RULE_HANDLE, &handle.to_be_bytes());
+    Message {
+        action: "delete",
+        object: Object::of(key),
+        bytes: request.finish(),
+    }
 }
 
 /// An instruction, of those that such a rule has. All use the first register.

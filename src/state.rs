@@ -154,6 +154,14 @@ impl Facts {
             Ns::Named(name) => self.external.get(name),
         }
     }
+
+    /// The same, to be added to.
+    pub fn place_mut(&mut self, ns: &Ns) -> Option<&mut Place> {
+        match ns {
+            Ns::Host => Some(&mut self.host),
+            Ns::Named(name) => self.external.get_mut(name),
+        }
+    }
 }
 
 /// What lowering must know of a namespace that others make: the host, or an external one.

@@ -31,11 +31,7 @@ pub(super) fn look(kernel: &Kernel, facts: &mut Facts) {
         (ns, firewall)
     };
     for (ns, firewall) in namespace::spread(places, look) {
-        let place = match &ns {
-            Ns::Host => Some(&mut facts.host),
-            Ns::Named(name) => facts.external.get_mut(name),
-        };
-        if let Some(place) = place {
+        if let Some(place) = facts.place_mut(&ns) {
             place.firewall = firewall;
         }
     }

@@ -34,6 +34,7 @@ mod outbox;
 mod peers;
 mod ports;
 mod probe;
+mod processes;
 mod programs;
 mod provenance;
 mod read;

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::nftables::NfSocket;
 use super::socket::Socket;
 use super::space::door;
-use super::{Kernel, namespace, tables};
+use super::{Kernel, namespace, processes, tables};
 use crate::resource::Ns;
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::gateway::withdrawn::{self, Lead};
@@ -44,17 +44,12 @@ impl Kernel {
         facts: &mut Facts,
     ) -> Result<(), Error> {
         for (ns, ports) in namespaces {
-            let place = match ns {
-                Ns::Host => Some(&mut facts.host),
-                Ns::Named(name) => facts.external.get_mut(name),
-            };
-            let (Some(place), Some(door)) = (place, door(&self.doors, ns)?) else {
+            let (Some(place), Some(door)) = (facts.place_mut(ns), door(&self.doors, ns)?) else {
                 continue;
             };
-            let renamed = self.renaming.as_ref().map(|renaming| &renaming.old);
             place.ports = namespace::inside(door.as_fd(), || {
                 Ok(PlacePorts {
-                    published: published([Some(topology), renamed])?,
+                    published: published(topology)?,
                     listeners: listeners(ports)?,
                 })
             })?;
@@ -63,16 +58,14 @@ impl Kernel {
     }
 }
 
-/// What other topologies publish in the namespace of this thread.
-fn published(
-    but: [Option<&TopologyName>; 2],
-) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
+/// What other topologies than one publish in the namespace of this thread.
+fn published(topology: &TopologyName) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
     let read = || {
         let mut socket = NfSocket::open()?;
         let mut published = BTreeMap::new();
         for table in socket.tables()? {
             let owner = table.comment.as_deref().and_then(owner);
-            let Some(owner) = owner.filter(|owner| !but.contains(&Some(owner))) else {
+            let Some(owner) = owner.filter(|owner| owner != topology) else {
                 continue;
             };
             if table.name.starts_with(PREFIX)
@@ -95,7 +88,7 @@ fn published(
 /// Which of some ports processes listen at in the namespace of this thread. Without the kernel's interface that is not
 /// known.
 fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error> {
-    let mut found: Vec<(Listener, u32)> = Vec::new();
+    let mut found: Vec<(Listener, u64)> = Vec::new();
     let Ok(mut socket) = Socket::of_sockets() else {
         return Ok(BTreeSet::new());
     };
@@ -113,7 +106,7 @@ fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error>
             let listening = socket.dump(
                 BY_FAMILY,
                 |message| message.fixed(&request),
-                |all: &mut Vec<(Listener, u32)>, message| all.extend(listener(protocol, &message)),
+                |all: &mut Vec<(Listener, u64)>, message| all.extend(listener(protocol, &message)),
             );
             match listening {
                 Ok(listening) => found.extend(listening),
@@ -129,20 +122,20 @@ fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error>
     }
     found.retain(|(listener, _)| ports.iter().any(|ports| ports.contains(&listener.port)));
     // To look at every process takes a while where there are many.
-    let processes = if found.is_empty() {
+    let holders = if found.is_empty() {
         HashMap::new()
     } else {
-        processes(&found.iter().map(|(_, inode)| *inode).collect())
+        holders(&found.iter().map(|(_, inode)| *inode).collect())
     };
     let with_process = found.into_iter().map(|(listener, inode)| Listener {
-        process: processes.get(&inode).cloned(),
+        process: holders.get(&inode).cloned(),
         ..listener
     });
     Ok(with_process.collect())
 }
 
 /// What a message says of a socket, and the number of its file. None: it is bound to no port.
-fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u32)> {
+fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u64)> {
     let (fixed, attributes) = message.payload.split_at_checked(ANSWER)?;
     let port = u16::from_be_bytes(fixed[PORT..PORT + 2].try_into().ok()?);
     let bytes: [u8; 16] = fixed[ADDRESS..ADDRESS + 16].try_into().ok()?;
@@ -162,49 +155,25 @@ fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u32)> {
         process: None,
     };
     let inode = u32::from_ne_bytes(fixed[INODE..].try_into().ok()?);
-    (port != 0).then_some((listener, inode))
+    (port != 0).then_some((listener, u64::from(inode)))
 }
 
 /// The processes that have some sockets, by the numbers of these. Those of others may not be told.
-fn processes(sockets: &BTreeSet<u32>) -> HashMap<u32, (u32, String)> {
+fn holders(sockets: &BTreeSet<u64>) -> HashMap<u64, (u32, String)> {
     let mut found = HashMap::new();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let files = fs::read_dir(entry.path().join("fd"))
+    for (pid, path) in processes::all().into_iter().flatten() {
+        let files = fs::read_dir(path.join("fd"))
             .into_iter()
             .flatten()
             .flatten();
         for file in files {
-            let Ok(link) = fs::read_link(file.path()) else {
-                continue;
-            };
-            let inode = link.to_str().and_then(|text| {
-                let number = text.strip_prefix("socket:[")?.strip_suffix(']')?;
-                number.parse::<u32>().ok()
-            });
+            let inode = processes::inode(&file.path(), "socket");
             if let Some(inode) = inode.filter(|inode| sockets.contains(inode)) {
                 // The first process has a socket from the start, its children from it.
-                found.entry(inode).or_insert_with(|| (pid, command(pid)));
+                let holder = || (pid, processes::name(pid));
+                found.entry(inode).or_insert_with(holder);
             }
         }
     }
     found
-}
-
-/// The name of a process, as a terminal shows it.
-fn command(pid: u32) -> String {
-    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = String::from_utf8_lossy(&name);
-    let shown = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    name.trim_end_matches('\n').chars().map(shown).collect()
 }

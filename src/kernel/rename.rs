@@ -227,14 +227,9 @@ fn links(kernel: &mut Kernel, ns: &Ns, renaming: &Renaming) -> Result<(), Error>
         if tag::of_link(&link).as_ref() != Some(&renaming.old) || other {
             continue;
         }
-        let words = link.alias.split_once(' ');
-        let words = words.map_or(String::new(), |(_, words)| format!(" {words}"));
-        let mut alias = tag::text(&renaming.new) + &words;
-        while alias.len() > tag::LONGEST {
-            alias.pop();
-        }
+        let words = link.alias.split_once(' ').map_or("", |(_, words)| words);
         let change = Change {
-            alias: Some(alias),
+            alias: Some(tag::with_words(&renaming.new, words)),
             ..Change::default()
         };
         outbox.put(0, |requests| {

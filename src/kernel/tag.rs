@@ -11,11 +11,24 @@ pub(super) const PROTOCOL: u8 = 110;
 const PREFIX: &str = "netform:";
 
 /// The longest alias, in bytes (`IFALIASZ` of `linux/if.h`, without its end).
-pub(super) const LONGEST: usize = 255;
+const LONGEST: usize = 255;
 
 /// The tag of a topology.
 pub(super) fn text(topology: &TopologyName) -> String {
     format!("{PREFIX}{topology}")
+}
+
+/// The alias of what is a topology's and has words of a person's too, as far as there is room for them.
+pub(super) fn with_words(topology: &TopologyName, words: &str) -> String {
+    let mut alias = text(topology);
+    if !words.is_empty() {
+        alias.push(' ');
+        alias.push_str(words);
+    }
+    while alias.len() > LONGEST {
+        alias.pop();
+    }
+    alias
 }
 
 /// Whose a tag is: `netform:TOPOLOGY`, and after a space any text a person likes.
@@ -50,6 +63,16 @@ mod tests {
         ] {
             assert_eq!(owner(not), None, "{not:?}");
         }
+    }
+
+    #[test]
+    fn words_stay_behind_the_tag_as_far_as_there_is_room() {
+        let lab = TopologyName::try_from("lab").expect("a name");
+        assert_eq!(with_words(&lab, ""), "netform:lab");
+        assert_eq!(with_words(&lab, "of Ann"), "netform:lab of Ann");
+        let long = with_words(&lab, &"é".repeat(127));
+        assert!(long.len() <= LONGEST && long.starts_with("netform:lab é"));
+        assert_eq!(owner(&long), Some(lab));
     }
 
     #[test]

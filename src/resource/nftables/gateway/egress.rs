@@ -52,34 +52,29 @@ pub(super) fn put(gateway: &Gateway, table: &mut Table) {
 
 /// Puts in the maps of a family, and gives the rules that look in them.
 fn put_sources(gateway: &Gateway, table: &mut Table, family: Family) -> Vec<Rule> {
-    let address = |from: &Value, dev: &Value| {
-        let mut links = gateway.links.iter();
-        let (_, link) = links.find(|(name, _)| Value::Link((*name).clone()) == *from)?;
-        let egress = link.egress.get(&family)?;
-        match egress.nat {
-            Nat::Source(ip) if Value::Link(egress.dev.clone()) == *dev => Some(Value::address(ip)),
-            _ => None,
-        }
-    };
     let fixed = |egress: &Egress| matches!(egress.nat, Nat::Source(_));
+    let address = |egress: &Egress| match egress.nat {
+        Nat::Source(ip) => Some(Value::address(ip)),
+        _ => None,
+    };
     let comment = "from which link to which link sources are rewritten with an address of the spec";
     let set = Set::of([Field::Ifname, Field::Ifname]);
-    let keys = pairs(gateway, family, fixed).map(Element::of);
+    let pairs = with_egress(gateway, family, fixed);
+    let triples = members_with_egress(gateway, family, fixed);
+    let keys = pairs.clone().map(|(pair, _)| Element::of(pair));
     put_set(table, &name(FIXED, family), comment, set, keys);
     let comment =
         "which member of an existing link is rewritten on which link with an address of the spec";
     let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
-    let keys = triples(gateway, family, fixed).map(Element::of);
+    let keys = triples.clone().map(|(triple, _)| Element::of(triple));
     put_set(table, &name(FIXED_FROM, family), comment, set, keys);
 
-    let pairs = pairs(gateway, family, fixed)
-        .filter_map(|pair| Some(Element::of(pair.clone()).to([address(&pair[0], &pair[1])?])));
+    let pairs = pairs.filter_map(|(pair, egress)| Some(Element::of(pair).to([address(egress)?])));
     let set = Set::of([Field::Ifname, Field::Ifname]).to([Field::address(family)]);
     let comment = "with which address sources are rewritten, from which link to which link";
     put_set(table, &name(MASQUERADE_AS, family), comment, set, pairs);
 
-    let triples = triples(gateway, family, fixed)
-        .filter_map(|of| Some(Element::of(of.clone()).to([address(&of[0], &of[2])?])));
+    let triples = triples.filter_map(|(of, egress)| Some(Element::of(of).to([address(egress)?])));
     let set = Set::of([Field::Ifname, Field::address(family), Field::Ifname]);
     let set = set.to([Field::address(family)]);
     let comment = "with which address which member of an existing link is rewritten on which link";
@@ -117,9 +112,19 @@ pub(super) fn pairs(
     family: Family,
     wanted: fn(&Egress) -> bool,
 ) -> impl Iterator<Item = [Value; 2]> {
+    with_egress(gateway, family, wanted).map(|(pair, _)| pair)
+}
+
+/// The same, with the egress of each.
+fn with_egress(
+    gateway: &Gateway,
+    family: Family,
+    wanted: fn(&Egress) -> bool,
+) -> impl Iterator<Item = ([Value; 2], &Egress)> + Clone {
     gateway.links(Origin::Made).filter_map(move |(name, link)| {
         let egress = link.egress.get(&family).filter(|egress| wanted(egress))?;
-        Some([Value::Link(name.clone()), Value::Link(egress.dev.clone())])
+        let pair = [Value::Link(name.clone()), Value::Link(egress.dev.clone())];
+        Some((pair, egress))
     })
 }
 
@@ -129,21 +134,28 @@ pub(super) fn triples(
     family: Family,
     wanted: fn(&Egress) -> bool,
 ) -> impl Iterator<Item = [Value; 3]> {
-    gateway
-        .links(Origin::Existing)
-        .flat_map(move |(name, link)| {
-            let egress = link.egress.get(&family).filter(|egress| wanted(egress));
-            let members = link
-                .members
-                .iter()
-                .filter(move |ip| Family::of(**ip) == family);
-            egress.into_iter().flat_map(move |egress| {
-                members.clone().map(move |ip| {
-                    let dev = Value::Link(egress.dev.clone());
-                    [Value::Link(name.clone()), Value::address(*ip), dev]
-                })
+    members_with_egress(gateway, family, wanted).map(|(triple, _)| triple)
+}
+
+/// The same, with the egress of each.
+fn members_with_egress(
+    gateway: &Gateway,
+    family: Family,
+    wanted: fn(&Egress) -> bool,
+) -> impl Iterator<Item = ([Value; 3], &Egress)> + Clone {
+    let links = gateway.links(Origin::Existing);
+    links.flat_map(move |(name, link)| {
+        let egress = link.egress.get(&family).filter(|egress| wanted(egress));
+        let members = link.members.iter();
+        let members = members.filter(move |ip| Family::of(**ip) == family);
+        egress.into_iter().flat_map(move |egress| {
+            members.clone().map(move |ip| {
+                let dev = Value::Link(egress.dev.clone());
+                let triple = [Value::Link(name.clone()), Value::address(*ip), dev];
+                (triple, egress)
             })
         })
+    })
 }
 
 /// Which way a packet goes: as the connection was opened, or back.

@@ -195,7 +195,7 @@ impl Gateway {
     }
 
     /// The links of an origin.
-    fn links(&self, origin: Origin) -> impl Iterator<Item = (&LinkName, &GatewayLink)> {
+    fn links(&self, origin: Origin) -> impl Iterator<Item = (&LinkName, &GatewayLink)> + Clone {
         self.links
             .iter()
             .filter(move |(_, link)| link.origin == origin)

@@ -13,13 +13,10 @@ use ipnet::IpNet;
 use super::decide::Decision;
 use crate::resource::address::{Address, AddressKey};
 use crate::resource::name::LinkName;
-use crate::resource::route::{MAIN, Route, RouteKey};
+use crate::resource::route::{MAIN, OF_ADDRESSES, Route, RouteKey};
 use crate::resource::rule::RuleKey;
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::State;
-
-/// The metric of the routes that come with addresses (`IP6_RT_PRIO_ADDRCONF` of `linux/ipv6_route.h`).
-const OF_ADDRESSES: u32 = 256;
 
 /// Has those routes and rules removed and made again.
 pub(super) fn consider<'s>(

@@ -11,6 +11,9 @@ use super::name::LinkName;
 /// The main routing table (`RT_TABLE_MAIN` of `linux/rtnetlink.h`).
 pub const MAIN: u32 = 254;
 
+/// The metric of the IPv6 routes that come with addresses (`IP6_RT_PRIO_ADDRCONF` of `linux/ipv6_route.h`).
+pub(crate) const OF_ADDRESSES: u32 = 256;
+
 /// The default routing table, which is asked last and is usually empty (`RT_TABLE_DEFAULT`).
 pub const DEFAULT: u32 = 253;
 

@@ -9,15 +9,15 @@ use std::net::IpAddr;
 use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Key, Port, Statement, Verdict};
 use super::super::{ChainKind, Hook, Rule, Table};
-use super::words::{IN, OUT, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set};
+use super::words::{
+    IN, OUT, RAW, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set,
+};
 use super::{Gateway, Guard, Service, links};
 use crate::resource::Family;
 use crate::resource::name::LinkName;
 
 /// The priority of chains that rewrite destinations (`NF_IP_PRI_NAT_DST`).
 const DSTNAT: i32 = -100;
-/// The priority of chains that are before connection tracking (`NF_IP_PRI_RAW`).
-const RAW: i32 = -300;
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
 /// `IPPROTO_UDP`.

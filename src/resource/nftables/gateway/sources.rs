@@ -6,13 +6,11 @@
 use super::super::set::{Element, Field, Set, Value};
 use super::super::statement::{End, Icmpv6Type, Key, Statement};
 use super::super::{ChainKind, Hook, Rule, Table};
-use super::words::{IN, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set};
+use super::words::{IN, RAW, accept, base, count_and_drop, goto, in_set, name, put_chain, put_set};
 use super::{Gateway, Origin};
 use super::{links, routed};
 use crate::resource::Family;
 
-/// The priority of the chain that is before connection tracking (`NF_IP_PRI_RAW`).
-const RAW: i32 = -300;
 /// Which address may come from which link.
 pub(super) const SOURCES: &str = "sources";
 /// The chain that looks at what comes by a gateway link.

@@ -56,6 +56,9 @@ pub(super) fn base(kind: ChainKind, hook: Hook, priority: i32) -> Base {
     }
 }
 
+/// The priority of chains that are before connection tracking (`NF_IP_PRI_RAW`).
+pub(super) const RAW: i32 = -300;
+
 /// The link that a packet came by.
 pub(super) const IN: Key = Key::Link(Direction::In);
 /// The link that a packet leaves by.

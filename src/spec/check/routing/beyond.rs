@@ -12,15 +12,12 @@ use super::barred::{looks_up, rejects};
 use super::{Here, is_link_local};
 use crate::resource::Family;
 use crate::resource::name::LinkName;
-use crate::resource::route::MAIN;
+use crate::resource::route::{MAIN, OF_ADDRESSES};
 use crate::resource::rule::Action;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::model::{Namespace, Route, Rule};
 use crate::spec::prefixes::Index;
-
-/// The metric of the routes that come with addresses (`IP6_RT_PRIO_ADDRCONF` of `linux/ipv6_route.h`).
-const OF_ADDRESSES: u32 = 256;
 
 /// A route of a table over one of its links.
 #[derive(Clone, Copy)]

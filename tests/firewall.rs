@@ -5,6 +5,8 @@ mod common;
 mod iptables;
 #[path = "firewall/judge.rs"]
 mod judge;
+#[path = "firewall/legacy.rs"]
+mod legacy;
 #[path = "firewall/random.rs"]
 mod random;
 #[path = "firewall/rules.rs"]

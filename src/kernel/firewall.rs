@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::error::Error;
 use super::nftables::NfSocket;
 use super::space::door;
-use super::{Kernel, namespace, sysctl, tables};
+use super::{Kernel, namespace, sysctl, tables, xtables};
 use crate::resource::firewall::Firewall;
 use crate::resource::{Family, Ns};
 use crate::state::Facts;
@@ -43,10 +43,11 @@ fn read(kernel: &Kernel, ns: &Ns, names: &HashMap<u32, String>) -> Result<Firewa
         return Ok(Firewall::default());
     };
     namespace::enter(&door)?;
-    let tables = match NfSocket::open().and_then(|mut socket| socket.foreign(names)) {
-        Err(error) if tables::lacks_nftables(&error) => return Ok(Firewall::default()),
+    let mut tables = match NfSocket::open().and_then(|mut socket| socket.foreign(names)) {
+        Err(error) if tables::lacks_nftables(&error) => Vec::new(),
         result => result?,
     };
+    tables.extend(xtables::tables()?);
     let mut bridged = BTreeSet::new();
     if !tables.is_empty() {
         for (family, path) in BRIDGED {

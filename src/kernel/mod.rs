@@ -48,6 +48,7 @@ mod tables;
 mod tag;
 mod witness;
 mod writer;
+mod xtables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub(crate) enum Verdict {
 }
 
 /// What others have on this host.
-fn firewall() -> Firewall {
+pub(crate) fn firewall() -> Firewall {
     let mut kernel = Kernel::open().expect("a kernel");
     let mut facts = kernel.facts(&External::new()).expect("facts");
     kernel.look_at_firewalls(&mut facts);
@@ -39,7 +39,7 @@ fn name(text: &str) -> LinkName {
 }
 
 /// What is said of the first packet, of one that comes back, and of what follows it.
-fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
+pub(crate) fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
     let member = ["192.168.50.2".parse().expect("an address")];
     let out = Flow {
         family: Family::Ipv4,
@@ -62,7 +62,7 @@ fn verdicts(firewall: &Firewall) -> [Verdict; 3] {
 }
 
 /// How many of at least two packets came back.
-fn answers() -> u32 {
+pub(crate) fn answers() -> u32 {
     let said = sh("ip netns exec breezyfrost ping -c2 -i0.05 -w1 198.51.100.10 || true").ok();
     let received = said
         .split(" received")

@@ -22,7 +22,6 @@ const MATCHES: &[&str] = &[
     "iifname . ip saddr @sources",
     "ip saddr @nets",
     "ip saddr 192.168.50.0/24",
-    "ip saddr != 192.168.50.2",
     "ip saddr 192.168.50.1-192.168.50.9",
     "ip saddr 192.168.32.0/19",
     "ip saddr < 192.168.50.3",
@@ -48,6 +47,7 @@ const MATCHES: &[&str] = &[
 
 /// What it may ask that isn't known, or not of all packets.
 const GUESSES: &[&str] = &[
+    "ip saddr != 192.168.50.2",
     "ip daddr . oifname @spans",
     "ip daddr != @nets",
     "ip daddr 192.168.50.2",

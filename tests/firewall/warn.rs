@@ -93,7 +93,7 @@ fn a_rule_that_drops_is_named_and_so_are_both_directions_and_families() {
         assert_eq!(
             warnings(DUAL),
             format!(
-                "!  IPv4 and IPv6 from lab, lab6 (veth1_p) to ens33, and what comes back, is dropped by a rule \
+                "!  IPv4 and IPv6 from lab, lab6 (veth1_p) to ens33, and what comes back, are dropped by a rule \
                  \"keep out\" of chain deny in table inet mine (handle {handle}); this permits it:\n\
                  nft insert rule inet mine forward iifname veth1_p oifname ens33 accept\n\
                  nft insert rule inet mine forward iifname ens33 oifname veth1_p ct state established,related accept"

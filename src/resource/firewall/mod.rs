@@ -43,6 +43,8 @@ pub struct Table {
     pub family: TableFamily,
     /// Its name.
     pub name: String,
+    /// Whether it is one of `iptables-legacy`, and no part of nftables.
+    pub legacy: bool,
     /// Its base chains at `forward`, by name.
     pub bases: BTreeMap<String, Policy>,
     /// These chains and those that they lead to.
@@ -102,7 +104,8 @@ pub struct Chain {
 /// A rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// What the kernel calls it within its table (`nft -a list ruleset`).
+    /// What the kernel calls it within its table (`nft -a list ruleset`); in one of `iptables-legacy` its number within
+    /// the chain (`iptables-legacy -L --line-numbers`).
     pub handle: u64,
     /// What it does, until a match of it fails.
     pub steps: Vec<Step>,

@@ -38,6 +38,7 @@ fn table(policy: Policy, chains: &[(&str, &[&[Step]])]) -> Firewall {
         tables: vec![Table {
             family: TableFamily::Inet,
             name: "t".to_owned(),
+            legacy: false,
             bases: [("forward".to_owned(), policy)].into(),
             chains: chains.collect(),
             names: Vec::new(),

@@ -69,6 +69,7 @@ fn bases(channel: &mut Channel) -> Result<Option<Vec<Table>>, Error> {
             .or_insert_with(|| Table {
                 family,
                 name,
+                legacy: false,
                 bases: BTreeMap::new(),
                 chains: BTreeMap::new(),
                 names: Vec::new(),

@@ -3,7 +3,7 @@
 use super::super::attribute::Attributes;
 use super::super::{expression, number as attr, userdata};
 use super::Names;
-use crate::resource::firewall::conntrack::Conntrack;
+use crate::kernel::xtables;
 use crate::resource::firewall::{Field, Op, REGISTERS, Register, Rule, Step};
 use crate::resource::nftables::Verdict;
 
@@ -51,16 +51,19 @@ impl Reading<'_> {
     fn step(&mut self, kind: &str, inside: Attributes<'_>) -> Option<Step> {
         let known = match kind {
             "counter" | "log" | "last" | "notrack" | "flow_offload" | "dup" => return None,
-            "match" if inside.text(attr::XT_NAME).as_deref() == Some("comment") => {
-                let text = inside
-                    .bytes(attr::XT_INFO)?
-                    .split(|byte| *byte == 0)
-                    .next()?;
-                self.comment = Some(String::from_utf8_lossy(text).into_owned());
-                return None;
+            "match" => {
+                let name = inside.text(attr::XT_NAME)?;
+                let data = inside.bytes(attr::XT_INFO)?;
+                if let Some(text) = xtables::comment(&name, data) {
+                    self.comment = Some(text);
+                    return None;
+                }
+                let revision = inside.u32(attr::XT_REVISION).unwrap_or(0);
+                xtables::matches(&name, revision, data)
             }
-            "match" => xtables_match(inside),
-            "target" => return xtables_target(inside),
+            "target" => {
+                return xtables::target(&inside.text(attr::XT_NAME).unwrap_or_default());
+            }
             "meta" if inside.u32(attr::META_SREG).is_some() => {
                 let mark = inside.u32(attr::META_KEY) == Some(attr::META_MARK);
                 return mark.then_some(Step::Mark);
@@ -218,29 +221,6 @@ impl Reading<'_> {
         self.numbered.retain(|(register, _)| *register != to);
         let data = data.bytes(attr::DATA_VALUE)?.to_vec();
         Some(Step::Value { data, to })
-    }
-}
-
-/// What a match of iptables asks. None: it isn't known.
-fn xtables_match(inside: Attributes<'_>) -> Option<Step> {
-    if inside.text(attr::XT_NAME)? != "conntrack" {
-        return None;
-    }
-    let revision = inside.u32(attr::XT_REVISION)?;
-    Conntrack::parse(revision, inside.bytes(attr::XT_INFO)?).map(Step::Conntrack)
-}
-
-/// What a target of iptables does.
-fn xtables_target(inside: Attributes<'_>) -> Option<Step> {
-    let name = inside.text(attr::XT_NAME).unwrap_or_default();
-    match name.as_str() {
-        "REJECT" | "DROP" => Some(Step::Verdict(Verdict::Drop)),
-        "MARK" => Some(Step::Mark),
-        "LOG" | "NFLOG" | "ULOG" | "CONNMARK" | "TCPMSS" | "TOS" | "DSCP" | "TTL" | "HL"
-        | "CLASSIFY" | "CHECKSUM" | "AUDIT" | "RATEEST" | "SECMARK" | "CONNSECMARK" | "SET"
-        | "TEE" | "TRACE" | "IDLETIMER" | "LED" | "TCPOPTSTRIP" | "NOTRACK" | "CT" | "ECN" => None,
-        "NFQUEUE" | "QUEUE" => Some(Step::Queue),
-        _ => Some(Step::Undecided),
     }
 }
 

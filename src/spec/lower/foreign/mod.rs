@@ -26,6 +26,8 @@ enum Manager {
     Firewalld,
     /// `iptables` itself, or Docker and others that call it.
     Iptables,
+    /// The same with `iptables-legacy`, whose tables are no part of nftables.
+    Legacy,
     /// `nft`, or something of its own.
     Nft,
 }
@@ -39,8 +41,13 @@ impl Manager {
         if table.name == "firewalld" {
             return Manager::Firewalld;
         }
+        let others = if table.legacy {
+            Manager::Legacy
+        } else {
+            Manager::Nft
+        };
         if table.family == TableFamily::Inet || table.name != permit::TABLE {
-            return Manager::Nft;
+            return others;
         }
         if has(&["ufw-", "ufw6-"]) {
             Manager::Ufw
@@ -51,10 +58,10 @@ impl Manager {
             "FWDI_",
         ]) {
             Manager::Firewalld
-        } else if table.bases.keys().eq([FORWARD]) {
+        } else if table.bases.keys().eq([FORWARD]) && !table.legacy {
             Manager::Iptables
         } else {
-            Manager::Nft
+            others
         }
     }
 }
@@ -145,7 +152,7 @@ impl Lowering<'_> {
             }
             let dropped = found(&judge, passage);
             let tables = dropped.values().flatten().map(|(_, finding)| finding.table);
-            let tables = tables.filter(|table| table.name == permit::TABLE);
+            let tables = tables.filter(|table| has_permits(table));
             let dropped: BTreeSet<TableFamily> = tables.map(|table| table.family).collect();
             for key in own {
                 let top = dropped.contains(&key.family);
@@ -190,12 +197,13 @@ impl Lowering<'_> {
 fn found<'f>(
     judge: &Judge<'f>,
     passage: &Passage,
-) -> BTreeMap<(TableFamily, &'f str, &'f str), Found<'f>> {
+) -> BTreeMap<(TableFamily, bool, &'f str, &'f str), Found<'f>> {
     let mut by_base: BTreeMap<_, Found<'_>> = BTreeMap::new();
     for (direction, flow) in passage.flows() {
         for finding in judge.findings(&flow) {
             let base = (
                 finding.table.family,
+                finding.table.legacy,
                 finding.table.name.as_str(),
                 finding.base,
             );
@@ -205,11 +213,16 @@ fn found<'f>(
     by_base
 }
 
+/// Whether accept rules may be in a table.
+fn has_permits(table: &Table) -> bool {
+    table.name == permit::TABLE && !table.legacy
+}
+
 /// The rules of others without those that topologies added.
 fn without_permits(firewall: &Firewall) -> Firewall {
     let mut firewall = firewall.clone();
     for table in &mut firewall.tables {
-        if table.name == permit::TABLE {
+        if has_permits(table) {
             for (name, chain) in &mut table.chains {
                 let is_permit = |rule: &Rule| PermitKey::of(table.family, name, rule).is_some();
                 chain.rules.retain(|rule| !is_permit(rule));
@@ -235,7 +248,7 @@ fn with<'f>(firewall: &'f Firewall, wanted: &BTreeSet<PermitKey>) -> Cow<'f, Fir
     }
     let mut firewall = firewall.clone();
     for table in &mut firewall.tables {
-        let of_table = |key: &&PermitKey| table.name == permit::TABLE && key.family == table.family;
+        let of_table = |key: &&PermitKey| key.family == table.family && has_permits(table);
         let mut by_chain: BTreeMap<&str, Vec<Rule>> = BTreeMap::new();
         for key in wanted.iter().filter(of_table) {
             by_chain.entry(&key.chain).or_default().push(key.rule());

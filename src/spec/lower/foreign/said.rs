@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::passage::Passage;
 use super::{Found, Manager};
 use crate::resource::Family;
-use crate::resource::firewall::{self, Finding};
+use crate::resource::firewall::{self, Finding, Table, TableFamily};
 use crate::resource::name::LinkName;
+use crate::resource::permit;
 
 /// A direction of a passage's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,8 +81,13 @@ impl Blocked {
             .collect();
         let commands = commands.concat();
         let place = &self.place;
+        let is = if both || told.families.len() > 1 {
+            "are"
+        } else {
+            "is"
+        };
         if self.certain {
-            format!("{what} is dropped by {place}; this permits it:{commands}")
+            format!("{what} {is} dropped by {place}; this permits it:{commands}")
         } else {
             format!(
                 "{what} may be dropped by {place}: not all of the rules there are understood; if it is, \
@@ -102,15 +108,37 @@ fn side(link: &LinkName, subnets: &BTreeSet<String>) -> String {
 
 /// Where something is dropped.
 fn said(finding: &Finding<'_>) -> String {
-    let table = format!("table {} {}", finding.table.family, finding.table.name);
+    let Table {
+        family,
+        name,
+        legacy,
+        ..
+    } = finding.table;
+    let table = if *legacy {
+        format!("table {name} of {}-legacy", program(*family))
+    } else {
+        format!("table {family} {name}")
+    };
     match finding.place {
         firewall::Place::Policy => format!("the policy of chain {} in {table}", finding.base),
         firewall::Place::Rule { chain, rule } => {
             let comment = rule.comment.as_ref();
             let comment = comment.map_or_else(String::new, |text| format!(" \"{text}\""));
             let handle = rule.handle;
-            format!("a rule{comment} of chain {chain} in {table} (handle {handle})")
+            if *legacy {
+                format!("rule {handle}{comment} of chain {chain} in {table}")
+            } else {
+                format!("a rule{comment} of chain {chain} in {table} (handle {handle})")
+            }
         }
+    }
+}
+
+/// The program that has the tables of a family.
+fn program(family: TableFamily) -> &'static str {
+    match family {
+        TableFamily::Ip6 => "ip6tables",
+        TableFamily::Ip | TableFamily::Inet => "iptables",
     }
 }
 
@@ -141,12 +169,16 @@ fn commands(
             "firewall-cmd --permanent --policy=netform-out --set-target=ACCEPT".to_owned(),
             "firewall-cmd --reload".to_owned(),
         ],
-        Manager::Iptables => {
-            let program = match passage.family() {
-                Family::Ipv4 => "iptables",
-                Family::Ipv6 => "ip6tables",
+        Manager::Iptables | Manager::Legacy => {
+            let program = program(table.family);
+            let legacy = if table.legacy { "-legacy" } else { "" };
+            let option = match table.name.as_str() {
+                permit::TABLE => String::new(),
+                name => format!(" -t {name}"),
             };
-            let rule = |from, to| format!("{program} -I FORWARD -i {from} -o {to} -j ACCEPT");
+            let rule = |from, to| {
+                format!("{program}{legacy}{option} -I FORWARD -i {from} -o {to} -j ACCEPT")
+            };
             ends.map(|(from, to, _)| rule(from, to)).collect()
         }
         Manager::Nft => ends

@@ -12,5 +12,6 @@ pub mod plan;
 pub mod render;
 pub mod resource;
 pub mod sandbox;
+pub mod saved;
 pub mod spec;
 pub mod state;

@@ -1,9 +1,11 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
+use std::path::PathBuf;
+
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, destroy, output, prune};
+use super::{Status, destroy, output, prune, saved};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
@@ -12,9 +14,14 @@ use crate::resource::{Family, Id, Key, Resource};
 use crate::state::{Owner, State};
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("files", |files| files.required(false).required_unless_present("plan")))]
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+
+    /// Do what `plan --out` saved, if it still is what would be done; with -f also only if the spec is the same
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["adopt", "adopt_from", "prune"])]
+    plan: Option<PathBuf>,
 
     #[command(flatten)]
     takeover: Takeover,
@@ -63,6 +70,11 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 
 /// Applies one topology after the other, also after one that failed. The worst status is that of all.
 fn all(arguments: &Arguments) -> Result<Status, Status> {
+    if let Some(path) = &arguments.plan {
+        let saved = saved::read(path, &arguments.files)?;
+        let session = saved::session(path, &saved)?;
+        return Ok(carry_out(session, &arguments.options, Verb::Apply));
+    }
     let directory = arguments
         .prune
         .then(|| prune::directory(&arguments.files))

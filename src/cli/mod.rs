@@ -10,6 +10,7 @@ mod plan;
 mod progress;
 mod prune;
 mod sandbox;
+mod saved;
 mod schema;
 mod session;
 mod show;

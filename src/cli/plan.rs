@@ -1,8 +1,10 @@
 //! `netform plan`.
 
+use std::path::PathBuf;
+
 use super::session::{Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, apply, output, prune, session};
+use super::{Status, apply, output, prune, saved, session};
 use crate::render;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,10 @@ pub(super) struct Arguments {
     /// Show too what others have added to what is the topology's, and is left alone
     #[arg(short, long)]
     verbose: bool,
+
+    /// Save the plan in this file, for `apply --plan`
+    #[arg(long, value_name = "PLAN", conflicts_with = "prune")]
+    out: Option<PathBuf>,
 
     /// Exit with 2 when changes are pending
     #[arg(long)]
@@ -41,14 +47,24 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         .transpose()?;
     let given = session::parse(&arguments.files)?;
     arguments.takeover.fits(&given)?;
+    if arguments.out.is_some() {
+        saved::fits(&given)?;
+    }
     let mut worst = Status::Done;
     for (place, one) in given.iter().enumerate() {
         if place > 0 {
             output::result("\n");
         }
         let session = Session::of_spec(one, &arguments.takeover, Access::Read);
-        worst =
-            worst.worse(session.map_or_else(|status| status, |session| told(&session, arguments)));
+        let status = match (session, &arguments.out) {
+            (Ok(session), Some(path)) => {
+                let told = told(&session, arguments);
+                told.worse(saved::write(path, one, &arguments.takeover, &session))
+            }
+            (Ok(session), None) => told(&session, arguments),
+            (Err(status), _) => status,
+        };
+        worst = worst.worse(status);
     }
     if let Some(directory) = directory {
         for topology in prune::superfluous(&given)? {

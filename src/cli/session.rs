@@ -13,7 +13,7 @@ use crate::state::State;
 
 /// The spec of a topology, and the files that it stands in.
 pub(super) struct Given {
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
     pub(super) spec: Spec,
 }
 
@@ -25,13 +25,21 @@ pub(super) fn parse(files: &Files) -> Result<Vec<Given>, Status> {
     })?;
     let mut all = Ok(Vec::new());
     for sources in spec::topologies(sources) {
-        match (spec::parse(&sources), &mut all) {
-            (Ok(spec), Ok(given)) => given.push(Given { sources, spec }),
+        match (parse_one(sources), &mut all) {
+            (Ok(one), Ok(given)) => given.push(one),
             (Ok(_), Err(_)) => {}
-            (Err(found), _) => all = Err(report(&found, &sources)),
+            (Err(status), _) => all = Err(status),
         }
     }
     all
+}
+
+/// The spec of one topology. What is wrong with it is printed.
+pub(super) fn parse_one(sources: Vec<Source>) -> Result<Given, Status> {
+    match spec::parse(&sources) {
+        Ok(spec) => Ok(Given { sources, spec }),
+        Err(found) => Err(report(&found, &sources)),
+    }
 }
 
 /// Prints what is wrong with a spec.
@@ -62,11 +70,11 @@ pub(super) enum Access {
 pub(super) struct Takeover {
     /// Take over what stands in the way, belongs to no topology, and can be changed in place
     #[arg(long)]
-    adopt: bool,
+    pub(super) adopt: bool,
 
     /// Rename topology OLD to the one of the spec: all that it has becomes this one's, and stays as it is
     #[arg(long, value_name = "OLD")]
-    adopt_from: Option<TopologyName>,
+    pub(super) adopt_from: Option<TopologyName>,
 }
 
 impl Takeover {

@@ -351,6 +351,11 @@ fn undo(
         let now = session.kernel.observe(&session.topology, before).ok()?;
         plan::plan(&session.topology, before, &now).ok()
     };
+    if !options.no_rollback
+        && let Err(error) = session.kernel.bring_back(&session.topology)
+    {
+        session::failed(&error);
+    }
     let Some(back) = rest(&mut session) else {
         output::error("what was done could not be read back, and is left as it is");
         return (Status::LeftChanged, None);

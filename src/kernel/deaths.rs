@@ -8,7 +8,7 @@ use super::error::Error;
 use super::execute::Failed;
 use super::outbox::Outbox;
 use super::space::{door_of, inode_of};
-use super::{Kernel, namespace, record};
+use super::{Kernel, record};
 use crate::plan::{Action, Plan};
 use crate::resource::name::NamespaceName;
 use crate::resource::{Id, Key, Ns, Resource};
@@ -55,7 +55,7 @@ pub(super) fn deaths(
         if let Ns::Named(name) = ns {
             // A socket would keep it alive.
             kernel.spaces.remove(ns);
-            namespace::remove(name).map_err(Failed::at(place))?;
+            kernel.put_aside(name).map_err(Failed::at(place))?;
             finished.push(place);
         }
     }

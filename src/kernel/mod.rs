@@ -25,6 +25,7 @@ mod file;
 mod firewall;
 mod inmates;
 mod journal;
+mod kept;
 mod lock;
 mod lost;
 pub mod namespace;
@@ -51,6 +52,7 @@ mod writer;
 mod xtables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -65,7 +67,7 @@ pub(crate) use self::socket::{Requests, Socket};
 use self::record::Membership;
 use self::space::{Doors, Space};
 use crate::plan::{Conflict, Plan, Warning};
-use crate::resource::name::TopologyName;
+use crate::resource::name::{NamespaceName, TopologyName};
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State};
 
@@ -86,6 +88,8 @@ pub struct Kernel {
     found: BTreeMap<Ns, (read::Reading, u64)>,
     /// The renaming that is planned: what is read is told as if it were done.
     renaming: Option<rename::Renaming>,
+    /// The namespaces that plans have removed, until that is sure.
+    kept: BTreeMap<NamespaceName, OwnedFd>,
     /// What was taken over, as it was before.
     was: BTreeMap<Id, adoption::Was>,
     /// What the last observation means for the record.
@@ -132,6 +136,7 @@ impl Kernel {
             spaces: BTreeMap::new(),
             found: BTreeMap::new(),
             renaming: None,
+            kept: BTreeMap::new(),
             was: BTreeMap::new(),
             last: None,
         })
@@ -226,10 +231,13 @@ impl Kernel {
     /// is gone. Operations that don't depend on each other may be done in another order
     /// than the plan's, many at once. The plan must come from what [`Kernel::observe`] read last.
     pub fn execute(&mut self, plan: &Plan) -> Result<(), Failure> {
-        self.execute_telling(plan, &mut |_| {})
+        self.execute_telling(plan, &mut |_| {})?;
+        self.commit();
+        Ok(())
     }
 
-    /// The same. `tell` hears now and then how many operations are done.
+    /// The same. `tell` hears now and then how many operations are done. Namespaces that are removed lose their names,
+    /// and end with [`Kernel::commit`]; till then [`Kernel::bring_back`] has them back.
     pub fn execute_telling(
         &mut self,
         plan: &Plan,

@@ -1,14 +1,17 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::confirm::{self, Waiter};
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, destroy, output, prune, saved};
+use super::{Status, destroy, duration, output, prune, saved};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
+use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
 use crate::state::{Owner, State};
@@ -27,7 +30,7 @@ pub(super) struct Arguments {
     takeover: Takeover,
 
     /// Remove the topologies of this host that the directory of -f doesn't have, once all others are applied
-    #[arg(long)]
+    #[arg(long, conflicts_with = "confirm")]
     prune: bool,
 
     #[command(flatten)]
@@ -44,6 +47,10 @@ pub(super) struct Options {
     /// Leave what is done when something fails, for debugging
     #[arg(long)]
     pub(super) no_rollback: bool,
+
+    /// Take everything back unless `netform confirm` comes within this time (60s, 5m), whatever becomes of this terminal
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "no_rollback")]
+    pub(super) confirm: Option<Duration>,
 }
 
 /// Which of the two this is, in what they say.
@@ -81,6 +88,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         .transpose()?;
     let given = session::parse(&arguments.files)?;
     arguments.takeover.fits(&given)?;
+    confirm::fits(&arguments.options, given.len())?;
     let mut worst = Status::Done;
     for (place, one) in given.iter().enumerate() {
         if place > 0 {
@@ -115,6 +123,9 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
 
 /// Shows a plan, asks if it must, does it, and looks whether it came out as asked.
 pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> Status {
+    if let Err(status) = confirm::stands_in_the_way(&session) {
+        return status;
+    }
     show(&session);
     if session.plan.operations.is_empty() {
         return match rename(&mut session) {
@@ -144,28 +155,55 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Ok(before) => before,
         Err(error) => return session::failed(&error),
     };
-    let renamed = session.renamed.clone();
-    let (old, new) = (renamed, session.topology.clone());
-    if let Err(status) = rename(&mut session) {
-        return status;
-    }
-    let (status, session) = execute(session, &before, options, verb);
-    match (status, old, session) {
-        // The name goes back with the rest.
-        (Status::RolledBack | Status::Failed, Some(old), Some(mut session)) => {
-            match session.kernel.rename(&new, &old) {
-                Ok(()) => Status::RolledBack,
-                Err(error) => {
-                    session::failed(&error);
-                    output::error(&format!(
-                        "topology {old} is called {new} now: `netform destroy {new}`, or apply its spec with \
-                         `--adopt-from {new}`"
-                    ));
-                    Status::LeftChanged
-                }
-            }
+    let waiter = match options.confirm {
+        Some(time) => match Waiter::start(&mut session, &before, options, time) {
+            Ok(waiter) => Some(waiter),
+            Err(status) => return status,
+        },
+        None => None,
+    };
+    let old = session.renamed.clone();
+    let status = match rename(&mut session) {
+        Ok(()) => {
+            let status = execute(&mut session, &before, options, verb);
+            name_back(&mut session, status, old.as_ref())
         }
-        (status, ..) => status,
+        Err(status) => status,
+    };
+    match waiter {
+        Some(waiter) if status == Status::Done => waiter.wait(session),
+        Some(waiter) => {
+            waiter.dismiss();
+            status
+        }
+        None => status,
+    }
+}
+
+/// Goes back to what was before an apply, its name too.
+pub(super) fn take_back(session: &mut Session, before: &State, options: &Options) -> Status {
+    let old = session.renamed.take();
+    let done = session.plan.operations.len();
+    let status = undo(session, before, options, done);
+    name_back(session, status, old.as_ref())
+}
+
+/// Has a topology that was renamed be called as before, if everything else is as before.
+fn name_back(session: &mut Session, status: Status, old: Option<&TopologyName>) -> Status {
+    let (Status::RolledBack | Status::Failed, Some(old)) = (status, old) else {
+        return status;
+    };
+    let new = session.topology.clone();
+    match session.kernel.rename(&new, old) {
+        Ok(()) => Status::RolledBack,
+        Err(error) => {
+            session::failed(&error);
+            output::error(&format!(
+                "topology {old} is called {new} now: `netform destroy {new}`, or apply its spec with \
+                 `--adopt-from {new}`"
+            ));
+            Status::LeftChanged
+        }
     }
 }
 
@@ -215,12 +253,7 @@ fn rename(session: &mut Session) -> Result<(), Status> {
 }
 
 /// Does a plan, and looks whether it came out as asked.
-fn execute(
-    mut session: Session,
-    before: &State,
-    options: &Options,
-    verb: Verb,
-) -> (Status, Option<Session>) {
+fn execute(session: &mut Session, before: &State, options: &Options, verb: Verb) -> Status {
     let plan = session.plan.clone();
     let mut progress = Progress::of(&plan, verb);
     let executed = session
@@ -236,7 +269,7 @@ fn execute(
         Ok(now) => match plan::plan(&session.topology, &session.desired, &now) {
             Ok(rest) if rest.operations.is_empty() => {
                 output::result(&done(&plan, verb));
-                (Status::Done, None)
+                Status::Done
             }
             Ok(rest) => {
                 let mut left = rest.operations.iter();
@@ -341,12 +374,7 @@ fn tell(failure: &Failure, plan: &Plan) {
 }
 
 /// Plans back to what was before, and does it. So many operations are known to be done.
-fn undo(
-    mut session: Session,
-    before: &State,
-    options: &Options,
-    done: usize,
-) -> (Status, Option<Session>) {
+fn undo(session: &mut Session, before: &State, options: &Options, done: usize) -> Status {
     let rest = |session: &mut Session| {
         let now = session.kernel.observe(&session.topology, before).ok()?;
         plan::plan(&session.topology, before, &now).ok()
@@ -356,16 +384,16 @@ fn undo(
     {
         session::failed(&error);
     }
-    let Some(back) = rest(&mut session) else {
+    let Some(back) = rest(session) else {
         output::error("what was done could not be read back, and is left as it is");
-        return (Status::LeftChanged, None);
+        return Status::LeftChanged;
     };
     if back.operations.is_empty() && done == 0 {
-        return (Status::Failed, Some(session));
+        return Status::Failed;
     }
     if back.operations.is_empty() {
         output::remark("Nothing is left changed.\n");
-        return (Status::RolledBack, Some(session));
+        return Status::RolledBack;
     }
     let colour = output::colour_of_stderr();
     if options.no_rollback {
@@ -373,27 +401,27 @@ fn undo(
         output::remark(&format!(
             "Left as it is (--no-rollback). To undo it by hand:\n{text}"
         ));
-        return (Status::LeftChanged, None);
+        return Status::LeftChanged;
     }
     let failed = session.kernel.execute(&back).err();
     if let Some(failure) = &failed {
         tell(failure, &back);
     }
-    match rest(&mut session) {
+    match rest(session) {
         Some(left) if left.operations.is_empty() => {
             output::remark("Everything that had been done is undone.\n");
-            (Status::RolledBack, Some(session))
+            Status::RolledBack
         }
         Some(left) => {
             let text = render::plan::plan(&left, colour);
             output::error(&format!(
                 "undoing it failed too. To get back to what was before:\n{text}"
             ));
-            (Status::LeftChanged, None)
+            Status::LeftChanged
         }
         None => {
             output::error("undoing it failed too, and the host can't be read");
-            (Status::LeftChanged, None)
+            Status::LeftChanged
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::apply::{self, Options};
 use super::session::{self, Access, Session};
 use super::source::Files;
-use super::{Status, output};
+use super::{Status, confirm, output};
 use crate::resource::name::TopologyName;
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,9 @@ pub(super) fn run(arguments: &Arguments) -> Status {
             Err(status) => return status,
         },
     };
+    if let Err(status) = confirm::fits(&arguments.options, topologies.len()) {
+        return status;
+    }
     let mut worst = Status::Done;
     for topology in topologies {
         worst = worst.worse(match Session::of_nothing(topology, Access::Change) {

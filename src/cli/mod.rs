@@ -2,8 +2,10 @@
 
 mod apply;
 mod completions;
+mod confirm;
 mod conflict;
 mod destroy;
+mod duration;
 mod exec;
 mod output;
 mod plan;
@@ -101,6 +103,10 @@ enum Verb {
     Apply(apply::Arguments),
     /// Remove all that a topology owns, and give back what it borrowed
     Destroy(destroy::Arguments),
+    /// Keep what `apply --confirm` has done
+    Confirm(confirm::Arguments),
+    /// Take back what `apply --confirm` has done, now
+    Revert(confirm::Arguments),
     /// List the topologies of this host, or what one of them owns
     Show(show::Arguments),
     /// Check a spec without the kernel
@@ -138,6 +144,8 @@ fn run(verb: Verb) -> Status {
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Apply(arguments) => apply::run(&arguments),
         Verb::Destroy(arguments) => destroy::run(&arguments),
+        Verb::Confirm(arguments) => confirm::run(&arguments, confirm::Answer::Confirm),
+        Verb::Revert(arguments) => confirm::run(&arguments, confirm::Answer::Revert),
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),

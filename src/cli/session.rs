@@ -99,7 +99,7 @@ impl Takeover {
 /// What a topology wants, the host as it was read, and the way from one to the other.
 pub(super) struct Session {
     /// Keeps other changes out while the session lives.
-    _lock: Option<Lock>,
+    pub(super) lock: Option<Lock>,
     pub(super) kernel: Kernel,
     pub(super) topology: TopologyName,
     pub(super) desired: State,
@@ -214,7 +214,7 @@ impl Session {
         plan.warnings
             .extend(plan::lost(&topology, &desired, &observed));
         Ok(Session {
-            _lock: lock,
+            lock,
             kernel,
             topology,
             desired,

@@ -9,9 +9,10 @@ use super::error::Error;
 use super::record::Record;
 use super::socket::Socket;
 use super::space::inode_of;
-use super::{Kernel, namespace, read, tag};
-use crate::resource::Ns;
+use super::{Kernel, adoption, namespace, read, tag};
+use crate::plan::{Action, Plan};
 use crate::resource::name::{NamespaceName, TopologyName};
+use crate::resource::{Key, Ns};
 
 impl Kernel {
     /// Takes a namespace's name away, and keeps it.
@@ -21,6 +22,32 @@ impl Kernel {
             self.kept.insert(name.clone(), ns);
         }
         namespace::remove(name)
+    }
+
+    /// Has a process that was forked go on with this: with sockets of its own, and with what must be known to go back.
+    pub fn go_on(&mut self) {
+        self.spaces.clear();
+        self.found.clear();
+        self.last = None;
+        self.renaming = None;
+    }
+
+    /// Keeps what must be known to go back from a plan that is going to be done by another process: the namespaces that it
+    /// removes, and what is taken over as it is.
+    ///
+    /// # Errors
+    ///
+    /// Why that couldn't be read.
+    pub fn keep(&mut self, plan: &Plan) -> Result<(), Error> {
+        for operation in &plan.operations {
+            if let (Key::Namespace, Action::Remove(_), Some(name)) =
+                (&operation.id.key, &operation.action, operation.id.ns.name())
+                && let Some(ns) = namespace::open(name)?
+            {
+                self.kept.insert(name.clone(), ns);
+            }
+        }
+        adoption::remember(self, plan)
     }
 
     /// Lets the namespaces end that plans have removed: nobody will go back.

@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The right to change the network, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    /// None: it is another's by now.
+    file: Option<File>,
 }
 
 impl Lock {
@@ -47,7 +48,7 @@ impl Lock {
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => {
                     sign(&mut file).map_err(|e| Error::io("write", path, e))?;
-                    return Ok(Lock { file });
+                    return Ok(Lock { file: Some(file) });
                 }
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
                 Err(Errno::WOULDBLOCK) => {
@@ -65,15 +66,23 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// In a process that was forked: leaves it to the one that took it.
+    pub fn leave(mut self) {
+        self.file = None;
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
+        let Some(file) = &self.file else { return };
         // What nobody needs anymore goes, so that the last destroy leaves /run as it was. Who waits for
         // the file that is removed here sees that it is, and makes a new one.
         if record::names().is_ok_and(|names| names.is_empty()) {
             let _ = fs::remove_file(path());
             let _ = fs::remove_dir(record::DIRECTORY);
         }
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        let _ = flock(file, FlockOperation::Unlock);
     }
 }
 

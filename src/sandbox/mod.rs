@@ -13,7 +13,7 @@ mod command;
 mod error;
 mod files;
 mod internet;
-mod process;
+pub(crate) mod process;
 mod uplink;
 mod user;
 

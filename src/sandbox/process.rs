@@ -33,7 +33,7 @@ const REPORT: usize = 32 * 1024;
 /// Does `work` in a new process, which ends with the status that it returns.
 ///
 /// The process has only the thread that this is called from.
-pub(super) fn fork(work: impl FnOnce() -> u8) -> Result<Pid, Error> {
+pub(crate) fn fork(work: impl FnOnce() -> u8) -> Result<Pid, Error> {
     // SAFETY: the C library makes its own state fit for a process with one thread, and nothing that
     // the callers hold belongs to another thread.
     #[expect(unsafe_code, reason = "a process with the memory of this one")]

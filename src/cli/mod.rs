@@ -4,6 +4,7 @@ mod apply;
 mod completions;
 mod conflict;
 mod destroy;
+mod duration;
 mod exec;
 mod output;
 mod plan;

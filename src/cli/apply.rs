@@ -1,9 +1,11 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
+use std::time::Duration;
+
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::{Status, destroy, output, prune};
+use super::{Status, destroy, duration, output, prune};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Reason, Transfer};
 use crate::render::{self, phrase};
@@ -37,6 +39,17 @@ pub(super) struct Options {
     /// Leave what is done when something fails, for debugging
     #[arg(long)]
     pub(super) no_rollback: bool,
+
+    /// Wait this long for another netform to end: `30`, `45s`, `2m`
+    #[arg(long, value_name = "SECONDS", default_value = "10s", value_parser = duration::parse)]
+    lock_timeout: Duration,
+}
+
+impl Options {
+    /// To change the host, when another netform doesn't.
+    pub(super) fn access(&self) -> Access {
+        Access::Change(self.lock_timeout)
+    }
 }
 
 /// Which of the two this is, in what they say.
@@ -74,7 +87,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         if place > 0 {
             output::result("\n");
         }
-        let status = match Session::of_spec(one, &arguments.takeover, Access::Change) {
+        let status = match Session::of_spec(one, &arguments.takeover, arguments.options.access()) {
             Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
             Err(status) => status,
         };
@@ -92,7 +105,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         return Ok(worst);
     }
     for topology in superfluous {
-        let session = prune::without(topology, directory, Access::Change);
+        let session = prune::without(topology, directory, arguments.options.access());
         worst = worst.worse(match session {
             Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
             Err(status) => status,

@@ -1,5 +1,7 @@
 //! What `plan`, `apply` and `destroy` share: from files to a plan against this host.
 
+use std::time::Duration;
+
 use super::source::Files;
 use super::{Status, conflict, output};
 use crate::kernel::{Kernel, Lock};
@@ -53,8 +55,8 @@ fn report(
 pub(super) enum Access {
     /// To look: others may change the host meanwhile.
     Read,
-    /// To change the host: one at a time.
-    Change,
+    /// To change the host: one at a time, and so long is waited for another that does.
+    Change(Duration),
 }
 
 /// What is taken over of what others made.
@@ -247,7 +249,10 @@ fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
     let kernel = Kernel::open().map_err(|error| failed(&error))?;
     let lock = match access {
         Access::Read => None,
-        Access::Change => Some(kernel.lock().map_err(|error| failed(&error))?),
+        Access::Change(patience) => {
+            let lock = kernel.lock_within(patience);
+            Some(lock.map_err(|error| failed(&error))?)
+        }
     };
     Ok((kernel, lock))
 }

@@ -19,9 +19,12 @@ pub enum Error {
         capability: &'static str,
     },
     /// Another netform is at work.
-    #[error("another netform is at work here ({holder}): wait for it to end, then run this again")]
+    #[error(
+        "another netform is at work here ({holder}): wait for it to end, then run this again, or give it longer \
+         with `--lock-timeout`"
+    )]
     Locked {
-        /// Which: `pid 4711`.
+        /// Which: `pid 4711: netform apply -f site.yaml`.
         holder: String,
     },
     /// There is no namespace of that name.

@@ -5,13 +5,12 @@ use std::time::Duration;
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
+use super::undo::{before, tell, undo};
 use super::{Status, destroy, duration, output, prune};
-use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Reason, Transfer};
+use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
-use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
-use crate::resource::{Family, Id, Key, Resource};
-use crate::state::{Owner, State};
+use crate::resource::Key;
+use crate::state::State;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -316,160 +315,4 @@ fn takes_something_away(plan: &Plan) -> bool {
             plan::Warning::Collateral { .. } | plan::Warning::OutOfReach { .. }
         )
     })
-}
-
-/// Says which operation failed, and how.
-fn tell(failure: &Failure, plan: &Plan) {
-    let what = match failure.operation.and_then(|at| plan.operations.get(at)) {
-        Some(operation) => {
-            let verb = match operation.action {
-                Action::Borrow { .. } | Action::Create(Resource::Sysctl(_)) => "set",
-                _ if operation.transfer == Some(Transfer::Adopt) => "adopt",
-                _ if operation.transfer == Some(Transfer::Release) => "give back",
-                Action::Create(_) => "create",
-                Action::Update { .. } => "change",
-                Action::Remove(_) => "remove",
-                Action::GiveBack { .. } => "give back",
-            };
-            format!(
-                "failed to {verb} {}",
-                phrase::located(&operation.id, &plan.topology)
-            )
-        }
-        None => "failed".to_owned(),
-    };
-    output::error(&format!("{what}: {}", failure.error));
-}
-
-/// Plans back to what was before, and does it. So many operations are known to be done.
-fn undo(
-    mut session: Session,
-    before: &State,
-    options: &Options,
-    done: usize,
-) -> (Status, Option<Session>) {
-    let rest = |session: &mut Session| {
-        let now = session.kernel.observe(&session.topology, before).ok()?;
-        plan::plan(&session.topology, before, &now).ok()
-    };
-    let Some(back) = rest(&mut session) else {
-        output::error("what was done could not be read back, and is left as it is");
-        return (Status::LeftChanged, None);
-    };
-    if back.operations.is_empty() && done == 0 {
-        return (Status::Failed, Some(session));
-    }
-    if back.operations.is_empty() {
-        output::remark("Nothing is left changed.\n");
-        return (Status::RolledBack, Some(session));
-    }
-    let colour = output::colour_of_stderr();
-    if options.no_rollback {
-        let text = render::plan::plan(&back, colour);
-        output::remark(&format!(
-            "Left as it is (--no-rollback). To undo it by hand:\n{text}"
-        ));
-        return (Status::LeftChanged, None);
-    }
-    let failed = session.kernel.execute(&back).err();
-    if let Some(failure) = &failed {
-        tell(failure, &back);
-    }
-    match rest(&mut session) {
-        Some(left) if left.operations.is_empty() => {
-            output::remark("Everything that had been done is undone.\n");
-            (Status::RolledBack, Some(session))
-        }
-        Some(left) => {
-            let text = render::plan::plan(&left, colour);
-            output::error(&format!(
-                "undoing it failed too. To get back to what was before:\n{text}"
-            ));
-            (Status::LeftChanged, None)
-        }
-        None => {
-            output::error("undoing it failed too, and the host can't be read");
-            (Status::LeftChanged, None)
-        }
-    }
-}
-
-/// What there is to go back to if a plan fails: what the topology owns, the settings of that, and what it
-/// has on loan, each as it is now.
-fn before(session: &mut Session) -> Result<State, kernel::Error> {
-    let topology = &session.topology;
-    let mut owned = State {
-        external: session.observed.external.clone(),
-        ..State::new()
-    };
-    for (id, entry) in &session.observed.entries {
-        if !entry.owner.is(topology) {
-            continue;
-        }
-        owned.entries.insert(id.clone(), entry.clone());
-        // A plan that takes one away doesn't name its settings, so they may not have been read.
-        for key in settings(&id.key) {
-            let setting = Id::new(id.ns.clone(), Key::Sysctl(key));
-            owned.insert(
-                setting,
-                Resource::Sysctl(Sysctl::off()),
-                entry.owner.clone(),
-            );
-        }
-    }
-    // What is taken over is to be somebody else's again.
-    for operation in &session.plan.operations {
-        let Some(entry) = session.observed.get(&operation.id) else {
-            continue;
-        };
-        if operation.transfer == Some(Transfer::Adopt) {
-            owned.entries.insert(operation.id.clone(), entry.clone());
-            for key in settings(&operation.id.key) {
-                let setting = Id::new(operation.id.ns.clone(), Key::Sysctl(key));
-                let off = Resource::Sysctl(Sysctl::off());
-                owned.insert(setting, off, Owner::Topology(topology.clone()));
-            }
-        } else if let Action::Update {
-            before: Resource::Sysctl(_),
-            ..
-        } = operation.action
-        {
-            owned
-                .entries
-                .entry(operation.id.clone())
-                .or_insert_with(|| entry.clone());
-        }
-    }
-    let on_loan = session.observed.loans.iter();
-    for (id, loan) in on_loan.filter(|(_, loan)| loan.by.contains_key(topology)) {
-        let off = Resource::Sysctl(Sysctl::off());
-        owned.insert(id.clone(), off, Owner::Topology(topology.clone()));
-        owned.loans.insert(id.clone(), loan.clone());
-    }
-    let now = session.kernel.observe(topology, &owned)?;
-    owned.entries.retain(|id, entry| {
-        let Key::Sysctl(_) = id.key else { return true };
-        // One that can't be read is not there: IPv6 on a link with a small MTU.
-        now.get(id)
-            .map(|found| entry.resource = found.resource.clone())
-            .is_some()
-    });
-    Ok(owned)
-}
-
-/// The settings of a thing that the language can lead to.
-fn settings(key: &Key) -> Vec<SysctlKey> {
-    match key {
-        Key::Namespace => Family::BOTH.map(SysctlKey::forwarding).into(),
-        Key::Link(link) if link.as_str() != "lo" => [
-            (Family::Ipv4, "forwarding"),
-            (Family::Ipv4, ROUTE_LOCALNET),
-            (Family::Ipv6, FORCED),
-            (Family::Ipv6, "accept_ra"),
-            (Family::Ipv6, "accept_redirects"),
-        ]
-        .map(|(family, name)| SysctlKey::conf(family, link.clone(), name))
-        .into(),
-        _ => Vec::new(),
-    }
 }

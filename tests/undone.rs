@@ -108,3 +108,37 @@ fn without_going_back_a_namespace_that_went_is_gone() {
         netform(&["destroy", "lab", "--yes"]).ok();
     });
 }
+
+#[test]
+fn what_somebody_takes_away_meanwhile_is_made_again() {
+    in_sandbox(|| {
+        for what in [
+            "ip link del to-b",
+            "ip -n b link del eth0",
+            "ip -n b addr del 10.7.2.2/24 dev eth0",
+            "nft delete table inet netform-lab",
+            "ip netns del b",
+        ] {
+            for _ in 0..4 {
+                write("", "");
+                let breaking = sh(&format!(
+                    "(until {what}; do :; done) >/dev/null 2>&1 & echo $!"
+                ));
+                let breaking = breaking.ok().trim().to_owned();
+                let output = netform(&["apply", "-f", SPEC, "--yes"]);
+                sh(&format!(
+                    "while [ -d /proc/{breaking} ]; do sleep 0.01; done"
+                ))
+                .ok();
+                // Unless it came once all was done.
+                if output.status != 0 || !output.stderr.is_empty() {
+                    assert_eq!(output.status, 0, "{what}: {}", output.stderr);
+                    assert!(output.stderr.contains("planned again"), "{}", output.stderr);
+                    let plan = netform(&["plan", "-f", SPEC]).ok();
+                    assert_eq!(plan, "No changes. lab is as the spec says.\n", "{what}");
+                }
+                netform(&["destroy", "lab", "--yes"]).ok();
+            }
+        }
+    });
+}

@@ -1,20 +1,19 @@
 //! `netform apply`, and what `destroy` has in common with it.
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use super::confirm::{self, Waiter};
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
+use super::undo::{ATTEMPTS, PAUSE, before, name_back, told, undo};
 use super::{Status, destroy, duration, output, prune, saved};
-use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Reason, Transfer};
+use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
-use crate::resource::name::TopologyName;
-use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
-use crate::resource::{Family, Id, Key, Resource};
-use crate::state::{Owner, State};
+use crate::resource::Key;
+use crate::state::State;
 
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("files", |files| files.required(false).required_unless_present("plan")))]
@@ -51,6 +50,17 @@ pub(super) struct Options {
     /// Take everything back unless `netform confirm` comes within this time (60s, 5m), whatever becomes of this terminal
     #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "no_rollback")]
     pub(super) confirm: Option<Duration>,
+
+    /// Wait this long for another netform to end: `30`, `45s`, `2m`
+    #[arg(long, value_name = "SECONDS", default_value = "10s", value_parser = duration::parse)]
+    lock_timeout: Duration,
+}
+
+impl Options {
+    /// To change the host, when another netform doesn't.
+    pub(super) fn access(&self) -> Access {
+        Access::Change(self.lock_timeout)
+    }
 }
 
 /// Which of the two this is, in what they say.
@@ -79,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 fn all(arguments: &Arguments) -> Result<Status, Status> {
     if let Some(path) = &arguments.plan {
         let saved = saved::read(path, &arguments.files)?;
-        let session = saved::session(path, &saved)?;
+        let session = saved::session(path, &saved, arguments.options.access())?;
         return Ok(carry_out(session, &arguments.options, Verb::Apply));
     }
     let directory = arguments
@@ -94,7 +104,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         if place > 0 {
             output::result("\n");
         }
-        let status = match Session::of_spec(one, &arguments.takeover, Access::Change) {
+        let status = match Session::of_spec(one, &arguments.takeover, arguments.options.access()) {
             Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
             Err(status) => status,
         };
@@ -112,7 +122,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         return Ok(worst);
     }
     for topology in superfluous {
-        let session = prune::without(topology, directory, Access::Change);
+        let session = prune::without(topology, directory, arguments.options.access());
         worst = worst.worse(match session {
             Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
             Err(status) => status,
@@ -180,33 +190,6 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     }
 }
 
-/// Goes back to what was before an apply, its name too.
-pub(super) fn take_back(session: &mut Session, before: &State, options: &Options) -> Status {
-    let old = session.renamed.take();
-    let done = session.plan.operations.len();
-    let status = undo(session, before, options, done);
-    name_back(session, status, old.as_ref())
-}
-
-/// Has a topology that was renamed be called as before, if everything else is as before.
-fn name_back(session: &mut Session, status: Status, old: Option<&TopologyName>) -> Status {
-    let (Status::RolledBack | Status::Failed, Some(old)) = (status, old) else {
-        return status;
-    };
-    let new = session.topology.clone();
-    match session.kernel.rename(&new, old) {
-        Ok(()) => Status::RolledBack,
-        Err(error) => {
-            session::failed(&error);
-            output::error(&format!(
-                "topology {old} is called {new} now: `netform destroy {new}`, or apply its spec with \
-                 `--adopt-from {new}`"
-            ));
-            Status::LeftChanged
-        }
-    }
-}
-
 /// Prints what is going to be done.
 pub(super) fn show(session: &Session) -> Status {
     let colour = output::colour_of_stdout();
@@ -252,55 +235,100 @@ fn rename(session: &mut Session) -> Result<(), Status> {
         })
 }
 
-/// Does a plan, and looks whether it came out as asked.
+/// Why a plan didn't come to what was asked.
+struct Trouble {
+    /// In words, with what to do.
+    text: String,
+    /// Whether it is worth planning again, because somebody else may have changed the host meanwhile.
+    passing: bool,
+    /// How many operations are done for sure.
+    done: usize,
+}
+
+/// Does a plan, and looks whether it came out as asked. Where somebody else changes the host meanwhile, it is planned
+/// again, but never for more to go than was agreed to.
 fn execute(session: &mut Session, before: &State, options: &Options, verb: Verb) -> Status {
+    let asked = session.plan.clone();
+    let agreed = options.yes || verb != Verb::Apply || takes_something_away(&asked);
+    let mut all_done = 0;
+    let mut last = None;
+    for attempt in 1.. {
+        let Err(trouble) = attempt_once(session, verb) else {
+            if attempt > 1 {
+                output::remark(
+                    "Somebody else was changing the host, so it was planned again on the way.\n",
+                );
+            }
+            output::result(&done(&asked, verb));
+            return Status::Done;
+        };
+        all_done += trouble.done;
+        if trouble.passing && attempt < ATTEMPTS {
+            thread::sleep(PAUSE * attempt);
+            let before = session.plan.clone();
+            let planned = session.plan_again();
+            // What fails in the same way from the same place has another reason.
+            let same = planned && session.plan == before && last.as_ref() == Some(&trouble.text);
+            if planned && !same && (agreed || !takes_something_away(&session.plan)) {
+                last = Some(trouble.text);
+                continue;
+            }
+        }
+        output::error(&trouble.text);
+        return undo(session, before, options, all_done);
+    }
+    unreachable!("attempts are counted")
+}
+
+/// Does a plan once.
+fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
     let plan = session.plan.clone();
     let mut progress = Progress::of(&plan, verb);
     let executed = session
         .kernel
         .execute_telling(&plan, &mut |done| progress.tell(done));
     drop(progress);
-    if let Err(failure) = executed {
-        tell(&failure, &plan);
+    executed.map_err(|failure| Trouble {
+        text: told(&failure, &plan),
+        passing: failure.error.is_passing(),
         // Also of the operations that were sent with the first that failed, some may be done.
-        return undo(session, before, options, failure.done);
+        done: failure.done,
+    })?;
+    let trouble = |text, passing| Trouble {
+        text,
+        passing,
+        done: plan.operations.len(),
+    };
+    let now = session
+        .kernel
+        .observe(&session.topology, &session.desired)
+        .map_err(|error| trouble(error.to_string(), error.is_passing()))?;
+    let rest = plan::plan(&session.topology, &session.desired, &now).map_err(|conflicts| {
+        let what: Vec<String> = conflicts
+            .iter()
+            .map(|conflict| phrase::located(&conflict.id, &session.topology))
+            .collect();
+        let text = format!(
+            "somebody else changed the host meanwhile: {}",
+            what.join(", ")
+        );
+        trouble(text, false)
+    })?;
+    if rest.operations.is_empty() {
+        return Ok(());
     }
-    match session.kernel.observe(&session.topology, &session.desired) {
-        Ok(now) => match plan::plan(&session.topology, &session.desired, &now) {
-            Ok(rest) if rest.operations.is_empty() => {
-                output::result(&done(&plan, verb));
-                Status::Done
-            }
-            Ok(rest) => {
-                let mut left = rest.operations.iter();
-                let why = if left.all(|operation| matches!(operation.id.key, Key::Sysctl(_))) {
-                    "the kernel took every value, but gives others back: write them as it does, or somebody \
-                     else is changing them"
-                } else {
-                    "the kernel took every operation, but the host is not as the spec says: either somebody \
-                     else is changing it, or this is an error of netform"
-                };
-                let rest = render::plan::plan(&rest, output::colour_of_stderr());
-                output::error(&format!("{why}. What differs:\n{rest}"));
-                undo(session, before, options, plan.operations.len())
-            }
-            Err(conflicts) => {
-                let what: Vec<String> = conflicts
-                    .iter()
-                    .map(|conflict| phrase::located(&conflict.id, &session.topology))
-                    .collect();
-                output::error(&format!(
-                    "somebody else changed the host meanwhile: {}",
-                    what.join(", ")
-                ));
-                undo(session, before, options, plan.operations.len())
-            }
-        },
-        Err(error) => {
-            session::failed(&error);
-            undo(session, before, options, plan.operations.len())
-        }
-    }
+    let settings = |operation: &plan::Operation| matches!(operation.id.key, Key::Sysctl(_));
+    let only_settings = rest.operations.iter().all(settings);
+    let why = if only_settings {
+        "the kernel took every value, but gives others back: write them as it does, or somebody else is changing \
+         them"
+    } else {
+        "the kernel took every operation, but the host is not as the spec says: either somebody else is changing \
+         it, or this is an error of netform"
+    };
+    let rest = render::plan::plan(&rest, output::colour_of_stderr());
+    let text = format!("{why}. What differs:\n{rest}");
+    Err(trouble(text, !only_settings))
 }
 
 /// Writes a lost record anew, as far as what is here tells what it should say.
@@ -348,160 +376,4 @@ fn takes_something_away(plan: &Plan) -> bool {
             plan::Warning::Collateral { .. } | plan::Warning::OutOfReach { .. }
         )
     })
-}
-
-/// Says which operation failed, and how.
-fn tell(failure: &Failure, plan: &Plan) {
-    let what = match failure.operation.and_then(|at| plan.operations.get(at)) {
-        Some(operation) => {
-            let verb = match operation.action {
-                Action::Borrow { .. } | Action::Create(Resource::Sysctl(_)) => "set",
-                _ if operation.transfer == Some(Transfer::Adopt) => "adopt",
-                _ if operation.transfer == Some(Transfer::Release) => "give back",
-                Action::Create(_) => "create",
-                Action::Update { .. } => "change",
-                Action::Remove(_) => "remove",
-                Action::GiveBack { .. } => "give back",
-            };
-            format!(
-                "failed to {verb} {}",
-                phrase::located(&operation.id, &plan.topology)
-            )
-        }
-        None => "failed".to_owned(),
-    };
-    output::error(&format!("{what}: {}", failure.error));
-}
-
-/// Plans back to what was before, and does it. So many operations are known to be done.
-fn undo(session: &mut Session, before: &State, options: &Options, done: usize) -> Status {
-    let rest = |session: &mut Session| {
-        let now = session.kernel.observe(&session.topology, before).ok()?;
-        plan::plan(&session.topology, before, &now).ok()
-    };
-    if !options.no_rollback
-        && let Err(error) = session.kernel.bring_back(&session.topology)
-    {
-        session::failed(&error);
-    }
-    let Some(back) = rest(session) else {
-        output::error("what was done could not be read back, and is left as it is");
-        return Status::LeftChanged;
-    };
-    if back.operations.is_empty() && done == 0 {
-        return Status::Failed;
-    }
-    if back.operations.is_empty() {
-        output::remark("Nothing is left changed.\n");
-        return Status::RolledBack;
-    }
-    let colour = output::colour_of_stderr();
-    if options.no_rollback {
-        let text = render::plan::plan(&back, colour);
-        output::remark(&format!(
-            "Left as it is (--no-rollback). To undo it by hand:\n{text}"
-        ));
-        return Status::LeftChanged;
-    }
-    let failed = session.kernel.execute(&back).err();
-    if let Some(failure) = &failed {
-        tell(failure, &back);
-    }
-    match rest(session) {
-        Some(left) if left.operations.is_empty() => {
-            output::remark("Everything that had been done is undone.\n");
-            Status::RolledBack
-        }
-        Some(left) => {
-            let text = render::plan::plan(&left, colour);
-            output::error(&format!(
-                "undoing it failed too. To get back to what was before:\n{text}"
-            ));
-            Status::LeftChanged
-        }
-        None => {
-            output::error("undoing it failed too, and the host can't be read");
-            Status::LeftChanged
-        }
-    }
-}
-
-/// What there is to go back to if a plan fails: what the topology owns, the settings of that, and what it
-/// has on loan, each as it is now.
-fn before(session: &mut Session) -> Result<State, kernel::Error> {
-    let topology = &session.topology;
-    let mut owned = State {
-        external: session.observed.external.clone(),
-        ..State::new()
-    };
-    for (id, entry) in &session.observed.entries {
-        if !entry.owner.is(topology) {
-            continue;
-        }
-        owned.entries.insert(id.clone(), entry.clone());
-        // A plan that takes one away doesn't name its settings, so they may not have been read.
-        for key in settings(&id.key) {
-            let setting = Id::new(id.ns.clone(), Key::Sysctl(key));
-            owned.insert(
-                setting,
-                Resource::Sysctl(Sysctl::off()),
-                entry.owner.clone(),
-            );
-        }
-    }
-    // What is taken over is to be somebody else's again.
-    for operation in &session.plan.operations {
-        let Some(entry) = session.observed.get(&operation.id) else {
-            continue;
-        };
-        if operation.transfer == Some(Transfer::Adopt) {
-            owned.entries.insert(operation.id.clone(), entry.clone());
-            for key in settings(&operation.id.key) {
-                let setting = Id::new(operation.id.ns.clone(), Key::Sysctl(key));
-                let off = Resource::Sysctl(Sysctl::off());
-                owned.insert(setting, off, Owner::Topology(topology.clone()));
-            }
-        } else if let Action::Update {
-            before: Resource::Sysctl(_),
-            ..
-        } = operation.action
-        {
-            owned
-                .entries
-                .entry(operation.id.clone())
-                .or_insert_with(|| entry.clone());
-        }
-    }
-    let on_loan = session.observed.loans.iter();
-    for (id, loan) in on_loan.filter(|(_, loan)| loan.by.contains_key(topology)) {
-        let off = Resource::Sysctl(Sysctl::off());
-        owned.insert(id.clone(), off, Owner::Topology(topology.clone()));
-        owned.loans.insert(id.clone(), loan.clone());
-    }
-    let now = session.kernel.observe(topology, &owned)?;
-    owned.entries.retain(|id, entry| {
-        let Key::Sysctl(_) = id.key else { return true };
-        // One that can't be read is not there: IPv6 on a link with a small MTU.
-        now.get(id)
-            .map(|found| entry.resource = found.resource.clone())
-            .is_some()
-    });
-    Ok(owned)
-}
-
-/// The settings of a thing that the language can lead to.
-fn settings(key: &Key) -> Vec<SysctlKey> {
-    match key {
-        Key::Namespace => Family::BOTH.map(SysctlKey::forwarding).into(),
-        Key::Link(link) if link.as_str() != "lo" => [
-            (Family::Ipv4, "forwarding"),
-            (Family::Ipv4, ROUTE_LOCALNET),
-            (Family::Ipv6, FORCED),
-            (Family::Ipv6, "accept_ra"),
-            (Family::Ipv6, "accept_redirects"),
-        ]
-        .map(|(family, name)| SysctlKey::conf(family, link.clone(), name))
-        .into(),
-        _ => Vec::new(),
-    }
 }

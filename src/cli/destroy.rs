@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::apply::{self, Options};
-use super::session::{self, Access, Session};
+use super::session::{self, Session};
 use super::source::Files;
 use super::{Status, confirm, output};
 use crate::resource::name::TopologyName;
@@ -49,10 +49,12 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     }
     let mut worst = Status::Done;
     for topology in topologies {
-        worst = worst.worse(match Session::of_nothing(topology, Access::Change) {
-            Ok(session) => carry_out(session, &arguments.options, apply::Verb::Destroy),
-            Err(status) => status,
-        });
+        worst = worst.worse(
+            match Session::of_nothing(topology, arguments.options.access()) {
+                Ok(session) => carry_out(session, &arguments.options, apply::Verb::Destroy),
+                Err(status) => status,
+            },
+        );
     }
     worst
 }

@@ -17,6 +17,7 @@ mod schema;
 mod session;
 mod show;
 mod source;
+mod undo;
 mod validate;
 
 use std::process::ExitCode;

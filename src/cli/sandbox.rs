@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
@@ -45,8 +46,9 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 fn apply(files: &Files) -> Result<(), String> {
     let given = session::parse(files).map_err(|_| String::new())?;
     for one in &given {
-        let mut session = Session::of_spec(one, &Takeover::default(), Access::Change)
-            .map_err(|_| String::new())?;
+        let mut session =
+            Session::of_spec(one, &Takeover::default(), Access::Change(Duration::ZERO))
+                .map_err(|_| String::new())?;
         let failed = session.kernel.execute(&session.plan).err();
         if let Some(failure) = failed {
             return Err(format!("the spec can't be applied: {}", failure.error));

@@ -98,13 +98,13 @@ fn text(path: &Path) -> io::Result<String> {
 
 /// The same plan, made anew. Where it comes out otherwise, that is told; that nothing is to be done anymore is no
 /// failure, so that who runs it again after a success has one.
-pub(super) fn session(path: &Path, saved: &Saved) -> Result<Session, Status> {
+pub(super) fn session(path: &Path, saved: &Saved, access: Access) -> Result<Session, Status> {
     let given = session::parse_one(saved.sources())?;
     let takeover = Takeover {
         adopt: saved.adopt,
         adopt_from: saved.adopt_from.clone(),
     };
-    let session = Session::of_spec(&given, &takeover, Access::Change)?;
+    let session = Session::of_spec(&given, &takeover, access)?;
     if session.plan.operations.is_empty() && session.renamed.is_none() {
         return Ok(session);
     }

@@ -1,5 +1,7 @@
 //! What `plan`, `apply` and `destroy` share: from files to a plan against this host.
 
+use std::time::Duration;
+
 use super::source::Files;
 use super::{Status, conflict, output};
 use crate::kernel::{Kernel, Lock};
@@ -61,8 +63,8 @@ fn report(
 pub(super) enum Access {
     /// To look: others may change the host meanwhile.
     Read,
-    /// To change the host: one at a time.
-    Change,
+    /// To change the host: one at a time, and so long is waited for another that does.
+    Change(Duration),
 }
 
 /// What is taken over of what others made.
@@ -168,6 +170,22 @@ impl Session {
         Ok(())
     }
 
+    /// The same, in silence, while an apply is on its way. Whether there is a plan.
+    pub(super) fn plan_again(&mut self) -> bool {
+        let Ok(observed) = self.kernel.observe(&self.topology, &self.desired) else {
+            return false;
+        };
+        self.observed = observed;
+        if self.adopts {
+            plan::offer(&self.topology, &self.desired, &mut self.observed);
+        }
+        let plan = plan::plan(&self.topology, &self.desired, &self.observed);
+        plan.is_ok_and(|plan| {
+            self.plan = plan;
+            true
+        })
+    }
+
     /// Of a topology that is to own nothing any more.
     pub(super) fn of_nothing(topology: TopologyName, access: Access) -> Result<Session, Status> {
         let (kernel, lock) = open(access)?;
@@ -255,7 +273,10 @@ fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
     let kernel = Kernel::open().map_err(|error| failed(&error))?;
     let lock = match access {
         Access::Read => None,
-        Access::Change => Some(kernel.lock().map_err(|error| failed(&error))?),
+        Access::Change(patience) => {
+            let lock = kernel.lock_within(patience);
+            Some(lock.map_err(|error| failed(&error))?)
+        }
     };
     Ok((kernel, lock))
 }

@@ -19,9 +19,12 @@ pub enum Error {
         capability: &'static str,
     },
     /// Another netform is at work.
-    #[error("another netform is at work here ({holder}): wait for it to end, then run this again")]
+    #[error(
+        "another netform is at work here ({holder}): wait for it to end, then run this again, or give it longer \
+         with `--lock-timeout`"
+    )]
     Locked {
-        /// Which: `pid 4711`.
+        /// Which: `pid 4711: netform apply -f site.yaml`.
         holder: String,
     },
     /// There is no namespace of that name.
@@ -266,6 +269,35 @@ impl Error {
         Error::Call {
             action,
             source: source.into(),
+        }
+    }
+
+    /// Whether somebody else may have changed the host just then, so that it is worth reading it again and planning anew.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Stale { .. }
+            | Error::Missing { .. }
+            | Error::NoSysctl { .. }
+            | Error::Restless => true,
+            Error::Refused { errno, .. } => matches!(
+                *errno,
+                libc::EBUSY
+                    | libc::EAGAIN
+                    | libc::ENOBUFS
+                    | libc::ENETDOWN
+                    | libc::ENETUNREACH
+                    | libc::EHOSTUNREACH
+                    | libc::EADDRNOTAVAIL
+            ),
+            // The file of a namespace that is being made, for example.
+            Error::Io { source, .. } => matches!(
+                source.raw_os_error(),
+                Some(libc::ENOENT | libc::EEXIST | libc::EBUSY)
+            ),
+            Error::Nftables(error) => {
+                error.is_stale() || matches!(**error, nftables::Error::Restless)
+            }
+            _ => false,
         }
     }
 

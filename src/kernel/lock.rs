@@ -11,10 +11,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::record;
+use super::{processes, record};
 
 /// How often to look whether it is done.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much is said of what the holder runs, in characters.
+const LONGEST: usize = 80;
 
 /// The right to change the network, held until it is dropped.
 #[derive(Debug)]
@@ -52,12 +55,7 @@ impl Lock {
                 }
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
                 Err(Errno::WOULDBLOCK) => {
-                    let mut holder = String::new();
-                    let _ = file.read_to_string(&mut holder);
-                    let holder = match holder.trim() {
-                        "" => "its number is unknown".to_owned(),
-                        pid => format!("pid {pid}"),
-                    };
+                    let holder = holder(&mut file);
                     return Err(Error::Locked { holder });
                 }
                 Err(e) => return Err(Error::io("lock", path, e)),
@@ -94,6 +92,20 @@ fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
         _ => false,
+    }
+}
+
+/// Who holds it, and what that runs, as far as can be told.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let Ok(pid) = text.trim().parse() else {
+        return "its number is unknown".to_owned();
+    };
+    // It may be in another namespace of processes, or have ended just now.
+    match processes::command(pid, LONGEST) {
+        command if command.is_empty() => format!("pid {pid}"),
+        command => format!("pid {pid}: {command}"),
     }
 }
 

@@ -14,9 +14,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, setsid};
 
-use super::super::apply::{self, Options};
+use super::super::apply::Options;
 use super::super::session::Session;
-use super::super::{Status, output};
+use super::super::{Status, output, undo};
 use super::{Answer, DIRECTORY, Reply, path};
 use crate::resource::name::TopologyName;
 use crate::sandbox::process::fork;
@@ -348,7 +348,7 @@ impl There<'_> {
         let status = match session.kernel.lock_within(PATIENCE) {
             Ok(lock) => {
                 session.lock = Some(lock);
-                apply::take_back(session, self.before, self.options)
+                undo::take_back(session, self.before, self.options)
             }
             Err(error) => {
                 super::super::session::failed(&error);

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod sketch;
+mod soak;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
 use super::undo::{before, tell, undo};
-use super::{Status, destroy, duration, output, prune};
+use super::{Status, destroy, duration, output, prune, signals};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
 use crate::resource::Key;
@@ -94,6 +94,13 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
             output::error(&format!("topology {} is not applied", one.spec.name.value));
         }
         worst = worst.worse(status);
+        if let (Some(signal), Some(next)) = (signals::asked(), given.get(place + 1)) {
+            output::error(&format!(
+                "stopped by {signal}: topology {} and what comes after it are as they were",
+                next.spec.name.value
+            ));
+            return Ok(worst.worse(Status::Failed));
+        }
     }
     let Some(directory) = directory else {
         return Ok(worst);
@@ -104,6 +111,10 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         return Ok(worst);
     }
     for topology in superfluous {
+        if let Some(signal) = signals::asked() {
+            output::error(&format!("stopped by {signal}: {topology} is not pruned"));
+            return Ok(worst.worse(Status::Failed));
+        }
         let session = prune::without(topology, directory, arguments.options.access());
         worst = worst.worse(match session {
             Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
@@ -144,6 +155,8 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Ok(before) => before,
         Err(error) => return session::failed(&error),
     };
+    // From here on nothing ends this but its end.
+    let _guard = signals::Guard::new();
     let renamed = session.renamed.clone();
     let (old, new) = (renamed, session.topology.clone());
     if let Err(status) = rename(&mut session) {
@@ -225,7 +238,9 @@ fn execute(
     let mut progress = Progress::of(&plan, verb);
     let executed = session
         .kernel
-        .execute_telling(&plan, &mut |done| progress.tell(done));
+        .execute_telling(&plan, &mut |done| progress.tell(done), &|| {
+            signals::asked().is_some()
+        });
     drop(progress);
     if let Err(failure) = executed {
         tell(&failure, &plan);

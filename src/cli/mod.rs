@@ -14,6 +14,7 @@ mod sandbox;
 mod schema;
 mod session;
 mod show;
+mod signals;
 mod source;
 mod undo;
 mod validate;

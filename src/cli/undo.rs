@@ -2,7 +2,7 @@
 
 use super::apply::Options;
 use super::session::Session;
-use super::{Status, output};
+use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Transfer};
 use crate::render::{self, phrase};
@@ -28,7 +28,17 @@ pub(super) fn tell(failure: &Failure, plan: &Plan) {
                 phrase::located(&operation.id, &plan.topology)
             )
         }
-        None => "failed".to_owned(),
+        None => match (&failure.error, signals::asked()) {
+            (kernel::Error::Stopped, Some(signal)) => {
+                output::error(&format!(
+                    "stopped by {signal}, when {} of {} operations were done",
+                    failure.done,
+                    plan.operations.len()
+                ));
+                return;
+            }
+            _ => "failed".to_owned(),
+        },
     };
     output::error(&format!("{what}: {}", failure.error));
 }
@@ -48,10 +58,14 @@ pub(super) fn undo(
         output::error("what was done could not be read back, and is left as it is");
         return (Status::LeftChanged, None);
     };
-    if back.operations.is_empty() && done == 0 {
-        return (Status::Failed, Some(session));
-    }
     if back.operations.is_empty() {
+        // What never came to be is struck from the record.
+        if let Err(failure) = session.kernel.execute(&back) {
+            tell(&failure, &back);
+        }
+        if done == 0 {
+            return (Status::Failed, Some(session));
+        }
         output::remark("Nothing is left changed.\n");
         return (Status::RolledBack, Some(session));
     }
@@ -97,6 +111,10 @@ pub(super) fn before(session: &mut Session) -> Result<State, kernel::Error> {
     for (id, entry) in &session.observed.entries {
         if !entry.owner.is(topology) {
             continue;
+        }
+        let mut entry = entry.clone();
+        if let Resource::Rule(rule) = &mut entry.resource {
+            rule.surplus.clear();
         }
         owned.entries.insert(id.clone(), entry.clone());
         // A plan that takes one away doesn't name its settings, so they may not have been read.

@@ -185,6 +185,35 @@ fn what_is_said_to_be_taken_back_is() {
 }
 
 #[test]
+fn an_interrupt_takes_it_back() {
+    in_sandbox(|| {
+        let before = host();
+        let apply = begin(&["apply", "-f", SPEC, "--confirm", "5m"]);
+        until_it_waits("lab");
+        sh(&format!("kill -INT {}", apply.id())).ok();
+        let output = end(apply);
+        assert_eq!(output.status, 3, "{}", output.stderr);
+        assert!(output.stderr.contains("is undone"), "{}", output.stderr);
+        assert_same_world(&before, &world());
+        let apply = begin(&["apply", "-f", SPEC, "--confirm", "5m"]);
+        until_it_waits("lab");
+        sh(&format!(
+            "kill -TERM $(pidof netform | tr ' ' '\\n' | grep -vx {})",
+            apply.id()
+        ))
+        .ok();
+        let output = end(apply);
+        assert_eq!(output.status, 3, "{}", output.stderr);
+        assert!(
+            output.stderr.contains("stopped by SIGTERM"),
+            "{}",
+            output.stderr
+        );
+        assert_same_world(&before, &world());
+    });
+}
+
+#[test]
 fn who_began_it_may_die_while_it_waits() {
     in_sandbox(|| {
         let before = host();
@@ -213,7 +242,6 @@ seen = b''
 while b' s left' not in seen:
     seen += os.read(fd, 4096)
 os.close(fd)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "
         );
         fs::write("/run/terminal.py", terminal).expect("write");

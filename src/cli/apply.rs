@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
 use super::undo::{ATTEMPTS, PAUSE, before, name_back, told, undo};
-use super::{Status, destroy, duration, output, prune, saved};
+use super::{Status, destroy, duration, output, prune, saved, signals};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render::{self, phrase};
 use crate::resource::Key;
@@ -112,6 +112,13 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
             output::error(&format!("topology {} is not applied", one.spec.name.value));
         }
         worst = worst.worse(status);
+        if let (Some(signal), Some(next)) = (signals::asked(), given.get(place + 1)) {
+            output::error(&format!(
+                "stopped by {signal}: topology {} and what comes after it are as they were",
+                next.spec.name.value
+            ));
+            return Ok(worst.worse(Status::Failed));
+        }
     }
     let Some(directory) = directory else {
         return Ok(worst);
@@ -122,6 +129,10 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         return Ok(worst);
     }
     for topology in superfluous {
+        if let Some(signal) = signals::asked() {
+            output::error(&format!("stopped by {signal}: {topology} is not pruned"));
+            return Ok(worst.worse(Status::Failed));
+        }
         let session = prune::without(topology, directory, arguments.options.access());
         worst = worst.worse(match session {
             Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
@@ -165,6 +176,8 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
         Ok(before) => before,
         Err(error) => return session::failed(&error),
     };
+    // From here on nothing ends this but its end.
+    let _guard = signals::Guard::new();
     let waiter = match options.confirm {
         Some(time) => match Waiter::start(&mut session, &before, options, time) {
             Ok(waiter) => Some(waiter),
@@ -182,11 +195,14 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     };
     match waiter {
         Some(waiter) if status == Status::Done => waiter.wait(session),
-        Some(waiter) => {
-            waiter.dismiss();
+        waiter => {
+            // While signals wait: it lets go of the lock.
+            drop(session);
+            if let Some(waiter) = waiter {
+                waiter.dismiss();
+            }
             status
         }
-        None => status,
     }
 }
 
@@ -286,7 +302,9 @@ fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
     let mut progress = Progress::of(&plan, verb);
     let executed = session
         .kernel
-        .execute_telling(&plan, &mut |done| progress.tell(done));
+        .execute_telling(&plan, &mut |done| progress.tell(done), &|| {
+            signals::asked().is_some()
+        });
     drop(progress);
     executed.map_err(|failure| Trouble {
         text: told(&failure, &plan),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::apply::{self, Options};
 use super::session::{self, Session};
 use super::source::Files;
-use super::{Status, confirm, output};
+use super::{Status, confirm, output, signals};
 use crate::resource::name::TopologyName;
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,10 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     }
     let mut worst = Status::Done;
     for topology in topologies {
+        if let Some(signal) = signals::asked() {
+            output::error(&format!("stopped by {signal}: {topology} is as it was"));
+            return worst.worse(Status::Failed);
+        }
         worst = worst.worse(
             match Session::of_nothing(topology, arguments.options.access()) {
                 Ok(session) => carry_out(session, &arguments.options, apply::Verb::Destroy),

@@ -16,6 +16,7 @@ mod saved;
 mod schema;
 mod session;
 mod show;
+mod signals;
 mod source;
 mod undo;
 mod validate;

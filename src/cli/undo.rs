@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::apply::Options;
 use super::session::{self, Session};
-use super::{Status, output};
+use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Plan, Transfer};
 use crate::render::{self, phrase};
@@ -32,7 +32,16 @@ pub(super) fn told(failure: &Failure, plan: &Plan) -> String {
                 phrase::located(&operation.id, &plan.topology)
             )
         }
-        None => "failed".to_owned(),
+        None => match (&failure.error, signals::asked()) {
+            (kernel::Error::Stopped, Some(signal)) => {
+                return format!(
+                    "stopped by {signal}, when {} of {} operations were done",
+                    failure.done,
+                    plan.operations.len()
+                );
+            }
+            _ => "failed".to_owned(),
+        },
     };
     format!("{what}: {}", failure.error)
 }
@@ -93,10 +102,14 @@ pub(super) fn undo(
             return Status::LeftChanged;
         }
     };
-    if back.operations.is_empty() && done == 0 {
-        return Status::Failed;
-    }
     if back.operations.is_empty() {
+        // What never came to be is struck from the record.
+        if let Err(failure) = session.kernel.execute(&back) {
+            output::error(&told(&failure, &back));
+        }
+        if done == 0 {
+            return Status::Failed;
+        }
         output::remark("Nothing is left changed.\n");
         return Status::RolledBack;
     }
@@ -160,6 +173,10 @@ pub(super) fn before(session: &mut Session) -> Result<State, kernel::Error> {
     for (id, entry) in &session.observed.entries {
         if !entry.owner.is(topology) {
             continue;
+        }
+        let mut entry = entry.clone();
+        if let Resource::Rule(rule) = &mut entry.resource {
+            rule.surplus.clear();
         }
         owned.entries.insert(id.clone(), entry.clone());
         // A plan that takes one away doesn't name its settings, so they may not have been read.

@@ -287,8 +287,16 @@ impl Assembly<'_> {
             KERNEL_RULES => return,
             _ => Owner::Foreign,
         };
-        let action = rule.action;
-        self.put(id, Resource::Rule(Rule { action }), owner);
+        // Ours that is there more than once: the first is the one that counts.
+        if matches!(owner, Owner::Topology(_))
+            && let Some(entry) = self.state.entries.get_mut(&id)
+            && entry.owner == owner
+            && let Resource::Rule(first) = &mut entry.resource
+        {
+            first.surplus.push(rule.action);
+            return;
+        }
+        self.put(id, Resource::Rule(Rule::new(rule.action)), owner);
     }
 
     fn sysctls(

@@ -216,6 +216,9 @@ pub enum Error {
         /// Their priority.
         priority: u32,
     },
+    /// Who had a plan carried out asked to stop.
+    #[error("it was told to stop")]
+    Stopped,
     /// The operation is none that can be done.
     #[error("netform can't do this: {0}; please report it")]
     Impossible(&'static str),

@@ -56,9 +56,10 @@ pub(super) fn execute(
     kernel: &mut Kernel,
     plan: &Plan,
     tell: &mut dyn FnMut(usize),
+    stop: &dyn Fn() -> bool,
 ) -> Result<(), Failure> {
     let mut run = Run::new(plan);
-    let result = run.all(kernel, tell);
+    let result = run.all(kernel, tell, stop);
     result.map_err(|Failed { place, error }| Failure {
         operation: place,
         error,
@@ -71,6 +72,8 @@ struct Run<'p> {
     plan: &'p Plan,
     sorts: Vec<Sort>,
     done: Vec<bool>,
+    /// Those that were begun. One that is not done may be done all the same, if it only was said to have failed.
+    begun: Vec<bool>,
     /// The place of the operation that does this one too.
     with: Vec<Option<usize>>,
     /// The links that are not made or changed yet, by the namespaces they or their peers are in. A
@@ -100,6 +103,7 @@ impl<'p> Run<'p> {
             plan,
             sorts: operations.iter().map(sort).collect(),
             done: vec![false; operations.len()],
+            begun: vec![false; operations.len()],
             with,
             pending: BTreeMap::new(),
         };
@@ -111,19 +115,38 @@ impl<'p> Run<'p> {
         run
     }
 
-    fn all(&mut self, kernel: &mut Kernel, tell: &mut dyn FnMut(usize)) -> Result<(), Failed> {
+    fn all(
+        &mut self,
+        kernel: &mut Kernel,
+        tell: &mut dyn FnMut(usize),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Failed> {
         adoption::remember(kernel, self.plan).map_err(|error| Failed { place: None, error })?;
         let journal = Journal::open(kernel, self.plan)?;
-        let result = self.rounds(kernel, tell);
+        let result = self.rounds(kernel, tell, stop);
         // Also after a failure: what was given back isn't on loan anymore.
-        let closed = journal.close(self.plan, &self.done);
+        let closed = journal.close(self.plan, &self.done, &self.begun);
         result.and(closed)
     }
 
-    fn rounds(&mut self, kernel: &mut Kernel, tell: &mut dyn FnMut(usize)) -> Result<(), Failed> {
+    fn rounds(
+        &mut self,
+        kernel: &mut Kernel,
+        tell: &mut dyn FnMut(usize),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Failed> {
         let mut writer = Writer::new(self.plan);
         while let Some(sort) = self.next_sort() {
+            if stop() {
+                return Err(Failed {
+                    place: None,
+                    error: Error::Stopped,
+                });
+            }
             let round = self.round(sort);
+            for place in &round {
+                self.begun[*place] = true;
+            }
             self.play(kernel, &mut writer, sort, &round)?;
             tell(self.done.iter().filter(|done| **done).count());
         }

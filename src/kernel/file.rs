@@ -76,14 +76,17 @@ pub(super) fn create(
     let parent = directory(ns);
     fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, e))?;
     let draft = Path::new(DRAFT);
-    OpenOptions::new()
+    let written = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o644)
         .open(draft)
-        .and_then(|mut file| file.write_all(text(topology, content).as_bytes()))
-        .map_err(|e| Error::io("write", draft, e))?;
+        .and_then(|mut file| file.write_all(text(topology, content).as_bytes()));
+    if let Err(e) = written {
+        let _ = fs::remove_file(draft);
+        return Err(Error::io("write", draft, e));
+    }
     // A link, unlike a renaming, doesn't take the place of a file that came meanwhile.
     let linked = fs::hard_link(draft, &path);
     let _ = fs::remove_file(draft);

@@ -138,12 +138,12 @@ impl Journal {
     }
 
     /// Strikes out what is gone, and removes the record if nothing is left.
-    pub(super) fn close(self, plan: &Plan, done: &[bool]) -> Result<(), Failed> {
-        self.strike(plan, done)
+    pub(super) fn close(self, plan: &Plan, done: &[bool], begun: &[bool]) -> Result<(), Failed> {
+        self.strike(plan, done, begun)
             .map_err(|error| Failed { place: None, error })
     }
 
-    fn strike(self, plan: &Plan, done: &[bool]) -> Result<(), Error> {
+    fn strike(self, plan: &Plan, done: &[bool], begun: &[bool]) -> Result<(), Error> {
         let mut record = self.record;
         let old = record.clone();
         if let Some(abroad) = self.abroad.filter(|_| done.iter().all(|done| *done)) {
@@ -153,6 +153,7 @@ impl Journal {
         let kept = unfinished(plan, done);
         for (place, (operation, done)) in plan.operations.iter().zip(done).enumerate() {
             let id = &operation.id;
+            let begun = begun[place];
             match operation.transfer {
                 Some(Transfer::Adopt) if !done => {
                     forget(&mut record, id, Some(&self.before));
@@ -172,7 +173,7 @@ impl Journal {
                     record.namespaces.remove(name);
                 }
                 (Action::Create(_), Key::Table | Key::Permit(_), _)
-                    if !done && !self.before.claims.contains(id) =>
+                    if !done && !begun && !self.before.claims.contains(id) =>
                 {
                     record.claims.remove(id);
                 }
@@ -189,15 +190,27 @@ impl Journal {
                         record
                             .ports
                             .retain(|other| other.id != *id || *other == port);
-                    } else if !self.before.ports.contains(&port) {
+                    } else if !begun && !self.before.ports.contains(&port) {
                         record.ports.remove(&port);
                     }
                 }
-                (Action::Borrow { .. }, ..) if !done && self.before.loan(id).is_none() => {
-                    record.loans.retain(|loan| loan.id != *id);
+                (Action::Borrow { before: was, .. }, Key::Sysctl(key), _)
+                    if !done && self.before.loan(id).is_none() =>
+                {
+                    if !begun || is_still(id, key, &was.value) {
+                        record.loans.retain(|loan| loan.id != *id);
+                    }
                 }
-                (Action::Update { .. }, Key::Sysctl(_), _) if !done => {
+                (
+                    Action::Update {
+                        before: Resource::Sysctl(was),
+                        ..
+                    },
+                    Key::Sysctl(key),
+                    _,
+                ) if !done => {
                     if let (Some(loan), Some(before)) = (record.loan_mut(id), self.before.loan(id))
+                        && (!begun || is_still(id, key, &was.value))
                     {
                         loan.lent.clone_from(&before.lent);
                     }
@@ -247,6 +260,12 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Whether a sysctl that was to be written is what it was. One that is said to have failed may have been written
+/// all the same; of those that can't be read from here that is taken for so, and the next observation tells.
+fn is_still(id: &Id, key: &SysctlKey, was: &str) -> bool {
+    id.ns == Ns::Host && matches!(sysctl::read(&key.path()), Ok(Some(value)) if value == was)
 }
 
 /// What the record says of the value that a sysctl on loan is set to.

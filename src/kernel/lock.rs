@@ -29,8 +29,15 @@ pub struct Lock {
 impl Lock {
     /// Waits for it, for as long as `patience`.
     pub(super) fn take(patience: Duration) -> Result<Lock, Error> {
-        let path = path();
         let directory = Path::new(record::DIRECTORY);
+        Lock::try_take(directory, patience).inspect_err(|_| {
+            // If there is nothing in it, nobody needs it.
+            let _ = fs::remove_dir(directory);
+        })
+    }
+
+    fn try_take(directory: &Path, patience: Duration) -> Result<Lock, Error> {
+        let path = path();
         let deadline = Instant::now() + patience;
         loop {
             fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
@@ -50,8 +57,12 @@ impl Lock {
                 // The last holder may have removed the file while it was being opened.
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => {
-                    sign(&mut file).map_err(|e| Error::io("write", path, e))?;
-                    return Ok(Lock { file: Some(file) });
+                    // From here on it goes with what it made, also if it can't be signed.
+                    let mut lock = Lock { file: Some(file) };
+                    if let Some(file) = &mut lock.file {
+                        sign(file).map_err(|e| Error::io("write", path, e))?;
+                    }
+                    return Ok(lock);
                 }
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
                 Err(Errno::WOULDBLOCK) => {

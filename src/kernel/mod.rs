@@ -231,19 +231,21 @@ impl Kernel {
     /// is gone. Operations that don't depend on each other may be done in another order
     /// than the plan's, many at once. The plan must come from what [`Kernel::observe`] read last.
     pub fn execute(&mut self, plan: &Plan) -> Result<(), Failure> {
-        self.execute_telling(plan, &mut |_| {})?;
+        self.execute_telling(plan, &mut |_| {}, &|| false)?;
         self.commit();
         Ok(())
     }
 
-    /// The same. `tell` hears now and then how many operations are done. Namespaces that are removed lose their names,
+    /// The same. `tell` hears now and then how many operations are done. Once `stop` says so, what is on its way is
+    /// finished, and nothing more begun: that fails with [`Error::Stopped`]. Namespaces that are removed lose their names,
     /// and end with [`Kernel::commit`]; till then [`Kernel::bring_back`] has them back.
     pub fn execute_telling(
         &mut self,
         plan: &Plan,
         tell: &mut dyn FnMut(usize),
+        stop: &dyn Fn() -> bool,
     ) -> Result<(), Failure> {
-        execute::execute(self, plan, tell)
+        execute::execute(self, plan, tell, stop)
     }
 
     /// The topologies that have something on this machine, as `/run/netform` knows them.

@@ -155,7 +155,11 @@ pub(super) fn make<T>(
                 return Err(Error::refused(libc::EEXIST, None));
             }
         }
-        Err(e) => return Err(Error::io("create", path, e)),
+        Err(e) => {
+            // It may be there all the same.
+            let _ = sweep(name);
+            return Err(Error::io("create", path, e));
+        }
     }
     let made = fresh().and_then(|()| furnish()).and_then(|made| {
         match rustix::mount::mount_bind(OWN, &path) {
@@ -164,7 +168,9 @@ pub(super) fn make<T>(
         }
     });
     if made.is_err() {
-        // The error tells what matters; an empty file that stays is taken over the next time.
+        // The error tells what matters; an empty file that stays is taken over the next time. Nothing was mounted
+        // there before, so nothing but this one is unmounted.
+        let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
         let _ = fs::remove_file(&path);
     }
     made

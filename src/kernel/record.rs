@@ -148,8 +148,13 @@ impl Record {
         fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
         let text = serde_json::to_string_pretty(self).expect("a record is plain data");
         let draft = path.with_extension("json.new");
-        fs::write(&draft, text + "\n").map_err(|e| Error::io("write", &draft, e))?;
-        fs::rename(&draft, &path).map_err(|e| Error::io("write", path, e))
+        let written = fs::write(&draft, text + "\n").map_err(|e| Error::io("write", &draft, e));
+        let named = written
+            .and_then(|()| fs::rename(&draft, &path).map_err(|e| Error::io("write", path, e)));
+        if named.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        named
     }
 
     /// The same, with the names that external namespaces have here, and without what is said of those that

@@ -52,13 +52,27 @@ impl Rules {
             Action::Remove(Resource::Rule(old)) => (None, Some(old)),
             _ => return Err(Error::Impossible("a rule is something else")),
         };
-        if let Some(new) = new {
+        let is = |rule: &(RuleKey, rule::Action), action| rule.0 == *key && rule.1 == action;
+        if let Some(new) = new
+            && !(old.is_some() && self.list.iter().any(|rule| is(rule, new.action)))
+        {
             self.add(outbox, place, key.clone(), new.action);
         }
-        match old {
-            Some(old) => self.remove(outbox, place, key, old.action),
-            None => Ok(()),
+        let Some(old) = old else {
+            return Ok(());
+        };
+        if new.is_none_or(|new| new.action != old.action) {
+            self.remove(outbox, place, key, old.action)?;
         }
+        for action in &old.surplus {
+            // The first of them may be the one that is to stay.
+            let count = self.list.iter().filter(|rule| is(rule, *action)).count();
+            let stays = new.is_some_and(|new| new.action == *action);
+            if count > usize::from(stays) {
+                self.remove(outbox, place, key, *action)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds one behind the others of its priority, which is where the kernel puts it.

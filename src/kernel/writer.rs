@@ -422,7 +422,8 @@ impl<'p> Writer<'p> {
             thread::sleep(PAUSE);
             self.insists = true;
             let places: Vec<usize> = failed.into_iter().map(|(place, _)| place).collect();
-            outbox = self.draft(kernel, ns, &places)?.outbox;
+            let rest = std::mem::replace(&mut outbox, self.draft(kernel, ns, &places)?.outbox);
+            outbox.append(rest);
         }
     }
 }

@@ -174,13 +174,21 @@ fn fate(target: &Target) -> String {
 
 /// A rule as `ip rule` takes it.
 fn rule(key: &RuleKey, value: &Rule) -> String {
-    let selector = selector(key);
-    match value.action {
-        Action::Lookup(table) => format!("{selector} lookup {}", self::table(table)),
-        Action::Blackhole => format!("{selector} blackhole"),
-        Action::Unreachable => format!("{selector} unreachable"),
-        Action::Prohibit => format!("{selector} prohibit"),
-        Action::Other(action) => format!("{selector} action {action}"),
+    let mut text = format!("{} {}", selector(key), deed(value.action));
+    for again in &value.surplus {
+        text += &format!(" and {}", deed(*again));
+    }
+    text
+}
+
+/// What a rule does with a packet.
+fn deed(action: Action) -> String {
+    match action {
+        Action::Lookup(table) => format!("lookup {}", self::table(table)),
+        Action::Blackhole => "blackhole".to_owned(),
+        Action::Unreachable => "unreachable".to_owned(),
+        Action::Prohibit => "prohibit".to_owned(),
+        Action::Other(action) => format!("action {action}"),
     }
 }
 

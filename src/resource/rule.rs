@@ -61,6 +61,20 @@ pub struct Mark {
 pub struct Rule {
     /// That.
     pub action: Action,
+    /// What the same rule does besides where it is there more than once, because one that should have gone when it
+    /// was changed didn't. None is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub surplus: Vec<Action>,
+}
+
+impl Rule {
+    /// One that is there once.
+    pub fn new(action: Action) -> Rule {
+        Rule {
+            action,
+            surplus: Vec::new(),
+        }
+    }
 }
 
 /// What happens to a packet (`FR_ACT_*` of `linux/fib_rules.h`).

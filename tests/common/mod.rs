@@ -193,7 +193,7 @@ pub(crate) fn world() -> String {
 
 /// A line of `ip` without what it says of a carrier, which the kernel takes notice of in its own time, and
 /// without the clocks of a bridge and its ports.
-fn settled(line: &str) -> String {
+pub(crate) fn settled(line: &str) -> String {
     if let Some((before, clocks)) = line.split_once(" hello_timer ") {
         let after = clocks.split_once(" group_fwd_mask ");
         return format!("{before} {}", after.map_or("", |(_, after)| after));
@@ -215,7 +215,7 @@ fn settled(line: &str) -> String {
 }
 
 /// Adds a line for a file or directory and each one below it, but for those of some names.
-fn describe(world: &mut String, path: &Path, but: &[&str]) {
+pub(crate) fn describe(world: &mut String, path: &Path, but: &[&str]) {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return;
     };

@@ -128,7 +128,7 @@ fn spoil(world: &mut World, id: &Id, rng: &mut Rng) {
             world.entries.remove(id);
             if rng.bool() {
                 let action = Action::Lookup(rng.u32(7..9));
-                let resource = Resource::Rule(Rule { action });
+                let resource = Resource::Rule(Rule::new(action));
                 let owner = entry.owner;
                 world.entries.insert(id.clone(), Entry { resource, owner });
             }

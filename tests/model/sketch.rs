@@ -440,7 +440,7 @@ impl Sketch {
         put(
             ns,
             Key::Rule(Box::new(key)),
-            Resource::Rule(Rule { action }),
+            Resource::Rule(Rule::new(action)),
         );
     }
 

@@ -16,8 +16,8 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, setsid};
 
 use super::super::apply::Options;
 use super::super::session::Session;
-use super::super::{Status, output, undo};
-use super::{Answer, DIRECTORY, Reply, path};
+use super::super::{Status, output, signals, undo};
+use super::{Answer, DIRECTORY, Reply, ask, path};
 use crate::resource::name::TopologyName;
 use crate::sandbox::process::fork;
 use crate::state::State;
@@ -108,7 +108,7 @@ impl Waiter {
         }
         output::remark(&format!(
             "`netform confirm {topology}` keeps it: say so from a new login, to see that you still get in. Without it, \
-             all is taken back in {}, whatever becomes of this terminal.\n",
+             all is taken back in {}, whatever becomes of this terminal; ^C does so now.\n",
             span(self.time)
         ));
         let shows =
@@ -121,6 +121,10 @@ impl Waiter {
                 shown = true;
             }
             let control = PollFd::new(&self.control, PollFlags::IN);
+            if signals::asked().is_some() {
+                // The reply comes to both.
+                let _ = ask(topology, Answer::Revert);
+            }
             let second = Timespec::try_from(Duration::from_secs(1)).ok();
             match poll(&mut [control], second.as_ref()) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -261,7 +265,12 @@ impl There<'_> {
                 fds.push(PollFd::new(process, PollFlags::IN));
             }
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            if poll(&mut fds, timeout.as_ref()).is_err() {
+            let polled = poll(&mut fds, timeout.as_ref());
+            if let (Some(signal), Some(_)) = (signals::asked(), self.deadline) {
+                self.revert(session, &format!("stopped by {signal}"));
+                return;
+            }
+            if polled.is_err() {
                 continue;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();

@@ -179,7 +179,7 @@ impl<'s> Lowering<'s> {
                     self.put(
                         ns,
                         Key::Rule(Box::new(key)),
-                        Resource::Rule(Rule { action }),
+                        Resource::Rule(Rule::new(action)),
                     );
                 }
             }

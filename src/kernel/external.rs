@@ -156,13 +156,10 @@ pub(super) fn require(kernel: &mut Kernel, wanted: &External) -> Result<(), Erro
                 found.insert(name, one);
             }
             There::Nothing => return Err(Error::NoExternal { name, path }),
-            There::Other(_)
-                if path.is_none()
-                    && let Some(hollow) = namespace::hollow(&name) =>
-            {
-                return Err(hollow);
-            }
             There::Other(is) => {
+                if let (None, Some(hollow)) = (&path, namespace::hollow(&name)) {
+                    return Err(hollow);
+                }
                 let path = path.unwrap_or_else(|| namespace::path(&name));
                 return Err(Error::NotNetwork { name, path, is });
             }

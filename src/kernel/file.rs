@@ -101,9 +101,11 @@ pub(super) fn bytes(ns: &NamespaceName, kind: FileKind) -> Result<Vec<u8>, Error
         .and_then(|directory| open(&directory, kind, OFlags::RDONLY))
         .map_err(std::io::Error::from)
         .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
-        .and_then(|length| match length as u64 > LIMIT {
-            true => Err(ErrorKind::FileTooLarge.into()),
-            false => Ok(bytes),
+        .and_then(|length| {
+            if length as u64 > LIMIT {
+                return Err(ErrorKind::FileTooLarge.into());
+            }
+            Ok(bytes)
         })
         .map_err(|e| Error::io("read", path(ns, kind), e))
 }

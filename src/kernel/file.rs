@@ -76,7 +76,11 @@ pub(super) fn read(
     let directory = match opened(ns) {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(None),
-        Err(Errno::NOTDIR) => return Ok(Some((String::new(), None))),
+        // What a link leads to is somebody else's. A file in place of the directory has nothing in it.
+        Err(Errno::NOTDIR) => {
+            let is_link = self::directory(ns).is_symlink();
+            return Ok(is_link.then(|| (String::new(), None)));
+        }
         Err(e) => return Err(Error::io("open", self::directory(ns), e)),
     };
     match open(&directory, kind, OFlags::RDONLY) {

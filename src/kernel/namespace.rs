@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
@@ -199,6 +199,7 @@ pub(super) fn make<T>(
 pub(super) fn elsewhere(name: &NamespaceName) -> Option<Error> {
     let path = path(name);
     let own = fs::read_link("/proc/thread-self/ns/mnt").ok()?;
+    let device = fs::symlink_metadata(&path).ok()?.dev();
     let mut seen = HashSet::from([own]);
     for (pid, process) in processes::all().ok()? {
         let Ok(mounts) = fs::read_link(process.join("ns/mnt")) else {
@@ -206,7 +207,7 @@ pub(super) fn elsewhere(name: &NamespaceName) -> Option<Error> {
         };
         if seen.insert(mounts)
             && let Ok(table) = fs::read_to_string(process.join("mountinfo"))
-            && table.lines().any(|line| is_mounted(line, &path))
+            && is_mounted(&table, &path, device)
         {
             return Some(Error::Elsewhere {
                 name: name.clone(),
@@ -219,17 +220,34 @@ pub(super) fn elsewhere(name: &NamespaceName) -> Option<Error> {
     None
 }
 
-/// Whether a line of `mountinfo` (`man 5 proc`) is of a namespace on a path.
-fn is_mounted(line: &str, path: &Path) -> bool {
-    let Some((place, kind)) = line.split_once(" - ") else {
-        return false;
+/// Whether a table of mounts (`man 5 proc`, `mountinfo`) has a namespace on a path, on the file system of a device: others
+/// may have one of their own on that path.
+fn is_mounted(table: &str, path: &Path, device: u64) -> bool {
+    let device = format!(
+        "{}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
+    let fields = |line: &str| {
+        let mut fields = line.split(' ').map(str::to_owned);
+        Some([
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        ])
     };
     // Names have no characters that are written otherwise there.
-    place
-        .split(' ')
-        .nth(4)
-        .is_some_and(|at| Path::new(at) == path)
-        && kind.starts_with("nsfs ")
+    let mut namespaces = table
+        .lines()
+        .filter(|line| line.contains(" - nsfs "))
+        .filter_map(fields)
+        .filter(|[.., at]| Path::new(at) == path);
+    namespaces.any(|[_, parent, ..]| {
+        let mut mounts = table.lines().filter_map(fields);
+        mounts.any(|[id, _, of, ..]| id == parent && of == device)
+    })
 }
 
 /// Why there is no namespace of a name, if its file is there.
@@ -343,6 +361,20 @@ fn copied(read: impl Fn(&str) -> Option<String>) -> Vec<(String, &'static str)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_on_another_file_system_of_that_path_is_anothers() {
+        let table = "30 1 0:27 / /run rw - tmpfs tmpfs rw\n\
+                     41 30 0:4 net:[4026532300] /run/netns/a rw - nsfs nsfs rw\n";
+        let path = Path::new("/run/netns/a");
+        assert!(is_mounted(table, path, rustix::fs::makedev(0, 27)));
+        assert!(!is_mounted(table, path, rustix::fs::makedev(0, 28)));
+        assert!(!is_mounted(
+            table,
+            Path::new("/run/netns/b"),
+            rustix::fs::makedev(0, 27)
+        ));
+    }
 
     #[test]
     fn only_what_was_copied_is_undone() {

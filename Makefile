@@ -3,12 +3,13 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
 
-.PHONY: help demo build test lint bless editor-test install uninstall
+.PHONY: help demo build test lint fuzz bless editor-test install uninstall
 
 help:
 	@echo 'make demo          watch a namespace come up on a private host, reach the world, and go again'
 	@echo 'make test          run all tests'
 	@echo 'make lint          formatting, clippy, documentation, licences'
+	@echo 'make fuzz          feed the parsers random input for FUZZ_SECONDS each (docs/fuzzing.md)'
 	@echo 'make bless         take what the golden tests print now for right'
 	@echo 'make editor-test   try the schema in yaml-language-server, which npm fetches'
 	@echo 'make install       build for release, and install into PREFIX=$(PREFIX)'
@@ -32,6 +33,11 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 	python3 scripts/licences.py
+
+# Not a part of `test`, which reads the corpus only: it takes a C++ compiler.
+fuzz:
+	@scripts/install-deps.sh fuzz
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-20} scripts/fuzz.sh
 
 bless:
 	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors

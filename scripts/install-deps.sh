@@ -2,14 +2,16 @@
 # Installs what netform needs on Debian 12 or Ubuntu 24.04, and does nothing where all of it is there.
 #
 #   scripts/install-deps.sh build    what it takes to build netform
-#   scripts/install-deps.sh test     that, and what the tests and the demo use besides
+#   scripts/install-deps.sh fuzz     that, and what the fuzzers are built with
+#   scripts/install-deps.sh test     what it takes to build netform, and what the tests and the demo use besides
 set -eu
 
 case ${1-} in
 build) wanted='gcc pkg-config libnftnl-dev libmnl-dev' ;;
+fuzz) wanted='gcc g++ pkg-config libnftnl-dev libmnl-dev' ;;
 test) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iptables iputils-ping' ;;
 *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|fuzz|test" >&2
     exit 64
     ;;
 esac

@@ -7,6 +7,8 @@
 //! ```
 
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod kernel;
 pub mod plan;
 pub mod render;

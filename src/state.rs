@@ -124,7 +124,7 @@ pub struct Facts {
     pub machine: String,
     /// Whether IPv6 forwarding can be switched by link (`force_forwarding`, Linux 6.17).
     pub force_forwarding: bool,
-    /// Whether the kernel has IPv6 at all (`/proc/sys/net/ipv6` exists).
+    /// Whether the kernel has IPv6 at all (`/proc/sys/net/ipv6/conf` exists).
     pub ipv6: bool,
     /// The name servers that the host's own resolver asks, where that is a stub (systemd-resolved).
     pub resolvers: Vec<IpAddr>,

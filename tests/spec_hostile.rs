@@ -251,3 +251,82 @@ fn a_large_topology_is_read() {
     }
     assert_eq!(survive(&text), 0);
 }
+
+#[test]
+fn nothing_that_is_no_name_becomes_a_path_or_a_line_of_a_file() {
+    let of_namespace = |inside: &str| format!("namespaces: {{ a: {{ {inside} }} }}");
+    let dns = |inside: &str| of_namespace(&format!("dns: {{ nameservers: [10.0.0.1], {inside} }}"));
+    let link = |name: &str| {
+        format!(
+            "namespaces: {{ a: }}\nveths: [{{ ends: [{{ namespace: a, name: {name} }}, \
+             {{ namespace: host, name: h }}] }}]"
+        )
+    };
+    let mut bad = Vec::new();
+    for name in [
+        "..", ".", "../x", "x/y", "/etc", "a\\0b", "a\\nb", "a b", "",
+    ] {
+        bad.push(format!("namespaces: {{ \"{name}\": }}"));
+        bad.push(format!("name: \"{name}\""));
+        bad.push(link(&format!("\"{name}\"")));
+    }
+    for sysctl in [
+        "net/../kernel/hostname",
+        "net.ipv4.conf.a/../x.forwarding",
+        "net/ipv4//ip_forward",
+        "kernel.hostname",
+        "net/ipv4/./ip_forward",
+        "net/ipv4/a\\0b",
+        "../net/ipv4/ip_forward",
+    ] {
+        bad.push(of_namespace(&format!("sysctls: {{ \"{sysctl}\": 1 }}")));
+    }
+    for word in [
+        "a\\nnameserver 6.6.6.6",
+        "a\\rb",
+        "a\\u2028b",
+        "a\\eb",
+        "a\\0b",
+        "a b",
+    ] {
+        bad.push(dns(&format!("search: [\"{word}\"]")));
+        bad.push(dns(&format!("options: [\"{word}\"]")));
+        bad.push(of_namespace(&format!("hosts: {{ \"{word}\": 10.0.0.1 }}")));
+        bad.push(of_namespace(&format!(
+            "sysctls: {{ net.ipv4.tcp_available_congestion_control: \"{word}\\e\\n\" }}"
+        )));
+    }
+    for text in bad {
+        let name = if text.starts_with("name:") {
+            ""
+        } else {
+            "name: x\n"
+        };
+        let text = format!("version: 1\n{name}{text}\n");
+        assert!(survive(&text) > 0, "it is taken: {text}");
+    }
+    // All of these are well but for what is wrong with them.
+    assert_eq!(survive(&format!("version: 1\nname: x\n{}\n", link("v"))), 0);
+    assert_eq!(
+        survive(&format!(
+            "version: 1\nname: x\n{}\n",
+            dns("search: [a.test]")
+        )),
+        0
+    );
+}
+
+#[test]
+fn marks_and_line_ends_of_other_systems_change_nothing() {
+    let text = "version: 1\nname: x\nnamespaces:\n  a:\n  b:\n";
+    for text in [
+        format!("\u{feff}{text}"),
+        text.replace('\n', "\r\n"),
+        format!("\u{feff}{}", text.replace('\n', "\r\n")),
+    ] {
+        let source = Source::new("odd.yaml", text);
+        let spec = spec::parse(&[source]).unwrap_or_else(|found| panic!("{found:?}"));
+        assert_eq!(spec.namespaces.len(), 2);
+    }
+    assert_eq!(survive("version: 1\nname: \"a\0b\"\n"), 1);
+}

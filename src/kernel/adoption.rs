@@ -5,7 +5,6 @@
 //! it is to be given back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 use libc::{
     NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE,
@@ -52,8 +51,7 @@ pub(super) fn remember(kernel: &mut Kernel, plan: &Plan) -> Result<(), Error> {
     for (ns, ids) in by_ns {
         for id in &ids {
             if let (Key::File(kind), Some(name)) = (&id.key, ns.name()) {
-                let path = file::path(name, *kind);
-                let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+                let bytes = file::bytes(name, *kind)?;
                 kernel.was.insert((*id).clone(), Was::File(bytes));
             }
         }

@@ -81,7 +81,7 @@ pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
 }
 
 /// What of a connection matters. None: it is of another family.
-fn connection(message: &Message<'_>) -> Option<Connection> {
+pub(super) fn connection(message: &Message<'_>) -> Option<Connection> {
     let attributes = message.payload.get(FIXED..)?;
     let address = |tuple: u16, end: [u16; 2]| {
         let addresses = attribute(attribute(attributes, tuple)?, cta::TUPLE_IP)?;

@@ -43,6 +43,9 @@ pub fn enter(name: &NamespaceName) -> Result<Vec<String>, Error> {
 
 /// That there is no such namespace, and which there are.
 fn missing(name: &NamespaceName) -> Result<Error, Error> {
+    if let Some(hollow) = namespace::hollow(name) {
+        return Ok(hollow);
+    }
     let mut others = Vec::new();
     for other in namespace::names()? {
         if namespace::open(&other)?.is_some() {

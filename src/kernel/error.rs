@@ -78,8 +78,42 @@ pub enum Error {
         /// Where the external one is.
         path: PathBuf,
     },
+    /// The directory that files are to be in is none.
+    #[error(
+        "{path} is no directory of its own: netform follows no link there, and writes nothing elsewhere; remove it \
+         (`rm {path}`), then run this again"
+    )]
+    NoDirectory {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A namespace's file has nothing mounted on it.
+    #[error(
+        "{path} is a file on which no namespace is mounted, as after an `ip netns add` that was killed: remove it \
+         (`rm {path}`), or apply a spec that makes a namespace of that name"
+    )]
+    Hollow {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A namespace's file has it mounted for others only.
+    #[error(
+        "namespace {name} is mounted on {path} only for process {pid} ({process}) and those that share its mounts: make \
+         it where its mounts are seen here (for a service of systemd, without PrivateMounts= and what implies it), or \
+         end what has it, remove the file, and run this again"
+    )]
+    Elsewhere {
+        /// Its name.
+        name: NamespaceName,
+        /// The file.
+        path: PathBuf,
+        /// A process that sees it.
+        pid: u32,
+        /// What that is called.
+        process: String,
+    },
     /// A file or a system call failed.
-    #[error("can't {action} {path}: {source}")]
+    #[error("can't {action} {path}: {source}{}", remedy(action, path, source))]
     Io {
         /// What was tried: `read`, `create`, `mount`.
         action: &'static str,
@@ -89,7 +123,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A system call without a file failed.
-    #[error("can't {action}: {source}")]
+    #[error("can't {action}: {source}{}", remedy(action, Path::new(""), source))]
     Call {
         /// What was tried.
         action: &'static str,
@@ -316,6 +350,35 @@ impl Error {
     }
 }
 
+/// What to do about a failure of the system, where that is known.
+fn remedy(action: &str, path: &Path, source: &std::io::Error) -> &'static str {
+    let mounts = [
+        "mount",
+        "unmount",
+        "share",
+        "enter",
+        "make a",
+        "keep mounts",
+    ];
+    match source.raw_os_error() {
+        Some(libc::EROFS) => {
+            "; netform must write there: mount it writable (`mount -o remount,rw`), or a tmpfs in its place"
+        }
+        Some(libc::ENOENT) if path.starts_with("/proc") => {
+            "; all of /proc must be mounted here (`mount -t proc proc /proc`), with nothing over /proc/sys"
+        }
+        Some(libc::EPERM) if mounts.iter().any(|word| action.starts_with(word)) => {
+            "; that takes CAP_SYS_ADMIN in the user namespace that it belongs to: run netform as root of the machine, \
+             or in `netform sandbox`"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "; it belongs to another user or is locked: run netform as root of the machine (CAP_DAC_OVERRIDE, and \
+             CAP_NET_ADMIN for what is below /proc/sys/net)"
+        }
+        _ => "",
+    }
+}
+
 /// What to do about an external namespace that doesn't exist.
 fn how_to_make(name: &NamespaceName, path: Option<&Path>) -> String {
     match path {
@@ -340,7 +403,9 @@ fn existing(names: &[NamespaceName]) -> String {
 /// The name of an error number, as `man 3 errno` has it, or the number where networks don't give it.
 pub(super) fn errno_name(errno: i32) -> String {
     let name = match errno {
-        libc::EPERM => "EPERM (operation not permitted)",
+        libc::EPERM => {
+            "EPERM (not permitted: that takes CAP_NET_ADMIN in the user namespace that it belongs to)"
+        }
         libc::ENOENT => "ENOENT (no such thing)",
         libc::ESRCH => "ESRCH (no such thing)",
         libc::EIO => "EIO (input or output failed)",

@@ -157,6 +157,9 @@ pub(super) fn require(kernel: &mut Kernel, wanted: &External) -> Result<(), Erro
             }
             There::Nothing => return Err(Error::NoExternal { name, path }),
             There::Other(is) => {
+                if let (None, Some(hollow)) = (&path, namespace::hollow(&name)) {
+                    return Err(hollow);
+                }
                 let path = path.unwrap_or_else(|| namespace::path(&name));
                 return Err(Error::NotNetwork { name, path, is });
             }

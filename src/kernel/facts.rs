@@ -32,7 +32,7 @@ pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Err
     let mut facts = Facts {
         machine: machine(),
         force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
-        ipv6: sysctl::exists("net/ipv6"),
+        ipv6: sysctl::exists("net/ipv6/conf"),
         resolvers: resolvers(),
         nsswitch: config::text("/etc/nsswitch.conf").unwrap_or_default(),
         network_manager: programs::network_manager(),

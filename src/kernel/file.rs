@@ -1,9 +1,12 @@
 //! Files in `/etc/netns/NAME`, and the directories they need.
 
-use std::fs::{self, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::adoption::Was;
 use super::error::Error;
@@ -11,34 +14,104 @@ use super::tag;
 use crate::resource::file::FileKind;
 use crate::resource::name::{NamespaceName, TopologyName};
 
-/// Where `ip netns exec` looks for files (`man 8 ip-netns`).
+/// Where `ip netns exec` looks for files (`man 8 ip-netns`). It may be a link itself, as on a machine whose `/etc` can't
+/// be written; what is in it is opened by one name after the other, and no link is followed there.
 const DIRECTORY: &str = "/etc/netns";
 
 /// Where a file is written before it gets its name: beside the namespaces' directories and not in one, where
 /// `ip netns exec` would find it. Who writes holds the lock.
-const DRAFT: &str = "/etc/netns/.netform-draft";
+const DRAFT: &str = ".netform-draft";
 
 /// What is said below the owner.
 const NOTICE: &str = "# Written by netform: changes are lost when it runs again.\n";
 
-/// A file's content, without the comment that names its owner, and that owner. What is no file, or leads
-/// to none, has no content: it is only in the way.
+/// The most that is read of a file, in bytes: no resolver takes so much.
+const LIMIT: u64 = 16 << 20;
+
+/// How files are opened: not at the other end of a link, and without waiting for that of a pipe.
+const CAREFULLY: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// How directories are.
+const AS_DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What everybody may read, and only the owner write.
+const READABLE: u32 = 0o644;
+/// The same of a directory.
+const PASSABLE: u32 = 0o755;
+
+/// The directory of all namespaces' directories.
+fn base() -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, DIRECTORY, AS_DIRECTORY, Mode::empty())
+}
+
+/// The directory of a namespace's files. `NOTDIR`: it is a link, or no directory.
+fn opened(ns: &NamespaceName) -> Result<OwnedFd, Errno> {
+    let flags = AS_DIRECTORY | OFlags::NOFOLLOW;
+    rustix::fs::openat(&base()?, ns.as_str(), flags, Mode::empty())
+}
+
+/// Opens a file, which must be one itself. `LOOP`: it is a link or something else.
+fn open(directory: &OwnedFd, kind: FileKind, flags: OFlags) -> Result<File, Errno> {
+    let file = rustix::fs::openat(
+        directory,
+        kind.file_name(),
+        flags | CAREFULLY,
+        Mode::empty(),
+    )?;
+    let stat = rustix::fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(file.into()),
+        _ => Err(Errno::LOOP),
+    }
+}
+
+/// A file's content, without the comment that names its owner, and that owner. What is no file of its own has no
+/// content: it is only in the way.
 pub(super) fn read(
     ns: &NamespaceName,
     kind: FileKind,
 ) -> Result<Option<(String, Option<TopologyName>)>, Error> {
-    let path = path(ns, kind);
+    let directory = match opened(ns) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(None),
+        // What a link leads to is somebody else's. A file in place of the directory has nothing in it.
+        Err(Errno::NOTDIR) => {
+            let is_link = self::directory(ns).is_symlink();
+            return Ok(is_link.then(|| (String::new(), None)));
+        }
+        Err(e) => return Err(Error::io("open", self::directory(ns), e)),
+    };
+    match open(&directory, kind, OFlags::RDONLY) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(LIMIT)
+                .read_to_end(&mut bytes)
+                .map_err(|e| Error::io("read", path(ns, kind), e))?;
+            Ok(Some(split(&String::from_utf8_lossy(&bytes))))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        // Opening a socket says ENXIO (`man 2 open`).
+        Err(Errno::LOOP | Errno::NXIO) => Ok(Some((String::new(), None))),
+        Err(e) => Err(Error::io("read", path(ns, kind), e)),
+    }
+}
+
+/// All bytes of a file that is taken over.
+pub(super) fn bytes(ns: &NamespaceName, kind: FileKind) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    match (fs::symlink_metadata(&path), fs::metadata(&path)) {
-        (Ok(_), Ok(target)) if !target.is_file() => return Ok(Some((String::new(), None))),
-        (Ok(link), Err(_)) if link.is_symlink() => return Ok(Some((String::new(), None))),
-        _ => {}
-    }
-    match fs::File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(split(&String::from_utf8_lossy(&bytes)))),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(Error::io("read", path, e)),
-    }
+    opened(ns)
+        .and_then(|directory| open(&directory, kind, OFlags::RDONLY))
+        .map_err(std::io::Error::from)
+        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
+        .and_then(|length| {
+            if length as u64 > LIMIT {
+                return Err(ErrorKind::FileTooLarge.into());
+            }
+            Ok(bytes)
+        })
+        .map_err(|e| Error::io("read", path(ns, kind), e))
 }
 
 /// The content and the owner in a file's text.
@@ -65,6 +138,38 @@ pub(super) fn missing_directories(ns: &NamespaceName) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Makes a directory that everybody may look into, if it isn't there.
+fn make_directory(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(PASSABLE)) {
+        Ok(()) => {
+            // Whatever the mask of this process is.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | CAREFULLY;
+            let made = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+            rustix::fs::fchmod(&made, Mode::from_raw_mode(PASSABLE))
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The directory of a namespace's files, which is made if need be, and that of all.
+fn prepared(ns: &NamespaceName) -> Result<(OwnedFd, OwnedFd), Error> {
+    let make = || {
+        let etc = rustix::fs::openat(CWD, "/etc", AS_DIRECTORY, Mode::empty())?;
+        make_directory(&etc, "netns")?;
+        base()
+    };
+    let base = make().map_err(|e| Error::io("create", DIRECTORY, e))?;
+    make_directory(&base, ns.as_str()).map_err(|e| Error::io("create", directory(ns), e))?;
+    match opened(ns) {
+        Ok(directory) => Ok((base, directory)),
+        Err(Errno::NOTDIR) => Err(Error::NoDirectory {
+            path: directory(ns),
+        }),
+        Err(e) => Err(Error::io("open", directory(ns), e)),
+    }
+}
+
 /// Makes a file whole: it appears under its name when it is complete.
 pub(super) fn create(
     ns: &NamespaceName,
@@ -72,26 +177,26 @@ pub(super) fn create(
     topology: &TopologyName,
     content: &str,
 ) -> Result<(), Error> {
-    let path = path(ns, kind);
-    let parent = directory(ns);
-    fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, e))?;
-    let draft = Path::new(DRAFT);
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(draft)
-        .and_then(|mut file| file.write_all(text(topology, content).as_bytes()));
+    let (base, directory) = prepared(ns)?;
+    // A crash may have left one, or somebody made a link of that name.
+    let _ = rustix::fs::unlinkat(&base, DRAFT, AtFlags::empty());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | CAREFULLY;
+    let mode = Mode::from_raw_mode(READABLE);
+    let written = rustix::fs::openat(&base, DRAFT, flags, mode)
+        .and_then(|file| rustix::fs::fchmod(&file, mode).map(|()| file))
+        .map_err(std::io::Error::from)
+        .and_then(|file| File::from(file).write_all(text(topology, content).as_bytes()));
     if let Err(e) = written {
-        let _ = fs::remove_file(draft);
-        return Err(Error::io("write", draft, e));
+        let _ = rustix::fs::unlinkat(&base, DRAFT, AtFlags::empty());
+        return Err(Error::io("write", Path::new(DIRECTORY).join(DRAFT), e));
     }
     // A link, unlike a renaming, doesn't take the place of a file that came meanwhile.
-    let linked = fs::hard_link(draft, &path);
-    let _ = fs::remove_file(draft);
+    let name = kind.file_name();
+    let linked = rustix::fs::linkat(&base, DRAFT, &directory, name, AtFlags::empty());
+    let _ = rustix::fs::unlinkat(&base, DRAFT, AtFlags::empty());
+    let path = path(ns, kind);
     match linked {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::refused(
+        Err(Errno::EXIST) => Err(Error::refused(
             libc::EEXIST,
             Some(path.display().to_string()),
         )),
@@ -108,16 +213,15 @@ pub(super) fn update(
     topology: &TopologyName,
     content: &str,
 ) -> Result<(), Error> {
-    let path = path(ns, kind);
-    let text = text(topology, content);
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.set_len(text.len() as u64)
-        })
-        .map_err(|e| Error::io("write", path, e))
+    let file = opened(ns).and_then(|directory| open(&directory, kind, OFlags::WRONLY));
+    overwrite(file, text(topology, content).as_bytes())
+        .map_err(|e| Error::io("write", path(ns, kind), e))
+}
+
+fn overwrite(file: Result<File, Errno>, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = file?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
 }
 
 /// Writes a file that was taken over as it was before.
@@ -125,37 +229,47 @@ pub(super) fn restore(ns: &NamespaceName, kind: FileKind, was: Option<&Was>) -> 
     let Some(Was::File(bytes)) = was else {
         return Err(Error::Impossible("what a file was is forgotten"));
     };
-    let path = path(ns, kind);
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.set_len(bytes.len() as u64)
-        })
-        .map_err(|e| Error::io("write", path, e))
+    let file = opened(ns).and_then(|directory| {
+        let made = || {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | CAREFULLY;
+            let mode = Mode::from_raw_mode(READABLE);
+            rustix::fs::openat(&directory, kind.file_name(), flags, mode).map(File::from)
+        };
+        match open(&directory, kind, OFlags::WRONLY) {
+            Err(Errno::NOENT) => made(),
+            opened => opened,
+        }
+    });
+    overwrite(file, bytes).map_err(|e| Error::io("write", path(ns, kind), e))
 }
 
 /// Whether a file can be taken over: it is one itself, and leads to none.
 pub(super) fn is_plain(ns: &NamespaceName, kind: FileKind) -> bool {
-    fs::symlink_metadata(path(ns, kind)).is_ok_and(|metadata| metadata.is_file())
+    opened(ns)
+        .and_then(|directory| {
+            rustix::fs::statat(&directory, kind.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+        })
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 /// Removes a file.
 pub(super) fn remove(ns: &NamespaceName, kind: FileKind) -> Result<(), Error> {
-    let path = path(ns, kind);
-    fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
+    opened(ns)
+        .and_then(|directory| rustix::fs::unlinkat(&directory, kind.file_name(), AtFlags::empty()))
+        .map_err(|e| Error::io("remove", path(ns, kind), e))
 }
 
 /// Removes a directory if nothing is in it. Whether it is gone.
 pub(super) fn remove_directory(path: &Path) -> Result<bool, Error> {
-    // A crash may have left it.
-    let _ = fs::remove_file(DRAFT);
-    match fs::remove_dir(path) {
+    if let Ok(base) = base() {
+        // A crash may have left it.
+        let _ = rustix::fs::unlinkat(&base, DRAFT, AtFlags::empty());
+    }
+    match std::fs::remove_dir(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        // What is there now isn't what was made, so it is nobody's business here.
+        Err(e) if e.kind() == ErrorKind::NotADirectory => Ok(true),
         Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
         // Where nothing may be written, that is said even of what isn't there.
         Err(_) if !path.exists() => Ok(true),

@@ -23,6 +23,7 @@ mod external;
 mod facts;
 mod file;
 mod firewall;
+pub(crate) mod fuzz;
 mod inmates;
 mod journal;
 mod kept;

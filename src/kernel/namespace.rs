@@ -3,19 +3,22 @@
 //! A namespace is a property of a thread, so whatever enters one does it on a thread that ends
 //! afterwards. As with `ip netns`, a namespace's name is a file in `/run/netns` that it is mounted over.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::error::Error;
-use super::sysctl;
+use super::{processes, sysctl};
 use crate::resource::name::NamespaceName;
 
 /// Where namespaces have their names (`man 8 ip-netns`).
@@ -121,10 +124,28 @@ pub(super) fn spread<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sy
     })
 }
 
+/// How long to wait for others that prepare the directory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Makes the directory of the names, and has mounts in it reach the other mount namespaces, as
-/// `ip netns` does (`create_netns_dir` of its `ipnetns.c`). It stays when the last name goes, as with `ip`.
+/// `ip netns` does (`create_netns_dir` and `netns_add` of its `ipnetns.c`). It stays when the last name goes, as with `ip`.
+///
+/// Who comes first mounts the directory on itself. Two who do so at once would hide what one of them mounts in it
+/// meanwhile, so both lock the directory for as long as they look and mount; the lock is that of the directory itself,
+/// whatever it is mounted on.
 pub(super) fn prepare() -> Result<(), Error> {
     fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
+    let directory = File::open(DIRECTORY).map_err(|e| Error::io("open", DIRECTORY, e))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) => return Err(Error::io("lock", DIRECTORY, e)),
+        }
+    }
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
     match mount_change(DIRECTORY, shared) {
         Ok(()) => Ok(()),
@@ -154,6 +175,9 @@ pub(super) fn make<T>(
             if open(name)?.is_some() {
                 return Err(Error::refused(libc::EEXIST, None));
             }
+            if let Some(elsewhere) = elsewhere(name) {
+                return Err(elsewhere);
+            }
         }
         Err(e) => {
             // It may be there all the same.
@@ -174,6 +198,69 @@ pub(super) fn make<T>(
         let _ = fs::remove_file(&path);
     }
     made
+}
+
+/// That a namespace of a name is mounted, but not where this process sees it. To remove its file would take it away
+/// from those who do (`man 2 unlink` of Linux 4.3 and later, `detach_mounts` of `fs/namespace.c`).
+pub(super) fn elsewhere(name: &NamespaceName) -> Option<Error> {
+    let path = path(name);
+    let own = fs::read_link("/proc/thread-self/ns/mnt").ok()?;
+    let device = fs::symlink_metadata(&path).ok()?.dev();
+    let mut seen = HashSet::from([own]);
+    for (pid, process) in processes::all().ok()? {
+        let Ok(mounts) = fs::read_link(process.join("ns/mnt")) else {
+            continue;
+        };
+        if seen.insert(mounts)
+            && let Ok(table) = fs::read_to_string(process.join("mountinfo"))
+            && is_mounted(&table, &path, device)
+        {
+            return Some(Error::Elsewhere {
+                name: name.clone(),
+                path,
+                pid,
+                process: processes::name(pid),
+            });
+        }
+    }
+    None
+}
+
+/// Whether a table of mounts (`man 5 proc`, `mountinfo`) has a namespace on a path, on the file system of a device: others
+/// may have one of their own on that path.
+fn is_mounted(table: &str, path: &Path, device: u64) -> bool {
+    let device = format!(
+        "{}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
+    let fields = |line: &str| {
+        let mut fields = line.split(' ').map(str::to_owned);
+        Some([
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        ])
+    };
+    // Names have no characters that are written otherwise there.
+    let mut namespaces = table
+        .lines()
+        .filter(|line| line.contains(" - nsfs "))
+        .filter_map(fields)
+        .filter(|[.., at]| Path::new(at) == path);
+    namespaces.any(|[_, parent, ..]| {
+        let mut mounts = table.lines().filter_map(fields);
+        mounts.any(|[id, _, of, ..]| id == parent && of == device)
+    })
+}
+
+/// Why there is no namespace of a name, if its file is there.
+pub(super) fn hollow(name: &NamespaceName) -> Option<Error> {
+    let path = path(name);
+    let there = fs::symlink_metadata(&path).is_ok_and(|of| of.is_file());
+    there.then(|| elsewhere(name).unwrap_or(Error::Hollow { path }))
 }
 
 /// Moves this thread into a new namespace.
@@ -200,7 +287,7 @@ pub(super) fn remove(name: &NamespaceName) -> Result<(), Error> {
 pub(super) fn sweep(name: &NamespaceName) -> Result<(), Error> {
     let path = path(name);
     let empty = fs::symlink_metadata(&path).is_ok_and(|of| of.is_file() && of.len() == 0);
-    if !empty || open(name)?.is_some() {
+    if !empty || open(name)?.is_some() || elsewhere(name).is_some() {
         return Ok(());
     }
     fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
@@ -280,6 +367,20 @@ fn copied(read: impl Fn(&str) -> Option<String>) -> Vec<(String, &'static str)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_on_another_file_system_of_that_path_is_anothers() {
+        let table = "30 1 0:27 / /run rw - tmpfs tmpfs rw\n\
+                     41 30 0:4 net:[4026532300] /run/netns/a rw - nsfs nsfs rw\n";
+        let path = Path::new("/run/netns/a");
+        assert!(is_mounted(table, path, rustix::fs::makedev(0, 27)));
+        assert!(!is_mounted(table, path, rustix::fs::makedev(0, 28)));
+        assert!(!is_mounted(
+            table,
+            Path::new("/run/netns/b"),
+            rustix::fs::makedev(0, 27)
+        ));
+    }
 
     #[test]
     fn only_what_was_copied_is_undone() {

@@ -135,7 +135,7 @@ fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error>
 }
 
 /// What a message says of a socket, and the number of its file. None: it is bound to no port.
-fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u64)> {
+pub(super) fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener, u64)> {
     let (fixed, attributes) = message.payload.split_at_checked(ANSWER)?;
     let port = u16::from_be_bytes(fixed[PORT..PORT + 2].try_into().ok()?);
     let bytes: [u8; 16] = fixed[ADDRESS..ADDRESS + 16].try_into().ok()?;

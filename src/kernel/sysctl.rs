@@ -46,6 +46,10 @@ const WRITING: OFlags = OFlags::WRONLY.union(OFlags::CLOEXEC);
 fn write_to(path: &str, opened: rustix::io::Result<OwnedFd>, value: &str) -> Result<(), Error> {
     let mut opened = match opened {
         Ok(opened) => File::from(opened),
+        // Every namespace has these, so all of it is hidden.
+        Err(rustix::io::Errno::NOENT) if path.starts_with("net/") && !exists("net/core") => {
+            return Err(Error::io("write", file(path), rustix::io::Errno::NOENT));
+        }
         Err(rustix::io::Errno::NOENT) => {
             return Err(Error::NoSysctl {
                 path: path.to_owned(),

@@ -8,6 +8,7 @@ mod attribute;
 mod error;
 mod expression;
 mod foreign;
+pub(super) mod fuzz;
 mod memory;
 mod number;
 mod object;

@@ -35,28 +35,32 @@ pub(super) fn tables(channel: &mut Channel) -> Result<Option<BTreeMap<String, Ta
     object.build(&mut request, dump(libc::NFT_MSG_GETTABLE));
     let mut tables = BTreeMap::new();
     let whole = channel.dump(request, &Object::Ruleset, |message| {
-        let object = TableObject::parse(message)?;
-        let name = object.str(sys::NFTNL_TABLE_NAME)?;
-        let userdata = object.data(sys::NFTNL_TABLE_USERDATA).unwrap_or_default();
-        let flags = object.u32(sys::NFTNL_TABLE_FLAGS).unwrap_or(0);
-        let mut unknown = Vec::new();
-        if flags & DORMANT != 0 {
-            unknown.push("flags dormant".to_owned());
-        }
-        if flags & !DORMANT != 0 {
-            unknown.push(format!("flags {:#x}", flags & !DORMANT));
-        }
-        let table = Table {
-            name: name.clone(),
-            comment: userdata::find_comment(&userdata, COMMENT),
-            sets: BTreeMap::new(),
-            chains: BTreeMap::new(),
-            unknown,
-        };
-        tables.insert(name, table);
+        let table = table(message)?;
+        tables.insert(table.name.clone(), table);
         Some(())
     })?;
     Ok(whole.then_some(tables))
+}
+
+/// A table without what is in it, from a message.
+fn table(message: &[u8]) -> Option<Table> {
+    let object = TableObject::parse(message)?;
+    let userdata = object.data(sys::NFTNL_TABLE_USERDATA).unwrap_or_default();
+    let flags = object.u32(sys::NFTNL_TABLE_FLAGS).unwrap_or(0);
+    let mut unknown = Vec::new();
+    if flags & DORMANT != 0 {
+        unknown.push("flags dormant".to_owned());
+    }
+    if flags & !DORMANT != 0 {
+        unknown.push(format!("flags {:#x}", flags & !DORMANT));
+    }
+    Some(Table {
+        name: object.str(sys::NFTNL_TABLE_NAME)?,
+        comment: userdata::find_comment(&userdata, COMMENT),
+        sets: BTreeMap::new(),
+        chains: BTreeMap::new(),
+        unknown,
+    })
 }
 
 /// Reads what is in a table. Some if the answers are of one piece each.
@@ -182,7 +186,7 @@ fn found(object: &SetObject) -> Found {
 }
 
 /// The fields of a key. `nft` writes a concatenation as one number with six bits for each.
-fn fields(mut kind: u32) -> Vec<Field> {
+pub(super) fn fields(mut kind: u32) -> Vec<Field> {
     let mut fields = Vec::new();
     while kind != 0 {
         fields.insert(0, Field::from_code(kind & 0x3f));

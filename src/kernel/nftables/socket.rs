@@ -37,12 +37,12 @@ pub(super) struct Channel {
 }
 
 /// An answer of the kernel's.
-struct Reply<'a> {
-    kind: i32,
+pub(super) struct Reply<'a> {
+    pub(super) kind: i32,
     flags: u16,
     sequence: u32,
     /// The message, its header too.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 /// What is sent together: messages, and what they are about by their sequence numbers.
@@ -317,7 +317,7 @@ impl Datagram<'_> {
 
 impl<'a> Reply<'a> {
     /// The message that a datagram's rest begins with.
-    fn first_of(rest: &'a [u8]) -> Option<Reply<'a>> {
+    pub(super) fn first_of(rest: &'a [u8]) -> Option<Reply<'a>> {
         let length = usize::try_from(number_at(rest, 0)?).ok()?;
         let bytes = rest.get(..length).filter(|bytes| bytes.len() >= HEADER)?;
         let half = |at: usize| Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
@@ -331,12 +331,13 @@ impl<'a> Reply<'a> {
 }
 
 /// The number of an error, positive; 0 is an acknowledgement.
-fn errno(reply: &Reply<'_>) -> i32 {
-    number_at(reply.bytes, HEADER).map_or(libc::EPROTO, |number| -number.cast_signed())
+pub(super) fn errno(reply: &Reply<'_>) -> i32 {
+    number_at(reply.bytes, HEADER)
+        .map_or(libc::EPROTO, |number| number.cast_signed().saturating_neg())
 }
 
 /// What the kernel says of an error in words, if anything.
-fn text(reply: &Reply<'_>) -> Option<String> {
+pub(super) fn text(reply: &Reply<'_>) -> Option<String> {
     if reply.flags & HAS_ATTRIBUTES == 0 {
         return None;
     }
@@ -472,5 +473,18 @@ mod tests {
         reply.flags = CAPPED;
         reply.bytes = &bytes;
         assert_eq!(text(&reply), None);
+    }
+
+    #[test]
+    fn no_number_of_an_error_overflows() {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend(i32::MIN.to_ne_bytes());
+        let reply = Reply {
+            kind: libc::NLMSG_ERROR,
+            flags: 0,
+            sequence: 0,
+            bytes: &bytes,
+        };
+        assert_eq!(errno(&reply), i32::MAX);
     }
 }

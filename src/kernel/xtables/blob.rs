@@ -90,7 +90,12 @@ const CHAIN: usize = 30;
 const REGISTER: Register = 0;
 
 /// A table with a chain at `forward`. None: it has none, or isn't what the kernel's headers say.
-pub(super) fn table(family: Family, name: &str, info: &[u8], bytes: &[u8]) -> Option<Table> {
+pub(in crate::kernel) fn table(
+    family: Family,
+    name: &str,
+    info: &[u8],
+    bytes: &[u8],
+) -> Option<Table> {
     let layout = match family {
         Family::Ipv4 => &IPV4,
         Family::Ipv6 => &IPV6,

@@ -3,6 +3,7 @@
 mod blob;
 mod legacy;
 
+pub(super) use self::blob::table;
 pub(super) use self::legacy::tables;
 
 use crate::resource::firewall::Step;

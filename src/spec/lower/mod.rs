@@ -54,6 +54,7 @@ pub struct Lowered {
 pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
     let spec = &*altnames::resolved(spec, facts)?;
     let spec = &*links::known(spec, facts)?;
+    without_ipv6(spec, facts)?;
     let facts = apart(spec, facts);
     let mut lowering = Lowering::new(spec, &facts);
     lowering.namespaces();
@@ -72,6 +73,23 @@ pub fn lower(spec: &Spec, facts: &Facts) -> Result<Lowered, Vec<Diagnostic>> {
         })
     } else {
         Err(lowering.errors)
+    }
+}
+
+/// That a kernel without IPv6 is asked for none: half of what the spec says would be none of what it means.
+fn without_ipv6(spec: &Spec, facts: &Facts) -> Result<(), Vec<Diagnostic>> {
+    let held = spec.ends().flat_map(|end| &end.addresses);
+    let held = held.map(|held| (held.value.addr(), held.span));
+    let routes = spec.all_namespaces().flat_map(|(_, ns)| &ns.routes);
+    let routes = routes.map(|route| (route.to.value.addr(), route.to.span));
+    let mut found = held.chain(routes).filter(|(ip, _)| ip.is_ipv6());
+    match found.next() {
+        Some((ip, span)) if !facts.ipv6 => {
+            let message = format!("this kernel has no IPv6, and the spec has {ip}");
+            let help = "remove all IPv6 from the spec, or boot without `ipv6.disable=1`";
+            Err(vec![Diagnostic::new(message, span, help)])
+        }
+        _ => Ok(()),
     }
 }
 

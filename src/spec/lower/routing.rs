@@ -17,9 +17,6 @@ impl<'s> Lowering<'s> {
         let spec = self.spec;
         for (ns, namespace) in spec.all_namespaces() {
             for route in &namespace.routes {
-                if Family::of(route.to.value.addr()) == Family::Ipv6 && !self.facts.ipv6 {
-                    continue;
-                }
                 if let Some(lowered) = self.static_route(ns, route) {
                     let key = RouteKey::new(route.table, route.to.value, route.metric);
                     self.put(ns, Key::Route(key), Resource::Route(lowered));

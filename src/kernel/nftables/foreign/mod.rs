@@ -6,6 +6,7 @@ mod rule;
 mod set;
 
 pub(super) use self::rule::rule;
+pub(super) use self::set::{Gathered, shape};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -75,14 +76,7 @@ fn bases(channel: &mut Channel) -> Result<Option<Vec<Table>>, Error> {
                 names: Vec::new(),
                 sets: BTreeMap::new(),
             });
-        let hook = chain.nested(attr::CHAIN_HOOK);
-        let hook = hook.and_then(|hook| hook.u32(attr::HOOK_NUMBER));
-        let kind = chain.text(attr::CHAIN_TYPE).unwrap_or_default();
-        if hook == Some(code(libc::NF_INET_FORWARD)) && kind == "filter" {
-            let policy = match chain.u32(attr::CHAIN_POLICY) {
-                Some(policy) if policy == code(libc::NF_DROP) => Policy::Drop,
-                _ => Policy::Accept,
-            };
+        if let Some(policy) = policy(chain) {
             table.bases.insert(chain_name.clone(), policy);
         }
         table.names.push(chain_name);
@@ -91,6 +85,17 @@ fn bases(channel: &mut Channel) -> Result<Option<Vec<Table>>, Error> {
     let mut tables: Vec<Table> = tables.into_values().collect();
     tables.retain(|table| !table.bases.is_empty());
     Ok(whole.then_some(tables))
+}
+
+/// The policy of a chain, if it is a base chain at `forward`.
+pub(super) fn policy(chain: Attributes<'_>) -> Option<Policy> {
+    let hook = chain.nested(attr::CHAIN_HOOK)?.u32(attr::HOOK_NUMBER)?;
+    let kind = chain.text(attr::CHAIN_TYPE).unwrap_or_default();
+    let is_one = hook == code(libc::NF_INET_FORWARD) && kind == "filter";
+    is_one.then(|| match chain.u32(attr::CHAIN_POLICY) {
+        Some(policy) if policy == code(libc::NF_DROP) => Policy::Drop,
+        _ => Policy::Accept,
+    })
 }
 
 /// The tables that are switched off.

@@ -7,6 +7,7 @@ use super::super::socket::Channel;
 use super::number_of;
 use super::rule::{size, value, verdict};
 use crate::resource::firewall::{Element, Set, Table};
+use crate::resource::nftables::Verdict;
 
 /// The most elements that are read of one set.
 const ELEMENTS: usize = 20_000;
@@ -25,60 +26,92 @@ pub(super) fn set(channel: &mut Channel, table: &Table, name: &str) -> Result<Op
         found = found.take().or_else(|| shape(set));
         Some(())
     })?;
-    let Some(Shape { fields, interval }) = found else {
+    let Some(shape) = found else {
         return Ok(Some(Set::default()));
     };
     let request = Request::new(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP, family)
         .text(attr::ELEMENTS_TABLE, &table.name)
         .text(attr::ELEMENTS_SET, name)
         .finish();
-    let mut elements = Some(Vec::new());
-    let mut otherwise = None;
+    let mut gathered = Gathered::default();
     let whole = channel.dump(request, &about, |message| {
+        gathered.take(message);
+        Some(())
+    })?;
+    Ok(whole.then(|| gathered.into_set(shape)))
+}
+
+/// The elements of a set, message by message.
+pub(in crate::kernel::nftables) struct Gathered {
+    /// None: there are too many, or some that aren't understood.
+    elements: Option<Vec<Raw>>,
+    otherwise: Option<Verdict>,
+}
+
+impl Default for Gathered {
+    fn default() -> Gathered {
+        Gathered {
+            elements: Some(Vec::new()),
+            otherwise: None,
+        }
+    }
+}
+
+impl Gathered {
+    /// Takes in the elements of a message.
+    pub(in crate::kernel::nftables) fn take(&mut self, message: &[u8]) {
         for element in Attributes::of(message).list(attr::ELEMENTS_LIST) {
-            if elements
+            if self
+                .elements
                 .as_ref()
-                .is_some_and(|all: &Vec<_>| all.len() >= ELEMENTS)
+                .is_some_and(|all| all.len() >= ELEMENTS)
             {
-                elements = None;
+                self.elements = None;
             }
             let flags = element.u32(attr::ELEMENT_FLAGS).unwrap_or(0);
             if flags & attr::CATCHALL != 0 {
                 let data = element.nested(attr::ELEMENT_DATA);
                 let data = data.and_then(|data| data.nested(attr::DATA_VERDICT));
-                otherwise = data.and_then(verdict);
-                if otherwise.is_none() {
+                self.otherwise = data.and_then(verdict);
+                if self.otherwise.is_none() {
                     // Of a set, all is in it; but sets with it are rare.
-                    elements = None;
+                    self.elements = None;
                 }
                 continue;
             }
-            let Some(all) = &mut elements else { continue };
+            let Some(all) = &mut self.elements else {
+                continue;
+            };
             match self::element(element) {
                 Some(element) => all.push(element),
-                None => elements = None,
+                None => self.elements = None,
             }
         }
-        Some(())
-    })?;
-    let elements = elements.map(|all| if interval { ranges(all) } else { all });
-    let elements = elements.map(|all| all.into_iter().map(|raw| raw.element).collect());
-    Ok(whole.then_some(Set {
-        fields,
-        elements,
-        otherwise,
-    }))
+    }
+
+    /// The set that has them.
+    pub(in crate::kernel::nftables) fn into_set(self, shape: Shape) -> Set {
+        let Shape { fields, interval } = shape;
+        let elements = self.elements;
+        let elements = elements.map(|all| if interval { ranges(all) } else { all });
+        let elements = elements.map(|all| all.into_iter().map(|raw| raw.element).collect());
+        Set {
+            fields,
+            elements,
+            otherwise: self.otherwise,
+        }
+    }
 }
 
 /// What a set is like.
-struct Shape {
+pub(in crate::kernel::nftables) struct Shape {
     fields: Vec<usize>,
     /// Whether its elements are the ends of ranges, one after the other.
     interval: bool,
 }
 
 /// None: it is one whose elements come and go, or that maps to something that isn't a verdict.
-fn shape(set: Attributes<'_>) -> Option<Shape> {
+pub(in crate::kernel::nftables) fn shape(set: Attributes<'_>) -> Option<Shape> {
     let flags = set.u32(attr::SET_FLAGS).unwrap_or(0);
     let known = attr::SET_ANONYMOUS | attr::SET_CONSTANT | attr::SET_INTERVAL | attr::SET_MAP;
     let known = known | attr::SET_CONCAT;

@@ -1,0 +1,122 @@
+//! What reads bytes that others write, each as one function, for the fuzzers of `fuzz/` and the replay of their
+//! corpus (`tests/fuzz.rs`). Nothing else is to use it.
+
+use std::sync::LazyLock;
+
+use crate::kernel;
+use crate::plan;
+use crate::render::{self, style::Colour};
+use crate::resource::firewall::{Firewall, Table};
+use crate::resource::name::LinkName;
+use crate::resource::{Family, Ns};
+use crate::spec::{self, Spec, source::Source};
+use crate::state::{DefaultRoute, Facts, Place, PlaceLink, State};
+
+/// A topology whose packets come by the rules of others.
+const GATEWAY: &str = "\
+version: 1
+name: lab
+subnets:
+  lan: { cidr: 10.9.0.0/24, gateway: 10.9.0.1, egress: {} }
+namespaces: { a: }
+veths:
+  - ends:
+      - { namespace: host, name: lab0, addresses: [10.9.0.1] }
+      - { namespace: a, name: eth0, addresses: [10.9.0.2] }
+";
+
+/// A host with an uplink that has default routes of both families.
+static FACTS: LazyLock<Facts> = LazyLock::new(|| {
+    let link = LinkName::try_from("ens33").expect("a name");
+    let route = || DefaultRoute {
+        link: link.clone(),
+        more: std::collections::BTreeSet::new(),
+        metric: 0,
+        owner: None,
+    };
+    let uplink = PlaceLink {
+        ethernet: true,
+        mtu: 1500,
+        up: true,
+        ..PlaceLink::default()
+    };
+    Facts {
+        machine: "0123456789abcdef".to_owned(),
+        ipv6: true,
+        host: Place {
+            links: [(link.clone(), uplink)].into(),
+            default: Family::BOTH.map(|family| (family, vec![route()])).into(),
+            ..Place::default()
+        },
+        ..Facts::default()
+    }
+});
+
+/// Reads a spec as `netform plan` does on a host that has nothing of it, and writes what is wrong with it, or the plan.
+pub fn spec(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let sources = [Source::new("fuzz.yaml", text.to_owned())];
+    let lowered = spec::parse(&sources).and_then(|spec| {
+        let mut facts = FACTS.clone();
+        for name in spec.external().keys() {
+            facts.external.insert(name.clone(), Place::default());
+        }
+        let lowered = spec::lower(&spec, &facts)?;
+        Ok((spec.name.value, lowered.state))
+    });
+    match lowered {
+        Ok((topology, state)) => {
+            let plan = plan::plan(&topology, &state, &State::new());
+            let plan = plan.unwrap_or_else(|found| panic!("conflicts with nothing: {found:?}"));
+            let text = render::plan::plan(&plan, Colour::Off);
+            assert!(is_harmless(&text), "{text:?}");
+        }
+        Err(found) => {
+            assert!(!found.is_empty(), "an error without an error");
+            for diagnostic in found {
+                let text = diagnostic.render(&sources, Colour::Off);
+                assert!(is_harmless(&text), "{text:?}");
+            }
+        }
+    }
+}
+
+/// Whether a terminal shows a text, and does nothing else with it.
+fn is_harmless(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || !c.is_control())
+}
+
+/// Decodes datagrams of the kernel's.
+pub fn netlink(bytes: &[u8]) {
+    kernel::fuzz::netlink(bytes);
+}
+
+/// Decodes a rule set of nftables, and judges what it does to packets.
+pub fn nftables(bytes: &[u8]) {
+    judge(kernel::fuzz::nftables(bytes));
+}
+
+/// Decodes a table of iptables-legacy, and judges what it does to packets.
+pub fn xtables(bytes: &[u8]) {
+    if let Some(table) = kernel::fuzz::xtables(bytes) {
+        judge(table);
+    }
+}
+
+/// Lowers a spec with a gateway on a host that has a table of others.
+fn judge(table: Table) {
+    static SPEC: LazyLock<Spec> = LazyLock::new(|| {
+        let source = Source::new("gateway.yaml", GATEWAY.to_owned());
+        spec::parse(&[source]).unwrap_or_else(|found| panic!("{found:?}"))
+    });
+    let mut facts = FACTS.clone();
+    let host = facts.place_mut(&Ns::Host).expect("it is always there");
+    host.firewall = Firewall {
+        tables: vec![table],
+        ..Firewall::default()
+    };
+    // An older table may stand in the way of all of it.
+    let _ = spec::lower(&SPEC, &facts);
+}

@@ -50,13 +50,26 @@ pub(super) fn undo(
     options: &Options,
     done: usize,
 ) -> (Status, Option<Session>) {
-    let rest = |session: &mut Session| {
-        let now = session.kernel.observe(&session.topology, before).ok()?;
-        plan::plan(&session.topology, before, &now).ok()
+    let rest = |session: &mut Session| -> Result<Plan, String> {
+        let topology = &session.topology;
+        let now = session.kernel.observe(topology, before);
+        let now = now.map_err(|error| error.to_string())?;
+        plan::plan(topology, before, &now).map_err(|conflicts| {
+            let conflicts = conflicts.iter();
+            let what: Vec<String> = conflicts
+                .map(|conflict| phrase::located(&conflict.id, topology))
+                .collect();
+            format!("in the way is {}", what.join(", "))
+        })
     };
-    let Some(back) = rest(&mut session) else {
-        output::error("what was done could not be read back, and is left as it is");
-        return (Status::LeftChanged, None);
+    let back = match rest(&mut session) {
+        Ok(back) => back,
+        Err(why) => {
+            output::error(&format!(
+                "there is no way back from what was done, and it is left as it is: {why}"
+            ));
+            return (Status::LeftChanged, None);
+        }
     };
     if back.operations.is_empty() {
         // What never came to be is struck from the record.
@@ -82,19 +95,19 @@ pub(super) fn undo(
         tell(failure, &back);
     }
     match rest(&mut session) {
-        Some(left) if left.operations.is_empty() => {
+        Ok(left) if left.operations.is_empty() => {
             output::remark("Everything that had been done is undone.\n");
             (Status::RolledBack, Some(session))
         }
-        Some(left) => {
+        Ok(left) => {
             let text = render::plan::plan(&left, colour);
             output::error(&format!(
                 "undoing it failed too. To get back to what was before:\n{text}"
             ));
             (Status::LeftChanged, None)
         }
-        None => {
-            output::error("undoing it failed too, and the host can't be read");
+        Err(why) => {
+            output::error(&format!("undoing it failed too: {why}"));
             (Status::LeftChanged, None)
         }
     }

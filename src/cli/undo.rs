@@ -4,7 +4,7 @@ use super::apply::Options;
 use super::session::Session;
 use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Transfer};
+use crate::plan::{self, Action, Operation, Plan, Transfer};
 use crate::render::{self, phrase};
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
@@ -71,7 +71,9 @@ pub(super) fn undo(
             return (Status::LeftChanged, None);
         }
     };
-    if back.operations.is_empty() {
+    // What is on loan as it was before, because it could not be set, is only to be forgotten.
+    let is_nothing = |operation: &Operation| matches!(&operation.action, Action::GiveBack { before, after, .. } if before == after);
+    if back.operations.iter().all(is_nothing) {
         // What never came to be is struck from the record.
         if let Err(failure) = session.kernel.execute(&back) {
             tell(&failure, &back);

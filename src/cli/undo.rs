@@ -7,7 +7,7 @@ use super::apply::Options;
 use super::session::{self, Session};
 use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Plan, Transfer};
+use crate::plan::{self, Action, Operation, Plan, Transfer};
 use crate::render::{self, phrase};
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
@@ -98,11 +98,15 @@ pub(super) fn undo(
     let mut back = match way_back(session, before) {
         Ok(back) => back,
         Err(why) => {
-            output::error(&format!("what was done is left as it is: {why}"));
+            output::error(&format!(
+                "there is no way back from what was done, and it is left as it is: {why}"
+            ));
             return Status::LeftChanged;
         }
     };
-    if back.operations.is_empty() {
+    // What is on loan as it was before, because it could not be set, is only to be forgotten.
+    let is_nothing = |operation: &Operation| matches!(&operation.action, Action::GiveBack { before, after, .. } if before == after);
+    if back.operations.iter().all(is_nothing) {
         // What never came to be is struck from the record.
         if let Err(failure) = session.kernel.execute(&back) {
             output::error(&told(&failure, &back));

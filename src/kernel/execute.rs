@@ -121,6 +121,13 @@ impl<'p> Run<'p> {
         tell: &mut dyn FnMut(usize),
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Failed> {
+        if let Some(unseen) = self.plan.operations.iter().position(is_unseen) {
+            let what = format!(
+                "a setting of a link in {}",
+                self.plan.operations[unseen].id.ns
+            );
+            return Err(Failed::at(unseen)(Error::Missing { what }));
+        }
         adoption::remember(kernel, self.plan).map_err(|error| Failed { place: None, error })?;
         let journal = Journal::open(kernel, self.plan)?;
         let result = self.rounds(kernel, tell, stop);
@@ -362,6 +369,14 @@ fn file_of(id: &Id) -> Result<(&NamespaceName, FileKind), Error> {
         (Ns::Named(name), Key::File(kind)) => Ok((name, *kind)),
         _ => Err(Error::Impossible("the host has no files in /etc/netns")),
     }
+}
+
+/// Whether a value is to be borrowed of a link that was not there when it was read: nobody could give it back.
+fn is_unseen(operation: &Operation) -> bool {
+    let Action::Borrow { before, .. } = &operation.action else {
+        return false;
+    };
+    operation.id.key.of_link().is_some() && before.value.is_empty()
 }
 
 fn is_removal(operation: &Operation) -> bool {

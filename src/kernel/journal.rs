@@ -195,11 +195,11 @@ impl Journal {
                     }
                 }
                 (Action::Borrow { before: was, .. }, Key::Sysctl(key), _)
-                    if !done && self.before.loan(id).is_none() =>
+                    if !done
+                        && self.before.loan(id).is_none()
+                        && (!begun || is_still(id, key, &was.value)) =>
                 {
-                    if !begun || is_still(id, key, &was.value) {
-                        record.loans.retain(|loan| loan.id != *id);
-                    }
+                    record.loans.retain(|loan| loan.id != *id);
                 }
                 (
                     Action::Update {

@@ -8,6 +8,7 @@ use libc::RTM_GETNSID;
 use super::codec::{attribute, i32_of};
 use super::error::Error;
 use super::observe::Seen;
+use super::read::Link;
 use super::socket::Requests;
 use super::{Kernel, tag};
 use crate::resource::Ns;
@@ -44,7 +45,7 @@ impl Peers {
         Some((&end.ns, &end.name))
     }
 
-    /// Whose the peer of a link is, by its tag, if it carries our number too.
+    /// Whose the peer of a link is, by its tag, if it carries our number too. Without a tag it is its namespace's.
     pub(super) fn owner(&self, ns: &Ns, index: u32) -> Option<&TopologyName> {
         self.ends.get(&(ns.clone(), index))?.owner.as_ref()
     }
@@ -92,13 +93,22 @@ pub(super) fn resolve(kernel: &mut Kernel, seen: &[Seen]) -> Result<Peers, Error
                 let end = End {
                     ns: seen[space_of_peer].ns.clone(),
                     name,
-                    owner: tag::of_link(other),
+                    owner: tag::of_link(other).or_else(|| half_made(other, &seen[space_of_peer])),
                 };
                 peers.ends.insert((seen[space].ns.clone(), index), end);
             }
         }
     }
     Ok(peers)
+}
+
+/// Whose an end with our number is that nobody tagged: that of its namespace, of which both ends then are.
+fn half_made(link: &Link, seen: &Seen) -> Option<TopologyName> {
+    if link.group != tag::GROUP || !link.alias.is_empty() {
+        return None;
+    }
+    let lo = seen.reading.links.iter().find(|link| link.is_loopback())?;
+    tag::of_link(lo)
 }
 
 /// The one of several places that is in the namespace which `ns` calls `id`.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{
     MSG_DONTWAIT, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_ACK, NLM_F_DUMP,
@@ -19,9 +20,15 @@ pub(super) const DATAGRAM: usize = 32 * 1024;
 
 /// A netlink socket. It belongs to the namespace that the thread was in that opened it, and works from
 /// any thread.
+#[expect(
+    clippy::struct_field_names,
+    reason = "it is a socket, and what is said of it"
+)]
 pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     sequence: u32,
+    /// Whether answers may lie in it that nobody waits for any more, because sending or hearing failed.
+    stale: AtomicBool,
 }
 
 impl AsFd for Socket {
@@ -59,6 +66,7 @@ impl Socket {
         Ok(Socket {
             socket,
             sequence: 0,
+            stale: AtomicBool::new(false),
         })
     }
 
@@ -67,6 +75,32 @@ impl Socket {
     ///
     /// The kernel works through a datagram while it is being sent, also beyond a request that fails.
     pub(crate) fn send(
+        &self,
+        requests: &mut Requests,
+        answer: impl FnMut(usize, Message<'_>),
+    ) -> Result<Vec<(usize, Verdict)>, Error> {
+        self.clear();
+        let sent = self.exchange(requests, answer);
+        self.stale.store(sent.is_err(), Ordering::Relaxed);
+        sent
+    }
+
+    /// Throws away the answers to what failed: they would be taken for those to what comes next.
+    fn clear(&self) {
+        let mut buffer = Vec::with_capacity(DATAGRAM);
+        while self.stale.load(Ordering::Relaxed) {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // More got lost than was kept.
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(_) => self.stale.store(false, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn exchange(
         &self,
         requests: &mut Requests,
         mut answer: impl FnMut(usize, Message<'_>),
@@ -127,7 +161,10 @@ impl Socket {
     {
         for _ in 0..RETRIES {
             let mut all = T::default();
-            if self.dump_once(kind, &fill, |message| each(&mut all, message))? {
+            self.clear();
+            let dumped = self.dump_once(kind, &fill, |message| each(&mut all, message));
+            self.stale.store(dumped.is_err(), Ordering::Relaxed);
+            if dumped? {
                 return Ok(all);
             }
         }

@@ -174,11 +174,9 @@ fn fate(target: &Target) -> String {
 
 /// A rule as `ip rule` takes it.
 fn rule(key: &RuleKey, value: &Rule) -> String {
-    let mut text = format!("{} {}", selector(key), deed(value.action));
-    for again in &value.surplus {
-        text += &format!(" and {}", deed(*again));
-    }
-    text
+    let deeds = std::iter::once(&value.action).chain(&value.surplus);
+    let deeds: Vec<String> = deeds.map(|action| deed(*action)).collect();
+    format!("{} {}", selector(key), deeds.join(" and "))
 }
 
 /// What a rule does with a packet.

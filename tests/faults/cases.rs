@@ -109,7 +109,7 @@ impl Whole {
             Move::Apply => world(),
             Move::Change | Move::Destroy => space("host"),
         };
-        let mut namespaces = String::new();
+        let mut namespaces = mounts();
         let entries = fs::read_dir(namespace::DIRECTORY).expect("a directory");
         let mut names: Vec<String> = entries
             .map(|entry| {
@@ -138,6 +138,16 @@ impl Whole {
         assert_same_world(&self.host, &now.host);
         assert_same_world(&self.namespaces, &now.namespaces);
     }
+}
+
+/// Where something is mounted that netform could have mounted.
+fn mounts() -> String {
+    let text = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    let points = points.filter(|point| point.starts_with("/run/") || point.starts_with("/etc/"));
+    let mut lines: Vec<String> = points.map(|point| format!("mounted: {point}\n")).collect();
+    lines.sort();
+    lines.concat()
 }
 
 /// What is in the namespace of this thread.
@@ -187,9 +197,9 @@ fn without_numbers(line: &str) -> String {
     let is_number = |word: &str| word.trim_end_matches(':').parse::<u32>().is_ok();
     // A rule begins with a number too.
     if is_number(&words[0]) && !matches!(words[1].as_str(), "from" | "not") {
-        words[0] = "link".to_owned();
-        if let Some((name, _)) = words[1].split_once('@') {
-            words[1] = name.to_owned();
+        "link".clone_into(&mut words[0]);
+        if let Some(end) = words[1].find('@') {
+            words[1].truncate(end);
         }
     }
     let mut kept = Vec::new();

@@ -2,6 +2,8 @@
 
 use std::env;
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 
 /// Draws places, always the same ones. With an environment variable that says `all`, all are tried; with a number, so
 /// many of each kind. `NETFORM_SEED` draws others.
@@ -11,6 +13,7 @@ pub(crate) struct Sample {
     seed: u64,
     random: fastrand::Rng,
     tried: usize,
+    all: usize,
 }
 
 impl Sample {
@@ -28,6 +31,7 @@ impl Sample {
             seed,
             random: fastrand::Rng::with_seed(seed),
             tried: 0,
+            all: 0,
         }
     }
 
@@ -39,15 +43,26 @@ impl Sample {
             places.truncate(count);
         }
         self.tried += places.len();
+        self.all += all.len();
         let all = all.into_iter().enumerate();
         let tried = all.filter(|(place, _)| places.contains(place));
         tried.map(|(_, one)| one).collect()
     }
 
-    /// Says how many were tried, where all are.
+    /// Appends how many were tried to the file that `NETFORM_TALLY` names, if it names one.
     pub(crate) fn report(&self) {
-        if self.count.is_none() {
-            note(&format!("{} places tried\n", self.tried));
+        if let Ok(path) = env::var("NETFORM_TALLY") {
+            let test = std::thread::current();
+            let line = format!(
+                "{} {}: {} of {} places tried\n",
+                test.name().unwrap_or_default(),
+                self.variable,
+                self.tried,
+                self.all
+            );
+            let file = File::options().append(true).create(true).open(path);
+            let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+            written.expect("the tally can be written");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Call {
 pub(crate) struct Change {
     /// What it is, in a few words.
     pub(crate) what: String,
-    /// Where the requests begin in a datagram to the kernel.
+    /// Where those requests begin in a datagram to the kernel that change something.
     pub(crate) requests: Vec<u64>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn trace(command: &mut Command, mut decide: impl FnMut(&Call) -> Fate
         reason = "what is traced asks for it before it is executed"
     )]
     unsafe {
-        command.pre_exec(|| machine::trace_me());
+        command.pre_exec(machine::trace_me);
     }
     #[expect(clippy::zombie_processes, reason = "it is waited for below")]
     let child = command.spawn().expect("it starts");
@@ -197,7 +197,11 @@ fn change(process: i32, memory: &File, number: i64, arguments: &[u64; 6]) -> Opt
                 .any(|request| request.changes)
                 .then(|| Change {
                     what: format!("send {} requests", requests.len()),
-                    requests: requests.iter().map(|request| request.at).collect(),
+                    requests: requests
+                        .iter()
+                        .filter(|request| request.changes)
+                        .map(|request| request.at)
+                        .collect(),
                 })
         }
         libc::SYS_write => {
@@ -262,9 +266,8 @@ fn requests(memory: &File, at: u64, length: u64) -> Vec<Request> {
 
 /// Whether a kind of message only asks (`linux/netfilter/nf_tables.h`, `nfnetlink_conntrack.h`).
 fn is_question_of_netfilter(kind: u16) -> bool {
-    const NFTABLES: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
-    match (kind >> 8, i32::from(kind & 0xff)) {
-        (NFTABLES, kind) => matches!(
+    match (i32::from(kind >> 8), i32::from(kind & 0xff)) {
+        (libc::NFNL_SUBSYS_NFTABLES, kind) => matches!(
             kind,
             libc::NFT_MSG_GETTABLE
                 | libc::NFT_MSG_GETCHAIN

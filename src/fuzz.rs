@@ -9,6 +9,7 @@ use crate::render::{self, style::Colour};
 use crate::resource::firewall::{Firewall, Table};
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
+use crate::saved::Saved;
 use crate::spec::{self, Spec, source::Source};
 use crate::state::{DefaultRoute, Facts, Place, PlaceLink, State};
 
@@ -51,6 +52,30 @@ static FACTS: LazyLock<Facts> = LazyLock::new(|| {
         ..Facts::default()
     }
 });
+
+/// Reads a saved plan as it is, and as one whose checksum is right.
+pub fn saved(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let sealed = serde_json::from_str(text).map(crate::saved::seal);
+    for text in [Ok(text.to_owned()), sealed].into_iter().flatten() {
+        match Saved::parse(&text) {
+            Err(why) => assert!(is_harmless(&why), "{why:?}"),
+            Ok(saved) => {
+                assert_eq!(Saved::parse(&saved.to_text()).as_ref(), Ok(&saved));
+                let nothing = plan::Plan {
+                    topology: saved.topology.clone(),
+                    operations: Vec::new(),
+                    warnings: Vec::new(),
+                };
+                let _ = saved.differs_from(&nothing);
+                let _ = saved.differs_from_spec(&saved.sources());
+                let _ = spec::parse(&saved.sources());
+            }
+        }
+    }
+}
 
 /// Reads a spec as `netform plan` does on a host that has nothing of it, and writes what is wrong with it, or the plan.
 pub fn spec(bytes: &[u8]) {

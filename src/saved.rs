@@ -83,14 +83,7 @@ impl Saved {
 
     /// The text of a file.
     pub fn to_text(&self) -> String {
-        let saved = serde_json::to_value(self).expect("it is plain data");
-        let envelope = Envelope {
-            format_version: FORMAT,
-            netform: env!("CARGO_PKG_VERSION").to_owned(),
-            checksum: checksum(&saved),
-            saved,
-        };
-        serde_json::to_string_pretty(&envelope).expect("it is plain data") + "\n"
+        seal(serde_json::to_value(self).expect("it is plain data"))
     }
 
     /// What the text of a file says.
@@ -154,6 +147,17 @@ impl Saved {
         let now = render::plan::plan(plan, Colour::Off);
         Some(difference(&self.text, &now))
     }
+}
+
+/// The text of a file that says something.
+pub(crate) fn seal(saved: serde_json::Value) -> String {
+    let envelope = Envelope {
+        format_version: FORMAT,
+        netform: env!("CARGO_PKG_VERSION").to_owned(),
+        checksum: checksum(&saved),
+        saved,
+    };
+    serde_json::to_string_pretty(&envelope).expect("it is plain data") + "\n"
 }
 
 fn texts(sources: &[Source]) -> Vec<Text> {

@@ -32,6 +32,11 @@ fn specs_are_read() {
 }
 
 #[test]
+fn saved_plans_are_read() {
+    replay("fuzz/corpus/saved", netform::fuzz::saved);
+}
+
+#[test]
 fn answers_of_the_kernel_are_read() {
     replay("fuzz/corpus/netlink", netform::fuzz::netlink);
 }

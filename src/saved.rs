@@ -99,7 +99,7 @@ impl Saved {
             } else {
                 "is no saved plan"
             };
-            format!("{what} ({error})\n  {again}")
+            format!("{what} ({})\n  {again}", harmless(&error.to_string()))
         })?;
         if version.format_version != FORMAT {
             return Err(format!(
@@ -108,15 +108,23 @@ impl Saved {
                 version.format_version
             ));
         }
-        let envelope: Envelope = serde_json::from_str(text)
-            .map_err(|error| format!("is no saved plan ({error})\n  {again}"))?;
+        let envelope: Envelope = serde_json::from_str(text).map_err(|error| {
+            format!(
+                "is no saved plan ({})\n  {again}",
+                harmless(&error.to_string())
+            )
+        })?;
         if envelope.checksum != checksum(&envelope.saved) {
             return Err(format!(
                 "was changed after it was saved: its checksum is another\n  {again}"
             ));
         }
-        serde_json::from_value(envelope.saved)
-            .map_err(|error| format!("is no saved plan ({error})\n  {again}"))
+        serde_json::from_value(envelope.saved).map_err(|error| {
+            format!(
+                "is no saved plan ({})\n  {again}",
+                harmless(&error.to_string())
+            )
+        })
     }
 
     /// The spec.
@@ -194,7 +202,17 @@ fn comparable(plan: &Plan) -> serde_json::Value {
 /// The lines in which two texts differ, with those around them.
 fn difference(then: &str, now: &str) -> String {
     let diff = TextDiff::from_lines(then, now);
-    diff.unified_diff().context_radius(2).to_string()
+    harmless(&diff.unified_diff().context_radius(2).to_string())
+}
+
+/// Text of a file from elsewhere, as a terminal shows it.
+fn harmless(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 fn checksum(value: &serde_json::Value) -> String {

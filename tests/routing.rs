@@ -340,3 +340,37 @@ namespaces:
         assert_same_world(&before, &world());
     });
 }
+
+#[test]
+fn a_route_keeps_its_mtu_when_that_of_its_link_changes() {
+    let spec = |mtu: u32| {
+        format!(
+            "\
+version: 1
+name: narrow
+namespaces:
+  host:
+    links: {{ bridge0: {{ bridge: {{}}, mtu: {mtu}, addresses: ['fd09::1/64'] }} }}
+    routes:
+      - {{ to: 'fd80::/32', via: 'fd09::2', mtu: 1300 }}
+      - {{ to: 'fd81::/32', via: 'fd09::2', mtu: 1290 }}
+"
+        )
+    };
+    in_sandbox(|| {
+        let path = "/run/narrow.yaml";
+        for mtu in [1400, 1300, 1500, 1295, 1300, 1280, 1400] {
+            fs::write(path, spec(mtu)).expect("write");
+            // At once, and not planned again because the kernel changed a route with its link.
+            let output = netform(&["apply", "-f", path, "--yes"]);
+            assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{mtu}");
+            let routes = sh("ip -6 route show fd80::/32; ip -6 route show fd81::/32").ok();
+            assert!(
+                routes.contains("mtu 1300") && routes.contains("mtu 1290"),
+                "{mtu}: {routes}"
+            );
+            let again = netform(&["plan", "-f", path, "--detailed-exitcode"]);
+            assert_eq!(again.status, 0, "{mtu}: {}", again.stdout);
+        }
+    });
+}

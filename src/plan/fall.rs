@@ -31,6 +31,8 @@ pub(super) struct Effects<'s> {
     /// The IPv6 routes that lose their source address, and stay (`fib6_remove_prefsrc` of
     /// `net/ipv6/route.c`).
     pub(super) stripped: Fallen<'s>,
+    /// The IPv6 routes that get another MTU with their link's: the operation, and which.
+    pub(super) resized: BTreeMap<&'s Id, (&'s Id, u32)>,
     /// The ports that stay though what they are ports of goes ([`release`](super::release)).
     pub(super) released: Fallen<'s>,
     /// The links' forwarding that was left off, because giving a switch back was cut off before it came
@@ -165,6 +167,7 @@ pub(super) fn fall<'s>(
             ) if !fallen.contains_key(id) => gone(fallen, &ground, id, link),
             (Key::Link(name), Decision::Update(Resource::Link(before), Resource::Link(after))) => {
                 changed(fallen, &ground, id, name, before, after);
+                resized(&mut effects.resized, &ground, (id, name), before, after);
             }
             _ => {}
         }
@@ -254,6 +257,32 @@ fn changed<'s>(
         let Key::Route(key) = &id.key else { continue };
         if goes_down || loses_ipv6 && key.family() == Family::Ipv6 {
             fallen.entry(id).or_insert(cause);
+        }
+    }
+}
+
+/// An IPv6 route whose MTU is that of its link, or larger than the new one, gets the new one (`fib6_nh_mtu_change` of
+/// `net/ipv6/route.c`). Of one over several links the kernel tells the first MTU only, so nothing is said of it.
+fn resized<'s>(
+    resized: &mut BTreeMap<&'s Id, (&'s Id, u32)>,
+    ground: &Ground<'s>,
+    (cause, name): (&'s Id, &'s LinkName),
+    before: &Link,
+    after: &Link,
+) {
+    let (Some(old), Some(new)) = (before.mtu, after.mtu) else {
+        return;
+    };
+    if old == new {
+        return;
+    }
+    for (id, entry) in ground.over(&cause.ns, name) {
+        if let (Key::Route(key), Resource::Route(route)) = (&id.key, &entry.resource)
+            && key.family() == Family::Ipv6
+            && !route.spreads()
+            && route.mtu.is_some_and(|mtu| mtu == old || mtu > new)
+        {
+            resized.insert(id, (cause, new));
         }
     }
 }

@@ -299,6 +299,7 @@ fn operations(
         fallen,
         frayed,
         stripped,
+        resized,
         released,
         left_off,
         ..
@@ -334,6 +335,14 @@ fn operations(
                     let before = without_source(&after);
                     let reason = Some(Reason::Fell((*cause).clone()));
                     push(Action::Update { before, after }, None, reason);
+                } else if let (Some((cause, mtu)), Some(entry)) = (resized.get(id), desired.get(id))
+                {
+                    let after = entry.resource.clone();
+                    let before = with_mtu(&after, *mtu);
+                    if before != after {
+                        let reason = Some(Reason::Fell((*cause).clone()));
+                        push(Action::Update { before, after }, None, reason);
+                    }
                 } else if let (Some(master), Some(entry)) = (released.get(id), desired.get(id)) {
                     let after = entry.resource.clone();
                     let before = release::released(&after);
@@ -431,6 +440,16 @@ fn without_source(route: &Resource) -> Resource {
     match route {
         Resource::Route(route) => Resource::Route(Route {
             src: None,
+            ..route.clone()
+        }),
+        other => other.clone(),
+    }
+}
+
+fn with_mtu(route: &Resource, mtu: u32) -> Resource {
+    match route {
+        Resource::Route(route) => Resource::Route(Route {
+            mtu: route.mtu.map(|_| mtu),
             ..route.clone()
         }),
         other => other.clone(),

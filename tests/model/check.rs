@@ -53,7 +53,10 @@ pub(crate) fn planned(
                 before: Resource::Route(before),
                 after: Resource::Route(after),
             } if operation.reason.is_some() => {
-                assert!(before.src.is_none() && after.src.is_some(), "{operation:?}");
+                // It loses its source address, or follows its link's MTU.
+                let stripped = before.src.is_none() && after.src.is_some();
+                let resized = before.mtu != after.mtu && after.mtu.is_some();
+                assert!(stripped || resized, "{operation:?}");
             }
             Action::Update {
                 before: Resource::Link(before),

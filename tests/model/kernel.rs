@@ -293,6 +293,21 @@ impl World {
     }
 
     /// Changes a link as `f` says, with all that follows.
+    /// An IPv6 route follows the MTU of its link, if it is the same or would be larger.
+    fn resize(&mut self, ns: &Ns, name: &LinkName, old: u32, new: u32) {
+        for (id, entry) in &mut self.entries {
+            if let (Key::Route(key), Resource::Route(route)) = (&id.key, &mut entry.resource)
+                && id.ns == *ns
+                && key.to.addr().is_ipv6()
+                && route.hops().len() == 1
+                && over(route, name)
+                && route.mtu.is_some_and(|mtu| mtu == old || mtu > new)
+            {
+                route.mtu = Some(new);
+            }
+        }
+    }
+
     pub(crate) fn change_link(
         &mut self,
         ns: &Ns,
@@ -310,6 +325,11 @@ impl World {
         let before = link.clone();
         f(link);
         let after = link.clone();
+        if let (Some(old), Some(new)) = (before.mtu, after.mtu)
+            && old != new
+        {
+            self.resize(ns, name, old, new);
+        }
         let down = before.up && !after.up;
         let loses = has_ipv6(&before) && !has_ipv6(&after);
         self.entries.retain(|other, entry| {

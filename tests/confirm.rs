@@ -420,3 +420,25 @@ fn wrong_words_are_told() {
         assert_eq!(output.status, 64, "{}", output.stderr);
     });
 }
+
+#[test]
+fn only_who_may_change_the_network_may_say_yes() {
+    in_sandbox(|| {
+        host();
+        let apply = begin(&["apply", "-f", SPEC, "--confirm", "5m"]);
+        until_it_waits("lab");
+        sh("chmod 0 /run/netform/confirm").ok();
+        for arguments in [&["confirm"][..], &["confirm", "lab"]] {
+            let script = format!(
+                "setpriv --bounding-set -all --inh-caps -all {NETFORM} {}",
+                arguments.join(" ")
+            );
+            let said = sh(&script);
+            assert_eq!(said.status, 1, "{}", said.stderr);
+            assert!(said.stderr.contains("run it as root"), "{}", said.stderr);
+        }
+        sh("chmod 700 /run/netform/confirm").ok();
+        netform(&["revert"]).ok();
+        assert_eq!(end(apply).status, 3);
+    });
+}

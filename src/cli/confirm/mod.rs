@@ -50,20 +50,32 @@ fn path(topology: &TopologyName) -> PathBuf {
 }
 
 /// The topologies that have a socket.
-fn names() -> Vec<TopologyName> {
-    let entries = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| {
+fn names() -> io::Result<Vec<TopologyName>> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         TopologyName::try_from(name).ok()
     });
     let mut names: Vec<TopologyName> = names.collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 pub(super) fn run(arguments: &Arguments, answer: Answer) -> Status {
     let verb = answer.word();
-    let topology = match (&arguments.name, names().as_slice()) {
+    let names = match names() {
+        Ok(names) => names,
+        Err(error) => {
+            output::error(&format!(
+                "can't read {DIRECTORY}: {error}; run it as root (sudo)"
+            ));
+            return Status::Failed;
+        }
+    };
+    let topology = match (&arguments.name, names.as_slice()) {
         (Some(name), _) | (None, [name]) => name.clone(),
         (None, []) => {
             output::error(

@@ -53,12 +53,12 @@ impl Waiter {
             ));
             Status::Failed
         };
-        let listener = listen(&topology).map_err(|e| failed("make a socket", &e))?;
         let (ours, theirs) = UnixStream::pair().map_err(|e| failed("make a socket", &e))?;
         let applying = pidfd_open(getpid(), PidfdFlags::empty())
             .map_err(|e| failed("watch over the apply", &e))?;
         let kept = session.kernel.keep(&session.plan);
         kept.map_err(|e| failed("keep what there is", &e))?;
+        let listener = listen(&topology).map_err(|e| failed("make a socket", &e))?;
         let mut there = There {
             topology: topology.clone(),
             before,

@@ -75,7 +75,7 @@ pub fn saved(bytes: &[u8]) {
                     saved.differs_from_spec(&other),
                 ];
                 for text in told.iter().flatten() {
-                    assert!(is_harmless(text), "{text:?}");
+                    assert!(is_harmless(&text.replace('\t', " ")), "{text:?}");
                 }
                 let _ = spec::parse(&saved.sources());
             }

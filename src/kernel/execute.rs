@@ -371,12 +371,18 @@ fn file_of(id: &Id) -> Result<(&NamespaceName, FileKind), Error> {
     }
 }
 
-/// Whether a value is to be borrowed of a link that was not there when it was read: nobody could give it back.
+/// Whether a value is to be borrowed of a link, or a switch of a namespace, that was not there when it was read: nobody
+/// could give it back.
 fn is_unseen(operation: &Operation) -> bool {
-    let Action::Borrow { before, .. } = &operation.action else {
+    let (Action::Borrow { before, .. }, Key::Sysctl(key)) = (&operation.action, &operation.id.key)
+    else {
         return false;
     };
-    operation.id.key.of_link().is_some() && before.value.is_empty()
+    // These are never empty; others may be, as a list of ports.
+    let is_number = matches!(key, SysctlKey::Conf { .. })
+        || key.switch().is_some()
+        || *key == SysctlKey::redirects();
+    is_number && before.value.is_empty()
 }
 
 fn is_removal(operation: &Operation) -> bool {

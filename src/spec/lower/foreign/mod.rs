@@ -5,7 +5,6 @@ mod bridges;
 mod passage;
 mod said;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::passage::{Passage, passages};
@@ -127,7 +126,7 @@ impl Lowering<'_> {
             }
         }
         self.permits(ns, &passages, &wanted);
-        let after = with(&bare, &wanted);
+        let after = with(bare, &wanted);
         self.say(ns, &Judge::of(&after), &passages);
     }
 
@@ -242,11 +241,7 @@ fn target(table: &Table) -> &'static str {
 }
 
 /// Some rules once those that are wanted are there.
-fn with<'f>(firewall: &'f Firewall, wanted: &BTreeSet<PermitKey>) -> Cow<'f, Firewall> {
-    if wanted.is_empty() {
-        return Cow::Borrowed(firewall);
-    }
-    let mut firewall = firewall.clone();
+fn with(mut firewall: Firewall, wanted: &BTreeSet<PermitKey>) -> Firewall {
     for table in &mut firewall.tables {
         let of_table = |key: &&PermitKey| key.family == table.family && has_permits(table);
         let mut by_chain: BTreeMap<&str, Vec<Rule>> = BTreeMap::new();
@@ -259,5 +254,5 @@ fn with<'f>(firewall: &'f Firewall, wanted: &BTreeSet<PermitKey>) -> Cow<'f, Fir
             }
         }
     }
-    Cow::Owned(firewall)
+    firewall
 }

@@ -87,6 +87,13 @@ fn until_it_waits(topology: &str) {
     until(|| sh("flock -n /run/netform/lock true").status == 0);
 }
 
+/// Waits until who waited for a yes has taken everything back.
+#[track_caller]
+fn until_it_is_taken_back() {
+    until(|| !exists("/run/netform/confirm"));
+    until(|| sh("flock -n /run/netform/lock true").status == 0);
+}
+
 /// That the topology is as its spec says, and works: only links have other numbers.
 #[track_caller]
 fn is_as_before() {
@@ -222,8 +229,7 @@ fn who_began_it_may_die_while_it_waits() {
         apply.kill().expect("killed");
         apply.wait().expect("it ends");
         assert!(exists("/run/netns/lab2"));
-        until(|| !exists("/run/netform/confirm"));
-        until(|| sh("flock -n /run/netform/lock true").status == 0);
+        until_it_is_taken_back();
         assert_same_world(&before, &world());
     });
 }
@@ -249,8 +255,7 @@ os.close(fd)
         fs::remove_file("/run/terminal.py").expect("removed");
         assert_eq!(ended.status, 0, "{}", ended.stderr);
         assert!(exists("/run/netns/lab2"));
-        until(|| !exists("/run/netform/confirm"));
-        until(|| sh("flock -n /run/netform/lock true").status == 0);
+        until_it_is_taken_back();
         assert_same_world(&before, &world());
     });
 }
@@ -272,8 +277,7 @@ fn who_began_it_may_die_in_the_middle() {
             sleep(Duration::from_millis(pause));
             apply.kill().expect("killed");
             apply.wait().expect("it ends");
-            until(|| !exists("/run/netform/confirm"));
-            until(|| sh("flock -n /run/netform/lock true").status == 0);
+            until_it_is_taken_back();
             assert_same_world(&before, &world());
         }
     });

@@ -8,10 +8,10 @@ use super::confirm::{self, Waiter};
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
-use super::undo::{ATTEMPTS, PAUSE, before, name_back, told, undo};
+use super::undo::{ATTEMPTS, PAUSE, before, name_back, named, told, undo};
 use super::{Status, destroy, duration, output, prune, saved, signals};
 use crate::plan::{self, Action, Plan, Reason};
-use crate::render::{self, phrase};
+use crate::render;
 use crate::resource::Key;
 use crate::state::State;
 
@@ -264,36 +264,37 @@ struct Trouble {
 /// Does a plan, and looks whether it came out as asked. Where somebody else changes the host meanwhile, it is planned
 /// again, but never for more to go than was agreed to.
 fn execute(session: &mut Session, before: &State, options: &Options, verb: Verb) -> Status {
-    let asked = session.plan.clone();
-    let agreed = options.yes || verb != Verb::Apply || takes_something_away(&asked);
+    let success = done(&session.plan, verb);
+    let agreed = options.yes || verb != Verb::Apply || takes_something_away(&session.plan);
     let mut all_done = 0;
     let mut last = None;
-    for attempt in 1.. {
+    let mut attempt = 1;
+    loop {
         let Err(trouble) = attempt_once(session, verb) else {
             if attempt > 1 {
                 output::remark(
                     "Somebody else was changing the host, so it was planned again on the way.\n",
                 );
             }
-            output::result(&done(&asked, verb));
+            output::result(&success);
             return Status::Done;
         };
         all_done += trouble.done;
         if trouble.passing && attempt < ATTEMPTS {
             thread::sleep(PAUSE * attempt);
-            let before = session.plan.clone();
+            let tried = session.plan.clone();
             let planned = session.plan_again();
             // What fails in the same way from the same place has another reason.
-            let same = planned && session.plan == before && last.as_ref() == Some(&trouble.text);
+            let same = planned && session.plan == tried && last.as_ref() == Some(&trouble.text);
             if planned && !same && (agreed || !takes_something_away(&session.plan)) {
                 last = Some(trouble.text);
+                attempt += 1;
                 continue;
             }
         }
         output::error(&trouble.text);
         return undo(session, before, options, all_done);
     }
-    unreachable!("attempts are counted")
 }
 
 /// Does a plan once.
@@ -322,14 +323,8 @@ fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
         .observe(&session.topology, &session.desired)
         .map_err(|error| trouble(error.to_string(), error.is_passing()))?;
     let rest = plan::plan(&session.topology, &session.desired, &now).map_err(|conflicts| {
-        let what: Vec<String> = conflicts
-            .iter()
-            .map(|conflict| phrase::located(&conflict.id, &session.topology))
-            .collect();
-        let text = format!(
-            "somebody else changed the host meanwhile: {}",
-            what.join(", ")
-        );
+        let what = named(&conflicts, &session.topology);
+        let text = format!("somebody else changed the host meanwhile: {what}");
         trouble(text, false)
     })?;
     if rest.operations.is_empty() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::source::Files;
 use super::{Status, conflict, output};
-use crate::kernel::{Kernel, Lock};
+use crate::kernel::{self, Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
 use crate::resource::Id;
@@ -158,32 +158,24 @@ impl Session {
 
     /// Observes and plans again, the topology having its new name.
     pub(super) fn observe_again(&mut self) -> Result<(), Status> {
-        let observed = self.kernel.observe(&self.topology, &self.desired);
-        self.observed = observed.map_err(|error| failed(&error))?;
-        if self.adopts {
-            plan::offer(&self.topology, &self.desired, &mut self.observed);
-        }
-        let plan = plan::plan(&self.topology, &self.desired, &self.observed);
-        self.plan = plan.map_err(|conflicts| {
-            tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None)
-        })?;
-        Ok(())
+        let planned = self.plan_anew().map_err(|error| failed(&error))?;
+        planned
+            .map_err(|conflicts| tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None))
     }
 
     /// The same, in silence, while an apply is on its way. Whether there is a plan.
     pub(super) fn plan_again(&mut self) -> bool {
-        let Ok(observed) = self.kernel.observe(&self.topology, &self.desired) else {
-            return false;
-        };
-        self.observed = observed;
+        matches!(self.plan_anew(), Ok(Ok(())))
+    }
+
+    /// Observes and plans again. The inner error is what stands in the way.
+    fn plan_anew(&mut self) -> Result<Result<(), Vec<Conflict>>, kernel::Error> {
+        self.observed = self.kernel.observe(&self.topology, &self.desired)?;
         if self.adopts {
             plan::offer(&self.topology, &self.desired, &mut self.observed);
         }
         let plan = plan::plan(&self.topology, &self.desired, &self.observed);
-        plan.is_ok_and(|plan| {
-            self.plan = plan;
-            true
-        })
+        Ok(plan.map(|plan| self.plan = plan))
     }
 
     /// Of a topology that is to own nothing any more.
@@ -282,7 +274,7 @@ fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
 }
 
 /// Prints why the kernel couldn't be read.
-pub(super) fn failed(error: &crate::kernel::Error) -> Status {
+pub(super) fn failed(error: &kernel::Error) -> Status {
     output::error(&error.to_string());
     Status::Failed
 }

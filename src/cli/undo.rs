@@ -7,7 +7,7 @@ use super::apply::Options;
 use super::session::{self, Session};
 use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
-use crate::plan::{self, Action, Operation, Plan, Transfer};
+use crate::plan::{self, Action, Conflict, Operation, Plan, Transfer};
 use crate::render::{self, phrase};
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
@@ -158,12 +158,16 @@ fn way_back(session: &mut Session, before: &State) -> Result<Plan, String> {
     let now = session.kernel.observe(&session.topology, before);
     let now = now.map_err(|error| error.to_string())?;
     plan::plan(&session.topology, before, &now).map_err(|conflicts| {
-        let what: Vec<String> = conflicts
-            .iter()
-            .map(|conflict| phrase::located(&conflict.id, &session.topology))
-            .collect();
-        format!("somebody else has made {} meanwhile", what.join(", "))
+        let what = named(&conflicts, &session.topology);
+        format!("somebody else has made {what} meanwhile")
     })
+}
+
+/// What stands in the way, by name.
+pub(super) fn named(conflicts: &[Conflict], topology: &TopologyName) -> String {
+    let conflicts = conflicts.iter();
+    let what = conflicts.map(|conflict| phrase::located(&conflict.id, topology));
+    what.collect::<Vec<String>>().join(", ")
 }
 
 /// What there is to go back to if a plan fails: what the topology owns, the settings of that, and what it

@@ -4,6 +4,7 @@
 //! come after is done, and does them together: namespaces on several threads, requests many a datagram.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use super::adoption::{self, Was};
 use super::error::{Error, Failure};
@@ -121,13 +122,7 @@ impl<'p> Run<'p> {
         tell: &mut dyn FnMut(usize),
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Failed> {
-        if let Some(unseen) = self.plan.operations.iter().position(is_unseen) {
-            let what = format!(
-                "a setting of a link in {}",
-                self.plan.operations[unseen].id.ns
-            );
-            return Err(Failed::at(unseen)(Error::Missing { what }));
-        }
+        all_seen(kernel, self.plan)?;
         adoption::remember(kernel, self.plan).map_err(|error| Failed { place: None, error })?;
         let journal = Journal::open(kernel, self.plan)?;
         let result = self.rounds(kernel, tell, stop);
@@ -371,18 +366,33 @@ fn file_of(id: &Id) -> Result<(&NamespaceName, FileKind), Error> {
     }
 }
 
-/// Whether a value is to be borrowed of a link, or a switch of a namespace, that was not there when it was read: nobody
-/// could give it back.
-fn is_unseen(operation: &Operation) -> bool {
-    let (Action::Borrow { before, .. }, Key::Sysctl(key)) = (&operation.action, &operation.id.key)
-    else {
-        return false;
-    };
-    // These are never empty; others may be, as a list of ports.
-    let is_number = matches!(key, SysctlKey::Conf { .. })
-        || key.switch().is_some()
-        || *key == SysctlKey::redirects();
-    is_number && before.value.is_empty()
+/// That no value is to be borrowed of something that was not there when it was read, as a link, or a namespace that was
+/// being made anew: nobody could give it back.
+fn all_seen(kernel: &Kernel, plan: &Plan) -> Result<(), Failed> {
+    for (place, operation) in plan.operations.iter().enumerate() {
+        let (Action::Borrow { before, .. }, Key::Sysctl(key)) =
+            (&operation.action, &operation.id.key)
+        else {
+            continue;
+        };
+        if !before.value.is_empty() {
+            continue;
+        }
+        // These are never empty; others may be, as a list of ports.
+        let is_number = matches!(key, SysctlKey::Conf { .. })
+            || key.switch().is_some()
+            || *key == SysctlKey::redirects();
+        let read = || {
+            let door = super::space::door_of(&kernel.doors, &operation.id.ns)?;
+            namespace::inside(door.as_fd(), || sysctl::read(&key.path()))
+        };
+        let has_value = |value: Option<String>| value.is_some_and(|value| !value.is_empty());
+        if is_number || has_value(read().map_err(Failed::at(place))?) {
+            let what = format!("the value of {key} in {}", operation.id.ns);
+            return Err(Failed::at(place)(Error::Missing { what }));
+        }
+    }
+    Ok(())
 }
 
 fn is_removal(operation: &Operation) -> bool {

@@ -43,7 +43,12 @@ impl Journal {
         {
             lost.note(&mut record);
             record.ports.retain(|port| !left.contains(port));
-            record.claims.retain(|id| !gone.contains(id));
+            // What it was planned with may be an earlier look, at which that was there, and is made again.
+            let ids = plan.operations.iter().map(|operation| &operation.id);
+            let planned: HashSet<&Id> = ids.filter(|id| gone.contains(id)).collect();
+            record
+                .claims
+                .retain(|id| !gone.contains(id) || planned.contains(id));
             let (lost, left) = std::mem::take(&mut record.namespaces)
                 .into_iter()
                 .partition(|name| gone.contains(&Id::namespace(Ns::Named(name.clone()))));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use netform::kernel::{Error, Kernel};
 use netform::plan::Plan;
 use netform::resource::route::RouteKey;
-use netform::resource::{Id, Key, Ns};
+use netform::resource::sysctl::SysctlKey;
+use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::State;
 
 use crate::lab::{Builder, apply, difference, name, on_a_private_host, plan, sh, story};
@@ -130,5 +131,63 @@ fn operations_that_wait_for_each_other_are_an_error() {
         plan.operations[0].after = vec![last];
         plan.operations[last].after = vec![0];
         assert!(kernel.execute(&plan).is_err());
+    });
+}
+
+#[test]
+fn a_table_that_goes_and_is_made_again_meanwhile_is_still_claimed() {
+    on_a_private_host(|| {
+        let b = story();
+        let mut empty = b.state.clone();
+        let table = empty.entries.get_mut(&Id::new(Ns::Host, Key::Table));
+        let Some(Resource::Table(table)) = table.map(|entry| &mut entry.resource) else {
+            panic!("there is a table")
+        };
+        table.sets.clear();
+        table.chains.clear();
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &b.topology, &empty);
+        let observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        let plan = plan(&b.topology, &b.state, &observed);
+        sh("nft delete table inet netform-breezyfrost");
+        // It was planned with an earlier look than the last.
+        kernel.observe(&b.topology, &b.state).expect("observed");
+        kernel.execute(&plan).expect("the kernel takes it");
+        apply(&mut kernel, &b.topology, &b.state);
+        apply(&mut kernel, &b.topology, &State::new());
+        assert_eq!(sh("nft list tables; ls /run/netform"), "");
+    });
+}
+
+#[test]
+fn a_value_that_was_not_seen_is_not_borrowed() {
+    on_a_private_host(|| {
+        let mut b = Builder::new();
+        let ttl = SysctlKey::Global("net/ipv4/ip_default_ttl".to_owned());
+        b.sysctl(&Ns::Host, ttl.clone(), "100");
+        let ports = SysctlKey::Global("net/ipv4/ip_local_reserved_ports".to_owned());
+        b.sysctl(&Ns::Host, ports, "8080");
+        let mut kernel = Kernel::open().expect("open");
+        let mut observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        // As of a namespace that is just being made anew.
+        observed
+            .entries
+            .remove(&Id::new(Ns::Host, Key::Sysctl(ttl)));
+        let plan = plan(&b.topology, &b.state, &observed);
+        let failure = kernel.execute(&plan).expect_err("refused");
+        assert!(
+            matches!(failure.error, Error::Missing { .. }),
+            "{failure:?}"
+        );
+        assert!(
+            failure.to_string().contains("net.ipv4.ip_default_ttl"),
+            "{failure}"
+        );
+        assert_eq!(sh("ls /run/netform 2>/dev/null || true"), "");
+        // One that is empty all the same is.
+        apply(&mut kernel, &b.topology, &b.state);
+        assert_eq!(sh("sysctl -n net.ipv4.ip_local_reserved_ports"), "8080\n");
+        apply(&mut kernel, &b.topology, &State::new());
+        assert_eq!(sh("sysctl -n net.ipv4.ip_local_reserved_ports"), "\n");
     });
 }

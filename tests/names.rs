@@ -38,11 +38,9 @@ fn apply() -> String {
 fn names_are_asked_of_the_namespaces_own_servers_where_the_hosts_are_not() {
     in_sandbox(|| {
         let host = |line: &str| {
-            let script = format!(
-                "printf 'passwd: files\\nhosts: {line}\\n' > /run/nsswitch
-                mountpoint -q /etc/nsswitch.conf || mount --bind /run/nsswitch /etc/nsswitch.conf"
-            );
-            sh(&script).ok();
+            // A mount of the sandbox's.
+            let text = format!("passwd: files\nhosts: {line}\n");
+            fs::write("/etc/nsswitch.conf", text).expect("write");
         };
         let file = "/etc/netns/a/nsswitch.conf";
         let asks = || {

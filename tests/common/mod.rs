@@ -80,11 +80,24 @@ fn forked(output: &File, body: impl FnOnce()) -> u8 {
         let done = unsafe { libc::dup2(output.as_raw_fd(), stream) };
         assert_eq!(done, stream, "{}", std::io::Error::last_os_error());
     }
-    let work = || Ok(catch_unwind(AssertUnwindSafe(body)).map_or(101, |()| 0));
+    let work = || {
+        plain_names();
+        Ok(catch_unwind(AssertUnwindSafe(body)).map_or(101, |()| 0))
+    };
     netform::sandbox::enter(work).unwrap_or_else(|error| {
         say(&format!("{error}\n"));
         error.status()
     })
+}
+
+/// Has names looked up in files and by DNS, as on a plain server: what a machine has for desktops
+/// (`mdns4_minimal`, `resolve`) would show in what namespaces get.
+fn plain_names() {
+    let (file, place) = ("/run/nsswitch.conf", "/etc/nsswitch.conf");
+    std::fs::write(file, "passwd: files\ngroup: files\nhosts: files dns\n").expect("write");
+    if std::fs::exists(place).expect("it can be looked for") {
+        rustix::mount::mount_bind(file, place).expect("mount");
+    }
 }
 
 /// Has panics of copies printed to their output, and not to where the test runner catches what its own

@@ -314,6 +314,46 @@ fn a_next_hop_that_the_host_does_not_reach_is_found_when_planning() {
 }
 
 #[test]
+fn a_route_to_where_a_next_hop_on_the_link_is_is_made_again() {
+    let spec = |hop: &str| {
+        format!(
+            "version: 1
+name: onlink
+namespaces:
+  a: {{ routes: [{{ to: 'fd01::/80', {hop}, onlink: true }}] }}
+  b: {{}}
+veths:
+  - ends:
+      - {{ namespace: a, name: b3, addresses: ['fd03::2/64'] }}
+      - {{ namespace: b, name: z3, addresses: ['fd03::1/64'] }}
+  - ends:
+      - {{ namespace: a, name: y8, addresses: ['fd08::2/64'] }}
+      - {{ namespace: b, name: y8, addresses: ['fd08::1/64'] }}
+"
+        )
+    };
+    in_sandbox(|| {
+        let path = "/run/onlink.yaml";
+        fs::write(path, spec("via: 'fd03::1', dev: b3")).expect("write");
+        apply(path);
+        // The kernel would look for it behind the route itself, on b3, and refuse it on y8.
+        fs::write(path, spec("via: 'fd01::1', dev: y8")).expect("write");
+        let plan = netform(&["plan", "-f", path]).ok();
+        assert!(
+            plan.contains("the next hop fd01::1 would be looked for behind it"),
+            "{plan}"
+        );
+        apply(path);
+        let route = sh("ip -n a -6 route show fd01::/80").ok();
+        assert!(
+            route.contains("via fd01::1 dev y8") && route.contains("onlink"),
+            "{route}"
+        );
+        netform(&["destroy", "-f", path, "--yes"]).ok();
+    });
+}
+
+#[test]
 fn a_route_or_a_rule_of_somebody_else_stops_the_plan() {
     let spec = "\
 version: 1

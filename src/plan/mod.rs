@@ -6,6 +6,7 @@
 mod addresses;
 mod adopt;
 mod aside;
+mod astray;
 mod decide;
 mod fall;
 mod fray;
@@ -237,6 +238,7 @@ pub fn plan(
     let mut decisions = decide::decide(topology, desired, observed);
     addresses::consider(&mut decisions, desired, observed);
     aside::consider(&mut decisions, desired, observed);
+    astray::consider(&mut decisions);
     adopt::spare(&mut decisions, observed);
     if decisions
         .values()

@@ -41,6 +41,7 @@ fuzz:
 
 bless:
 	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors
+	NETFORM_BLESS=1 $(CARGO) test --locked --test specs reviews
 
 # Not a part of `test`: it needs Node.js and the npm registry.
 editor-test:

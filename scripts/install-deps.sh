@@ -16,6 +16,11 @@ test) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iptables 
     ;;
 esac
 
+# Where it comes from doesn't matter.
+if [ "$1" = test ] && ! command -v git >/dev/null 2>&1; then
+    wanted="$wanted git"
+fi
+
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "This is not Debian or Ubuntu, so nothing is installed. netform needs, by their names there:" >&2
     echo "  $wanted" >&2

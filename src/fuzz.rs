@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use crate::kernel;
 use crate::plan;
+use crate::render::plan::View;
 use crate::render::{self, style::Colour};
 use crate::resource::firewall::{Firewall, Table};
 use crate::resource::name::LinkName;
@@ -101,7 +102,7 @@ pub fn spec(bytes: &[u8]) {
         Ok((topology, state)) => {
             let plan = plan::plan(&topology, &state, &State::new());
             let plan = plan.unwrap_or_else(|found| panic!("conflicts with nothing: {found:?}"));
-            let text = render::plan::plan(&plan, Colour::Off);
+            let text = render::plan::plan(&plan, &View::full(Colour::Off));
             assert!(is_harmless(&text), "{text:?}");
         }
         Err(found) => {

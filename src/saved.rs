@@ -12,6 +12,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::plan::{Plan, Warning};
 use crate::render;
+use crate::render::plan::View;
 use crate::render::style::Colour;
 use crate::resource::name::TopologyName;
 use crate::spec::source::Source;
@@ -77,7 +78,7 @@ impl Saved {
             adopt_from: adopt_from.cloned(),
             spec: texts(sources),
             plan: comparable(plan),
-            text: render::plan::plan(plan, Colour::Off),
+            text: render::plan::plan(plan, &View::full(Colour::Off)),
         }
     }
 
@@ -152,7 +153,7 @@ impl Saved {
         if self.plan == comparable(plan) {
             return None;
         }
-        let now = render::plan::plan(plan, Colour::Off);
+        let now = render::plan::plan(plan, &View::full(Colour::Off));
         Some(difference(&self.text, &now))
     }
 }

@@ -13,7 +13,7 @@ mod model;
 use fastrand::Rng;
 use model::carry::{Stop, carry_out, carry_out_shuffled};
 use model::check::{
-    as_desired, others_served, others_untouched, planned, planned_alike, same_world,
+    as_desired, others_served, others_untouched, planned, planned_alike, same_world, told,
 };
 use model::drift::drift;
 use model::execute::observe;
@@ -70,6 +70,7 @@ fn apply(
         return false;
     };
     planned_alike(&before, &plan, desired);
+    told(&plan);
     carry_out(world, &plan, None);
     as_desired(world, topology, desired);
     others_untouched(&before, world, &plan);

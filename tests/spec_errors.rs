@@ -1,10 +1,13 @@
 //! What an error in a spec looks like, one file in `tests/errors` a message.
 //!
-//! `NETFORM_BLESS=1 cargo test --test spec_errors` writes the messages and the schema anew.
+//! `make bless` writes the messages and the schema anew.
+
+mod golden;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use golden::compare;
 use netform::render::style::Colour;
 use netform::spec::{self, source::Source};
 
@@ -20,22 +23,6 @@ fn read(path: &Path) -> Source {
         .into_owned();
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
     Source::new(name, text)
-}
-
-/// What stands in a file and what should, or the file written anew.
-fn compare(path: &Path, expected: &str) -> Result<(), String> {
-    if std::env::var_os("NETFORM_BLESS").is_some() {
-        fs::write(path, expected).expect("the repository can be written to");
-        return Ok(());
-    }
-    let stands = fs::read_to_string(path).unwrap_or_default();
-    if stands == expected {
-        return Ok(());
-    }
-    let name = path.display();
-    Err(format!(
-        "{name} is stale. It has\n{stands}\nand should have\n{expected}"
-    ))
 }
 
 /// A text without what colours it.
@@ -87,9 +74,12 @@ fn every_error_reads_as_it_is_recorded() {
 }
 
 #[test]
-fn the_schema_in_the_repository_is_fresh() {
-    let path = at("schema/netform.schema.json");
-    compare(&path, &spec::schema::text()).unwrap_or_else(|stale| panic!("{stale}"));
+fn the_schemas_in_the_repository_are_fresh() {
+    let of_plans = netform::render::document::schema();
+    for (file, text) in [("netform", spec::schema::text()), ("plan", of_plans)] {
+        let path = at(&format!("schema/{file}.schema.json"));
+        compare(&path, &text).unwrap_or_else(|stale| panic!("{stale}"));
+    }
 }
 
 #[test]

@@ -4,6 +4,9 @@
 mod common;
 #[path = "specs/examples.rs"]
 mod examples;
+mod golden;
+#[path = "specs/reviews.rs"]
+mod reviews;
 #[path = "specs/trial.rs"]
 mod trial;
 
@@ -17,7 +20,7 @@ fn every_spec_is_tried() {
         let name = path.file_stem().expect("a name").to_string_lossy();
         assert!(
             path.extension().is_none_or(|ending| ending != "yaml")
-                || examples::NAMES.contains(&&*name),
+                || examples::ALL.iter().any(|example| example.spec == name),
             "nothing in tests/specs/examples.rs tries {}",
             path.display()
         );
@@ -26,7 +29,7 @@ fn every_spec_is_tried() {
 
 #[test]
 fn every_spec_begins_with_its_schema_and_says_what_it_is() {
-    for name in examples::NAMES {
+    for name in examples::ALL.iter().map(|example| example.spec) {
         let text = fs::read_to_string(format!("specs/{name}.yaml")).expect("a spec");
         let mut lines = text.lines();
         assert_eq!(
@@ -54,7 +57,7 @@ fn the_fan_out_is_what_its_generator_prints() {
 #[test]
 fn the_readme_lists_every_spec() {
     let readme = include_str!("../README.md");
-    for name in examples::NAMES {
+    for name in examples::ALL.iter().map(|example| example.spec) {
         assert!(
             readme.contains(&format!("[{name}](specs/{name}.yaml)")),
             "{name}"

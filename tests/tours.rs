@@ -5,11 +5,13 @@
 //! with a name behind its language is a file of that name, and one of `diff` with a name changes that file.
 
 mod common;
+mod document;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{in_sandbox, sh};
+use document::{blocks, text};
 
 /// Something that the reader is told to do.
 #[derive(Debug, Clone)]
@@ -32,27 +34,6 @@ enum Step {
 
 /// Where a sandbox begins.
 const SANDBOX: &str = "netform sandbox -- bash";
-
-/// The blocks of a document: what stands behind the fence, and the lines.
-fn blocks(document: &str) -> Vec<(&str, Vec<&str>)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(&str, Vec<&str>)> = None;
-    for line in document.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (Some(about), None) => open = Some((about, Vec::new())),
-            (None, Some((_, lines))) => lines.push(line),
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a block has no end");
-    blocks
-}
-
-/// Text of lines that end.
-fn text<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
-}
 
 /// What a document tells the reader to do.
 fn steps(document: &str) -> Vec<Step> {

@@ -12,6 +12,7 @@ use super::undo::{ATTEMPTS, PAUSE, before, name_back, named, told, undo};
 use super::{Status, destroy, duration, output, prune, saved, signals};
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render;
+use crate::render::plan::View;
 use crate::resource::Key;
 use crate::state::State;
 
@@ -42,6 +43,10 @@ pub(super) struct Options {
     /// Don't ask before something is removed or replaced
     #[arg(short = 'y', long)]
     pub(super) yes: bool,
+
+    /// Show each change, also where many are alike
+    #[arg(long)]
+    full: bool,
 
     /// Leave what is done when something fails, for debugging
     #[arg(long)]
@@ -133,7 +138,9 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
             output::error(&format!("stopped by {signal}: {topology} is not pruned"));
             return Ok(worst.worse(Status::Failed));
         }
-        let session = prune::without(topology, directory, arguments.options.access());
+        let told = prune::announcement(&topology, directory);
+        output::result(&format!("\n{told}"));
+        let session = Session::of_nothing(topology, arguments.options.access());
         worst = worst.worse(match session {
             Ok(session) => destroy::carry_out(session, &arguments.options, Verb::Prune),
             Err(status) => status,
@@ -147,7 +154,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     if let Err(status) = confirm::stands_in_the_way(&session) {
         return status;
     }
-    show(&session);
+    show(&session, options);
     if session.plan.operations.is_empty() {
         return match rename(&mut session) {
             Err(status) => status,
@@ -207,7 +214,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
 }
 
 /// Prints what is going to be done.
-pub(super) fn show(session: &Session) -> Status {
+pub(super) fn show(session: &Session, options: &Options) -> Status {
     let colour = output::colour_of_stdout();
     if let Some(old) = &session.renamed {
         output::result(&render::renaming::text(
@@ -216,7 +223,11 @@ pub(super) fn show(session: &Session) -> Status {
             &session.observed,
         ));
     }
-    output::result(&render::plan::plan(&session.plan, colour))
+    let view = View {
+        full: options.full,
+        ..View::full(colour)
+    };
+    output::result(&render::plan::plan(&session.plan, &view))
 }
 
 /// Gives the topology its new name, if it is to have one, and plans again what is to be done to it then: after a
@@ -339,7 +350,7 @@ fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
         "the kernel took every operation, but the host is not as the spec says: either somebody else is changing \
          it, or this is an error of netform"
     };
-    let rest = render::plan::plan(&rest, output::colour_of_stderr());
+    let rest = render::plan::plan(&rest, &View::full(output::colour_of_stderr()));
     let text = format!("{why}. What differs:\n{rest}");
     Err(trouble(text, !only_settings))
 }
@@ -354,13 +365,13 @@ fn note_again(mut session: Session) -> Status {
 
 /// The last line of a success.
 fn done(plan: &Plan, verb: Verb) -> String {
-    let render::plan::Count {
+    let render::changes::Count {
         add,
         change,
         remove,
         replace,
         adopt,
-    } = render::plan::count(plan);
+    } = render::changes::count(plan);
     let adopted = if adopt == 0 {
         String::new()
     } else {

@@ -7,6 +7,7 @@ mod conflict;
 mod destroy;
 mod duration;
 mod exec;
+mod from;
 mod output;
 mod plan;
 mod progress;
@@ -52,6 +53,11 @@ impl Status {
         } else {
             self
         }
+    }
+
+    /// Whether what was asked for was found out or done.
+    fn is_success(self) -> bool {
+        matches!(self, Status::Done | Status::Pending)
     }
 
     fn gravity(self) -> u8 {
@@ -117,8 +123,8 @@ enum Verb {
     Exec(exec::Arguments),
     /// Run a command on a private host with a small internet behind it; no root needed
     Sandbox(sandbox::Arguments),
-    /// Print the JSON Schema of the spec
-    Schema,
+    /// Print the JSON Schema of the spec, or of what is printed as JSON
+    Schema(schema::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }
@@ -152,7 +158,7 @@ fn run(verb: Verb) -> Status {
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
-        Verb::Schema => schema::run(),
+        Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
     }
 }

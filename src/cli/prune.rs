@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::session::{Access, Given, Session, failed};
+use super::session::{Given, failed};
 use super::source::Files;
 use super::{Status, output, show};
 use crate::kernel::Kernel;
@@ -39,15 +39,8 @@ pub(super) fn superfluous(given: &[Given]) -> Result<BTreeSet<TopologyName>, Sta
     Ok(known)
 }
 
-/// The way to be without a topology that a directory doesn't have, which is told.
-pub(super) fn without(
-    topology: TopologyName,
-    directory: &Path,
-    access: Access,
-) -> Result<Session, Status> {
-    output::result(&format!(
-        "\nTopology {topology} is in no file of {}, and goes:\n\n",
-        directory.display()
-    ));
-    Session::of_nothing(topology, access)
+/// What is said of a topology that a directory doesn't have.
+pub(super) fn announcement(topology: &TopologyName, directory: &Path) -> String {
+    let directory = directory.display();
+    format!("Topology {topology} is in no file of {directory}, and goes:\n\n")
 }

@@ -1,7 +1,28 @@
 //! `netform schema`.
 
 use super::{Status, output};
+use crate::render::document;
+use crate::spec;
 
-pub(super) fn run() -> Status {
-    output::result(&crate::spec::schema::text())
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Of what
+    #[arg(value_name = "OF", default_value = "spec")]
+    of: Of,
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Of {
+    /// The spec, for editors.
+    Spec,
+    /// What `plan -o json` prints.
+    Plan,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Status {
+    output::result(&match arguments.of {
+        Of::Spec => spec::schema::text(),
+        Of::Plan => document::schema(),
+    })
 }

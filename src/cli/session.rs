@@ -1,5 +1,6 @@
 //! What `plan`, `apply` and `destroy` share: from files to a plan against this host.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::source::Files;
@@ -11,12 +12,22 @@ use crate::resource::Id;
 use crate::resource::name::TopologyName;
 use crate::spec::source::Source;
 use crate::spec::{self, Spec};
-use crate::state::State;
+use crate::state::{Facts, State};
 
 /// The spec of a topology, and the files that it stands in.
 pub(super) struct Given {
     pub(super) sources: Vec<Source>,
     pub(super) spec: Spec,
+}
+
+impl Given {
+    /// Where the files say something, for a message.
+    pub(super) fn place_of(&self, id: &Id) -> Option<String> {
+        let span = self.spec.place_of(id)?;
+        let source = &self.sources[span.source];
+        let (line, column) = source.position(span.start);
+        Some(format!("{}:{line}:{column}", source.name))
+    }
 }
 
 /// The specs in some files, one for each topology. What is wrong with any is printed, and then there is none.
@@ -45,7 +56,7 @@ pub(super) fn parse_one(sources: Vec<Source>) -> Result<Given, Status> {
 }
 
 /// Prints what is wrong with a spec.
-fn report(
+pub(super) fn report(
     diagnostics: &[spec::diagnostic::Diagnostic],
     sources: &[spec::source::Source],
 ) -> Status {
@@ -111,15 +122,18 @@ pub(super) struct Session {
     pub(super) renamed: Option<TopologyName>,
     /// Whether it takes over what others made.
     adopts: bool,
+    /// What the spec was lowered with.
+    facts: Facts,
 }
 
 impl Session {
     /// Of a spec.
     pub(super) fn of_spec(
-        Given { sources, spec }: &Given,
+        given: &Given,
         takeover: &Takeover,
         access: Access,
     ) -> Result<Session, Status> {
+        let Given { sources, spec } = given;
         let (mut kernel, lock) = open(access)?;
         if let Some(old) = &takeover.adopt_from {
             if *old == spec.name.value {
@@ -144,16 +158,23 @@ impl Session {
         }
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
-        let place = |id: &Id| {
-            let span = spec.place_of(id)?;
-            let source = &sources[span.source];
-            let (line, column) = source.position(span.start);
-            Some(format!("{}:{line}:{column}", source.name))
-        };
+        let place = |id: &Id| given.place_of(id);
         let mut session =
             Session::between(kernel, lock, topology, lowered.state, takeover, &place)?;
+        session.facts = facts;
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
+    }
+
+    /// What of the plan mends what differs from an earlier spec too, one of those given.
+    pub(super) fn drift_since(&self, previous: &[Given]) -> Result<BTreeSet<Id>, Status> {
+        let mut previous = previous.iter();
+        let Some(given) = previous.find(|one| one.spec.name.value == self.topology) else {
+            return Ok(BTreeSet::new());
+        };
+        let lowered = spec::lower(&given.spec, &self.facts)
+            .map_err(|found| report(&found, &given.sources))?;
+        Ok(plan::drift(&self.plan, &lowered.state, &self.desired))
     }
 
     /// Observes and plans again, the topology having its new name.
@@ -232,6 +253,7 @@ impl Session {
             plan,
             renamed: takeover.adopt_from.clone(),
             adopts: takeover.adopt,
+            facts: Facts::default(),
         })
     }
 }

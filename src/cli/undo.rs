@@ -8,6 +8,7 @@ use super::session::{self, Session};
 use super::{Status, output, signals};
 use crate::kernel::{self, Failure};
 use crate::plan::{self, Action, Conflict, Operation, Plan, Transfer};
+use crate::render::plan::View;
 use crate::render::{self, phrase};
 use crate::resource::name::TopologyName;
 use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
@@ -119,7 +120,7 @@ pub(super) fn undo(
     }
     let colour = output::colour_of_stderr();
     if options.no_rollback {
-        let text = render::plan::plan(&back, colour);
+        let text = render::plan::plan(&back, &View::full(colour));
         output::remark(&format!(
             "Left as it is (--no-rollback). To undo it by hand:\n{text}"
         ));
@@ -139,7 +140,7 @@ pub(super) fn undo(
             output::error(&match left {
                 Ok(left) => format!(
                     "undoing it failed too. To get back to what was before:\n{}",
-                    render::plan::plan(&left, colour)
+                    render::plan::plan(&left, &View::full(colour))
                 ),
                 Err(why) => format!("undoing it failed too: {why}"),
             });

@@ -8,6 +8,7 @@ mod adopt;
 mod aside;
 mod astray;
 mod decide;
+mod drift;
 mod fall;
 mod fray;
 mod left;
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+pub use self::drift::{drift, kept};
 pub use self::left::left;
 
 pub use self::adopt::offer;

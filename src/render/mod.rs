@@ -1,5 +1,8 @@
 //! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
 
+pub mod changes;
+pub mod document;
+mod fold;
 pub mod hints;
 pub mod left;
 pub mod phrase;

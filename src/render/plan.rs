@@ -1,113 +1,180 @@
 //! A plan as a text to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use similar::{ChangeTag, TextDiff};
 
 use crate::resource::nftables::{self, diff};
 
-use super::phrase;
+use super::changes::{self, Count, Sign, changes, count};
 use super::style::{Colour, Role};
+use super::{fold, phrase};
 use crate::plan::{Action, Operation, Plan, Reason, Transfer, Warning};
-use crate::resource::link::{GROUP, Link};
+use crate::resource::link::{GROUP, Link, MacAddress};
 use crate::resource::name::{LinkName, TopologyName};
 use crate::resource::{Change, Family, Id, Key, Ns, Resource};
 
-/// How many operations of each sort a plan has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// What comes.
-    pub add: usize,
-    /// What changes in place.
-    pub change: usize,
-    /// What goes.
-    pub remove: usize,
-    /// What goes and comes again.
-    pub replace: usize,
-    /// What others made and is taken over.
-    pub adopt: usize,
+/// What stands for a link-layer address that is made from a machine ID which isn't known.
+pub const DERIVED: &str = "derived";
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'v> {
+    /// Whether in colour.
+    pub colour: Colour,
+    /// Whether each change is shown, also where many are alike.
+    pub full: bool,
+    /// What was changed by others since the spec before this one was applied, if that is known: what differs from that too.
+    pub drift: Option<&'v BTreeSet<Id>>,
+    /// The link-layer addresses that only stand for those of a host that isn't known.
+    pub derived: Option<&'v BTreeSet<MacAddress>>,
 }
 
-/// The sign in front of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign {
-    Add,
-    Change,
-    Remove,
-    Replace,
-    Adopt,
-}
-
-impl Sign {
-    fn text(self) -> (&'static str, Role) {
-        match self {
-            Sign::Add => ("+", Role::Added),
-            Sign::Change => ("~", Role::Changed),
-            Sign::Remove => ("-", Role::Removed),
-            Sign::Replace => ("±", Role::Changed),
-            Sign::Adopt => ("=", Role::Changed),
+impl View<'_> {
+    /// With nothing left out.
+    pub fn full(colour: Colour) -> View<'static> {
+        View {
+            colour,
+            full: true,
+            drift: None,
+            derived: None,
         }
     }
+}
+
+/// What a plan does and says in one namespace.
+#[derive(Debug, Default)]
+struct Group {
+    changes: Vec<Line>,
+    warnings: Vec<Line>,
+}
+
+/// A line of a plan, and those that belong to it.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// What it has in common with those that are alike.
+    shape: String,
 }
 
 /// The plan, grouped by namespace, one line an operation, the count last.
-pub fn plan(plan: &Plan, colour: Colour) -> String {
-    let mut text = String::new();
-    let groups = groups(plan);
+pub fn plan(plan: &Plan, view: &View<'_>) -> String {
+    let colour = view.colour;
+    let groups = groups(plan, view);
     if groups.is_empty() {
-        let _ = writeln!(text, "No changes. {} is as the spec says.", plan.topology);
-        return text;
+        return format!("No changes. {} is as the spec says.\n", plan.topology);
     }
-    let _ = writeln!(
-        text,
-        "{}",
-        colour.paint(Role::Title, plan.topology.as_str())
-    );
-    for (ns, group) in &groups {
-        let _ = writeln!(
-            text,
-            "\n  {}",
-            colour.paint(Role::Title, &format!("namespace {ns}"))
-        );
-        for (sign, operation) in &group.lines {
-            line(&mut text, *sign, operation, plan, colour);
-        }
-        for warning in &group.warnings {
-            let sign = colour.paint(Role::Warning, "!");
-            let _ = writeln!(text, "  {sign}  {}", self::warning(warning, &plan.topology));
+    let mut text = format!("{}\n", colour.paint(Role::Title, plan.topology.as_str()));
+    let folded = if view.full {
+        fold::none(groups.len())
+    } else {
+        let shapes: Vec<String> = groups
+            .iter()
+            .map(|(_, group)| {
+                let lines = group.changes.iter().chain(&group.warnings);
+                lines.map(|line| line.shape.as_str()).collect()
+            })
+            .collect();
+        fold::fold(shapes.iter().map(String::as_str))
+    };
+    for ((ns, group), shown) in groups.iter().zip(&folded) {
+        let Some(alike) = shown else { continue };
+        let title = colour.paint(Role::Title, &format!("namespace {ns}"));
+        let _ = writeln!(text, "\n  {title}");
+        changes_of(&mut text, &group.changes, view);
+        let warnings = group.warnings.iter();
+        warnings.for_each(|line| text.push_str(&line.text));
+        if let [first, .., last] | [first @ last] = alike.as_slice() {
+            let [first, last] = [first, last].map(|place| groups[*place].0);
+            let more = format!(
+                "… and {} namespaces alike, {first} to {last} (`--full` shows each)",
+                alike.len()
+            );
+            let _ = writeln!(text, "\n  {}", colour.paint(Role::Faint, &more));
         }
     }
     if plan.operations.is_empty() {
         let _ = writeln!(text, "\nNo changes. {} is as the spec says.", plan.topology);
-    } else {
-        let count = count(plan);
-        let _ = writeln!(text, "\n{}", summary(count));
-        if count.adopt > 0 {
-            let topology = &plan.topology;
-            let _ = writeln!(
-                text,
-                "What is adopted is {topology}'s from then on: `netform destroy {topology}` removes it."
-            );
-        }
+        return text;
+    }
+    let count = count(plan);
+    let _ = writeln!(text, "\n{}", summary(count));
+    let drifted = |drift: &BTreeSet<Id>| {
+        let shown = changes(plan).into_iter().filter(|change| !change.is_told);
+        shown
+            .filter(|change| drift.contains(&change.operation.id))
+            .count()
+    };
+    if let Some(n) = view.drift.map(drifted).filter(|n| *n > 0) {
+        let what = if n == 1 {
+            "1 of these mends"
+        } else {
+            &format!("{n} of these mend")
+        };
+        let _ = writeln!(
+            text,
+            "Drift: {what} what differs from the previous spec too."
+        );
+    }
+    if count.adopt > 0 {
+        let topology = &plan.topology;
+        let _ = writeln!(
+            text,
+            "What is adopted is {topology}'s from then on: `netform destroy {topology}` removes it."
+        );
     }
     text
 }
 
-/// How many operations of each sort there are. What the kernel makes with a link, its peer, isn't
-/// counted: a pair is one thing.
-pub fn count(plan: &Plan) -> Count {
-    let mut count = Count::default();
-    for (sign, _) in groups(plan).values().flat_map(|group| &group.lines) {
-        *match sign {
-            Sign::Add => &mut count.add,
-            Sign::Change => &mut count.change,
-            Sign::Remove => &mut count.remove,
-            Sign::Replace => &mut count.replace,
-            Sign::Adopt => &mut count.adopt,
-        } += 1;
+/// The changes within a namespace, those that are alike counted.
+fn changes_of(text: &mut String, changes: &[Line], view: &View<'_>) {
+    let folded = if view.full {
+        fold::none(changes.len())
+    } else {
+        fold::fold(changes.iter().map(|line| line.shape.as_str()))
+    };
+    for (line, shown) in changes.iter().zip(folded) {
+        let Some(alike) = shown else { continue };
+        text.push_str(&line.text);
+        if !alike.is_empty() {
+            let more = format!("… and {} like this (`--full` shows each)", alike.len());
+            let _ = writeln!(text, "     {}", view.colour.paint(Role::Faint, &more));
+        }
     }
-    count
+}
+
+/// The lines of a plan by namespace.
+fn groups<'p>(plan: &'p Plan, view: &View<'_>) -> Vec<(&'p Ns, Group)> {
+    let mut groups: BTreeMap<&Ns, Group> = BTreeMap::new();
+    let shape = |ns: &Ns, text: &dyn Fn(Colour) -> String| {
+        if view.full {
+            return String::new();
+        }
+        fold::shape(&text(Colour::Off), ns)
+    };
+    for change in changes(plan).into_iter().filter(|change| !change.is_told) {
+        let id = &change.operation.id;
+        let text = |colour| line(&change, plan, &View { colour, ..*view });
+        let line = Line {
+            text: text(view.colour),
+            shape: shape(&id.ns, &text),
+        };
+        groups.entry(&id.ns).or_default().changes.push(line);
+    }
+    for warning in &plan.warnings {
+        let ns = changes::place(warning);
+        let text = |colour: Colour| {
+            let sign = colour.paint(Role::Warning, "!");
+            format!("  {sign}  {}\n", self::warning(warning, &plan.topology))
+        };
+        let line = Line {
+            text: text(view.colour),
+            shape: shape(ns, &text),
+        };
+        groups.entry(ns).or_default().warnings.push(line);
+    }
+    groups.into_iter().collect()
 }
 
 /// The last line of a plan.
@@ -130,71 +197,11 @@ fn summary(count: Count) -> String {
     format!("Plan: {add} to add, {change} to change, {remove} to remove{replace}{adopt}.")
 }
 
-/// What a plan does and says in one namespace.
-#[derive(Debug, Default)]
-struct Group<'p> {
-    lines: Vec<(Sign, &'p Operation)>,
-    warnings: Vec<&'p Warning>,
-}
-
-fn groups(plan: &Plan) -> BTreeMap<&Ns, Group<'_>> {
-    let mut by_id: BTreeMap<&Id, (Sign, &Operation)> = BTreeMap::new();
-    for operation in &plan.operations {
-        let sign = match (&operation.action, by_id.get(&operation.id)) {
-            (Action::Create(_), Some(_)) => Sign::Replace,
-            (Action::Create(_), None) => match operation.reason {
-                Some(Reason::Fell(_) | Reason::Replaced(_)) => Sign::Replace,
-                _ => Sign::Add,
-            },
-            (Action::Remove(_), _) => Sign::Remove,
-            _ if operation.transfer == Some(Transfer::Adopt) => Sign::Adopt,
-            (Action::Update { .. } | Action::Borrow { .. } | Action::GiveBack { .. }, _) => {
-                Sign::Change
-            }
-        };
-        by_id.insert(&operation.id, (sign, operation));
-    }
-    let mut groups: BTreeMap<&Ns, Group<'_>> = BTreeMap::new();
-    for (id, (sign, operation)) in &by_id {
-        if !is_peer_of_another(operation, &by_id) {
-            groups
-                .entry(&id.ns)
-                .or_default()
-                .lines
-                .push((*sign, operation));
-        }
-    }
-    for warning in &plan.warnings {
-        let ns = match warning {
-            Warning::Collateral { id, .. }
-            | Warning::Released { id, .. }
-            | Warning::OutOfReach { id, .. } => &id.ns,
-            Warning::Remark { ns, .. } | Warning::Inmate { ns, .. } => ns,
-        };
-        groups.entry(ns).or_default().warnings.push(warning);
-    }
-    groups
-}
-
-/// Whether an operation is on the other end of a pair that comes or goes, which its first end already
-/// tells.
-fn is_peer_of_another(operation: &Operation, all: &BTreeMap<&Id, (Sign, &Operation)>) -> bool {
-    let (Action::Create(Resource::Link(link)) | Action::Remove(Resource::Link(link))) =
-        &operation.action
-    else {
-        return false;
-    };
-    let Some(peer) = link.peer() else {
-        return false;
-    };
-    let peer = Id::link(peer.ns.clone(), peer.name.clone());
-    let told = all.get(&peer).is_some_and(|(_, of_peer)| {
-        std::mem::discriminant(&of_peer.action) == std::mem::discriminant(&operation.action)
-    });
-    told && peer < operation.id
-}
-
-fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colour: Colour) {
+/// A change, and what belongs to it, in lines of their own.
+fn line(change: &changes::Change<'_>, plan: &Plan, view: &View<'_>) -> String {
+    let mut text = String::new();
+    let colour = view.colour;
+    let (sign, operation) = (change.sign, change.operation);
     let (id, topology) = (&operation.id, &plan.topology);
     let (what, diff) = match &operation.action {
         Action::Create(resource) | Action::Remove(resource) if id.key == Key::Namespace => {
@@ -228,7 +235,7 @@ fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colou
         Action::Update { before, .. } if operation.transfer == Some(Transfer::Release) => {
             (phrase::resource(id, before, topology), Vec::new())
         }
-        Action::Update { before, after } => update(id, before, after, topology),
+        Action::Update { before, after } => update(id, before, after, topology, view),
         Action::Borrow {
             before,
             after,
@@ -264,6 +271,9 @@ fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colou
         let reason = format!("({})", self::reason(reason, id, topology));
         let _ = write!(text, "  {}", colour.paint(Role::Faint, &reason));
     }
+    if view.drift.is_some_and(|drift| drift.contains(id)) {
+        let _ = write!(text, "  {}", colour.paint(Role::Warning, "(drift)"));
+    }
     text.push('\n');
     if let Some(note) = opening(operation, plan) {
         let _ = writeln!(text, "       {}", colour.paint(Role::Faint, &note));
@@ -280,6 +290,7 @@ fn line(text: &mut String, sign: Sign, operation: &Operation, plan: &Plan, colou
             colour.paint(role, &format!("{sign} {line}"))
         );
     }
+    text
 }
 
 /// What switching on the forwarding of a link opens besides what it is for, because it is decided by the link
@@ -326,7 +337,8 @@ fn hands(operation: &Operation) -> Option<&'static str> {
     })
 }
 
-fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {
+/// Why an operation is there, in words.
+pub(super) fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {
     match reason {
         Reason::Replaced(why) => why.clone(),
         Reason::Fell(with) if with.ns == id.ns => {
@@ -337,7 +349,8 @@ fn reason(reason: &Reason, id: &Id, topology: &TopologyName) -> String {
     }
 }
 
-fn warning(warning: &Warning, topology: &TopologyName) -> String {
+/// A warning in words.
+pub(super) fn warning(warning: &Warning, topology: &TopologyName) -> String {
     match warning {
         Warning::Collateral { id, with } => format!(
             "{} isn't netform's and goes with {}",
@@ -378,6 +391,7 @@ fn update(
     before: &Resource,
     after: &Resource,
     topology: &TopologyName,
+    view: &View<'_>,
 ) -> (String, Vec<(Option<Sign>, String)>) {
     let name = phrase::identity(id, topology);
     match (before, after) {
@@ -385,7 +399,7 @@ fn update(
             (phrase::resource(id, before, topology), Vec::new())
         }
         (Resource::Link(before), Resource::Link(after)) => (
-            format!("{name}  {}", link_changes(before, after)),
+            format!("{name}  {}", link_changes(before, after, view)),
             Vec::new(),
         ),
         (Resource::Port(before), Resource::Port(after)) => (
@@ -411,7 +425,7 @@ fn update(
     }
 }
 
-fn link_changes(before: &Link, after: &Link) -> String {
+fn link_changes(before: &Link, after: &Link, view: &View<'_>) -> String {
     fn change<T: PartialEq + ToString>(
         changes: &mut Vec<String>,
         word: &str,
@@ -431,7 +445,18 @@ fn link_changes(before: &Link, after: &Link) -> String {
         changes.push(format!("{} {old} → {}", setting.word, setting.text));
     }
     change(&mut changes, "mtu", before.mtu.as_ref(), after.mtu.as_ref());
-    change(&mut changes, "mac", before.mac.as_ref(), after.mac.as_ref());
+    let mac = |mac: Option<MacAddress>| {
+        let is_derived = |mac| view.derived.is_some_and(|derived| derived.contains(&mac));
+        mac.map(|mac| {
+            if is_derived(mac) {
+                DERIVED.to_owned()
+            } else {
+                mac.to_string()
+            }
+        })
+    };
+    let [old, new] = [before, after].map(|link| mac(link.mac));
+    change(&mut changes, "mac", old.as_ref(), new.as_ref());
     if before.master != after.master {
         let name = |master: &Option<LinkName>| match master {
             Some(name) => name.to_string(),

@@ -1,15 +1,21 @@
 //! What must hold of every plan and of what comes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use netform::plan::{Action, Conflict, Plan, Warning, plan};
+use netform::render;
+use netform::render::document::{self, OfTopology};
+use netform::render::plan::View;
+use netform::render::style::Colour;
 use netform::resource::address::AddressKey;
 use netform::resource::link::{Link, LinkKind, veth::Veth};
 use netform::resource::name::TopologyName;
 use netform::resource::sysctl::SysctlKey;
 use netform::resource::{Id, Key, Ns, Resource};
 use netform::state::{Entry, Owner, State};
+use serde_json::Value;
 
 use super::carry::listing;
 use super::execute::{family_of_switch, observe};
@@ -383,4 +389,37 @@ pub(crate) fn same_world(found: &World, wanted: &World) {
     assert_eq!(found.tables, wanted.tables);
     assert_eq!(found.loans, wanted.loans);
     assert_eq!(found.ports, wanted.ports);
+}
+
+/// That a plan can be read: its text has a line for each change that its summary counts, and as data it is as its schema
+/// says.
+pub(crate) fn told(plan: &Plan) {
+    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(&document::schema()).expect("JSON");
+        jsonschema::validator_for(&schema).expect("a schema")
+    });
+    let text = render::plan::plan(plan, &View::full(Colour::Off));
+    let is_change = |line: &&str| {
+        let signs = ["  +  ", "  ~  ", "  -  ", "  ±  ", "  =  "];
+        signs.iter().any(|sign| line.starts_with(sign))
+    };
+    let lines = text.lines().filter(is_change).count();
+    let of_plan = OfTopology::of(plan, None, None, &BTreeSet::new());
+    let document: Value = serde_json::from_str(&document::text(vec![of_plan])).expect("JSON");
+    let wrong: Vec<String> = SCHEMA
+        .iter_errors(&document)
+        .map(|e| e.to_string())
+        .collect();
+    assert_eq!(wrong, [""; 0], "{document}");
+    let of_plan = &document["plans"][0];
+    let summary = of_plan["summary"].as_object().expect("a summary");
+    let counted: u64 = summary.values().filter_map(Value::as_u64).sum();
+    assert_eq!(usize::try_from(counted), Ok(lines), "{text}");
+    let ids: BTreeSet<&Id> = plan
+        .operations
+        .iter()
+        .map(|operation| &operation.id)
+        .collect();
+    let operations = of_plan["operations"].as_array().map(Vec::len);
+    assert_eq!(operations, Some(ids.len()), "{text}");
 }

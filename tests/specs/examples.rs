@@ -3,7 +3,7 @@
 use crate::trial::Check::{Answers, Says, SeenAs, Silent};
 use crate::trial::{self, Example, PLAIN};
 
-/// Makes a test of each entry, and the list of the specs that are tried.
+/// Makes a test of each entry, and the list of them.
 macro_rules! examples {
     ($($test:ident: $example:expr;)*) => {
         $(#[test]
@@ -12,11 +12,8 @@ macro_rules! examples {
             trial::run(&EXAMPLE);
         })*
 
-        /// The names of the specs that have a test here.
-        pub(crate) const NAMES: &[&str] = &[$({
-            const EXAMPLE: Example = $example;
-            EXAMPLE.spec
-        }),*];
+        /// All of them.
+        pub(crate) const ALL: &[Example] = &[$($example),*];
     };
 }
 

@@ -83,16 +83,24 @@ fn within(ns: &str, command: &str) -> crate::common::Output {
     netform(&["exec", ns, "--", "sh", "-ec", command])
 }
 
+impl Example {
+    /// What its file says, and what it says once edited.
+    pub(crate) fn texts(&self) -> (String, String) {
+        let path = format!("specs/{}.yaml", self.spec);
+        let original = fs::read_to_string(path).expect("a spec of that name");
+        let mut edited = original.clone();
+        for (old, new) in self.edit {
+            assert_eq!(edited.matches(old).count(), 1, "of {old:?}");
+            edited = edited.replace(old, new);
+        }
+        (original, edited)
+    }
+}
+
 /// Takes an example through all of it.
 pub(crate) fn run(example: &Example) {
     let path = format!("/run/{}.yaml", example.spec);
-    let original =
-        fs::read_to_string(format!("specs/{}.yaml", example.spec)).expect("a spec of that name");
-    let mut edited = original.clone();
-    for (old, new) in example.edit {
-        assert_eq!(edited.matches(old).count(), 1, "of {old:?}");
-        edited = edited.replace(old, new);
-    }
+    let (original, edited) = example.texts();
     in_sandbox(|| {
         sh(example.given).ok();
         let before = world();

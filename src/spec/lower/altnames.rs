@@ -92,7 +92,7 @@ fn unknown(ns: &Ns, name: &LinkName, at: Span, place: &Place) -> Diagnostic {
 }
 
 /// Where the spec refers to links of a namespace, but for the entries of `links` and what is a port of them.
-fn references<'s>(
+pub(super) fn references<'s>(
     spec: &'s Spec,
     ns: &Ns,
     holders: &BTreeMap<IpAddr, Ns>,
@@ -178,7 +178,7 @@ fn rename(
 }
 
 /// The namespaces of the addresses that links of the spec have.
-fn holders(spec: &Spec) -> BTreeMap<IpAddr, Ns> {
+pub(super) fn holders(spec: &Spec) -> BTreeMap<IpAddr, Ns> {
     let addresses = |end: &crate::spec::model::End| {
         let ns = end.ns.value.clone();
         let ips = end.addresses.iter().map(|address| address.value.addr());
@@ -188,7 +188,7 @@ fn holders(spec: &Spec) -> BTreeMap<IpAddr, Ns> {
 }
 
 /// The namespace that holds a subnet's gateway; the host, if the spec doesn't say.
-fn holder<'h>(subnet: &Subnet, holders: &'h BTreeMap<IpAddr, Ns>) -> &'h Ns {
+pub(super) fn holder<'h>(subnet: &Subnet, holders: &'h BTreeMap<IpAddr, Ns>) -> &'h Ns {
     let gateway = subnet.gateway.as_ref();
     gateway
         .and_then(|gateway| holders.get(&gateway.value))

@@ -4,6 +4,7 @@
 //! few sysctls and a default route in each member. Below it there are only resources.
 
 mod altnames;
+pub mod assumed;
 mod files;
 mod foreign;
 mod gateways;

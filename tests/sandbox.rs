@@ -108,7 +108,10 @@ fn the_internet_has_no_way_back_to_what_is_behind_the_host() {
 fn a_private_host_has_files_of_its_own() {
     in_sandbox(|| {
         assert_eq!(sh("ls -A /etc/netns").ok(), "");
-        assert_eq!(sh("ls -A /run --ignore=nsswitch.conf").ok(), "lock\nnetns\n");
+        assert_eq!(
+            sh("ls -A /run --ignore=nsswitch.conf").ok(),
+            "lock\nnetns\n"
+        );
         let resolver = fs::read_to_string("/etc/resolv.conf").expect("a file");
         assert_eq!(resolver, "nameserver 198.51.100.53\n");
         let hosts = fs::read_to_string("/etc/passwd").expect("the machine's file");

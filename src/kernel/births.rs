@@ -12,14 +12,11 @@ use super::space::{Known, Space, inode_of};
 use super::{Kernel, sysctl, tag};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::name::LinkName;
+use crate::resource::namespace::QUIET;
 use crate::resource::{Key, Ns, Resource};
 
 /// The number of `lo` in every namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
 const LOOPBACK: u32 = 1;
-
-/// With 0, the links of a namespace don't wait for duplicate address detection: their link-local
-/// addresses, by which neighbours are asked for, are usable at once (`ip-sysctl.rst`).
-const QUIET: &str = "net/ipv6/conf/default/accept_dad";
 
 /// Makes namespaces, on several threads. A job is the place of the operation, and the places of the
 /// settings that are written along with it.

@@ -18,7 +18,7 @@ use super::socket::Requests;
 use super::tag::{GROUP, PROTOCOL};
 use crate::resource::Family;
 use crate::resource::address::{Address, AddressKey};
-use crate::resource::link::{IPV6_MIN_MTU, Link, MacAddress, Setting, veth};
+use crate::resource::link::{Link, MacAddress, Setting, veth};
 use crate::resource::name::LinkName;
 use crate::resource::route::{NextHop, Route, RouteKey, Target};
 use crate::resource::rule::{Action, RuleKey};
@@ -84,12 +84,10 @@ pub(super) fn new_veth(
 
 /// Makes a link with one end. It is down and without an alias, but carries our group number.
 ///
-/// Its MTU is another than it is to have, so that the change to that counts as a person's choice: a bridge
-/// whose MTU nobody chose follows its ports (`br_mtu_auto_adjust` of `net/bridge/br_if.c`), and a change
-/// to what is there already is none (`netif_set_mtu_ext` of `net/core/dev.c`).
+/// Its MTU is another than it is to have: see [`Link::mtu_at_birth`].
 pub(super) fn new_single(requests: &mut Requests, end: &End<'_>, link: &Link) {
     let first = Link {
-        mtu: link.mtu.map(beside),
+        mtu: link.mtu_at_birth(),
         ..link.clone()
     };
     let end = End {
@@ -102,15 +100,6 @@ pub(super) fn new_single(requests: &mut Requests, end: &End<'_>, link: &Link) {
     let mut settings = link.kind.settings();
     settings.retain(|setting| !setting.usual);
     kind(&mut request, link.kind.name(), &settings);
-}
-
-/// An MTU next to another, with which a link has IPv6 or not as with the other.
-fn beside(mtu: u32) -> u32 {
-    if mtu < 65535 && (mtu >= IPV6_MIN_MTU || mtu <= 68) {
-        mtu + 1
-    } else {
-        mtu - 1
-    }
 }
 
 /// Changes settings of a link's kind.
@@ -458,15 +447,6 @@ mod tests {
             let found = LinkKind::read(&found.kind, &found.settings);
             assert_eq!(found.as_ref(), Some(&kind_of_link));
             assert_eq!(kind_of_link.changes_from(&kind_of_link), []);
-        }
-    }
-
-    #[test]
-    fn the_mtu_that_a_link_is_born_with_is_another_of_the_same_sort() {
-        for mtu in 68..=65535 {
-            let first = beside(mtu);
-            assert!(first != mtu && (68..=65535).contains(&first), "{mtu}");
-            assert_eq!(first < IPV6_MIN_MTU, mtu < IPV6_MIN_MTU, "{mtu}");
         }
     }
 }

@@ -20,6 +20,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::error::Error;
 use super::{processes, sysctl};
 use crate::resource::name::NamespaceName;
+use crate::resource::namespace::INHERITED;
 
 /// Where namespaces have their names (`man 8 ip-netns`).
 pub const DIRECTORY: &str = "/run/netns";
@@ -293,44 +294,6 @@ pub(super) fn sweep(name: &NamespaceName) -> Result<(), Error> {
     fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
 }
 
-/// The IPv4 settings of links that a new namespace copies from the machine's first one
-/// (`devinet_init_net` of `net/ipv4/devinet.c`), with the kernel's own values for `all`, `default` and
-/// `lo`.
-const DEFAULTS: [(&str, [&str; 3]); 32] = [
-    ("accept_local", ["0", "0", "0"]),
-    ("accept_redirects", ["1", "1", "1"]),
-    ("accept_source_route", ["0", "1", "1"]),
-    ("arp_accept", ["0", "0", "0"]),
-    ("arp_announce", ["0", "0", "0"]),
-    ("arp_evict_nocarrier", ["1", "1", "1"]),
-    ("arp_filter", ["0", "0", "0"]),
-    ("arp_ignore", ["0", "0", "0"]),
-    ("arp_notify", ["0", "0", "0"]),
-    ("bc_forwarding", ["0", "0", "0"]),
-    ("bootp_relay", ["0", "0", "0"]),
-    ("disable_policy", ["0", "0", "1"]),
-    ("disable_xfrm", ["0", "0", "1"]),
-    ("drop_gratuitous_arp", ["0", "0", "0"]),
-    ("drop_unicast_in_l2_multicast", ["0", "0", "0"]),
-    ("force_igmp_version", ["0", "0", "0"]),
-    ("forwarding", ["0", "0", "0"]),
-    ("igmpv2_unsolicited_report_interval", ["10000"; 3]),
-    ("igmpv3_unsolicited_report_interval", ["1000"; 3]),
-    ("ignore_routes_with_linkdown", ["0", "0", "0"]),
-    ("log_martians", ["0", "0", "0"]),
-    ("medium_id", ["0", "0", "0"]),
-    ("promote_secondaries", ["0", "0", "0"]),
-    ("proxy_arp", ["0", "0", "0"]),
-    ("proxy_arp_pvlan", ["0", "0", "0"]),
-    ("route_localnet", ["0", "0", "0"]),
-    ("rp_filter", ["0", "0", "0"]),
-    ("secure_redirects", ["1", "1", "1"]),
-    ("send_redirects", ["1", "1", "1"]),
-    ("shared_media", ["1", "1", "1"]),
-    ("src_valid_mark", ["0", "0", "0"]),
-    ("tag", ["0", "0", "0"]),
-];
-
 /// What to write into each new namespace to undo what the kernel copied into it.
 #[derive(Debug, Default)]
 pub(super) struct Inheritance {
@@ -352,7 +315,7 @@ impl Inheritance {
 /// What differs from the kernel's own values, as `read` gives the present ones.
 fn copied(read: impl Fn(&str) -> Option<String>) -> Vec<(String, &'static str)> {
     let mut undo = Vec::new();
-    for (name, values) in DEFAULTS {
+    for (name, values) in INHERITED {
         for (link, value) in ["all", "default", "lo"].into_iter().zip(values) {
             let path = format!("net/ipv4/conf/{link}/{name}");
             // What this kernel doesn't have it hasn't copied.
@@ -386,7 +349,7 @@ mod tests {
     fn only_what_was_copied_is_undone() {
         let own = |path: &str| {
             let (link, name) = path.strip_prefix("net/ipv4/conf/")?.split_once('/')?;
-            let (_, values) = DEFAULTS.iter().find(|(default, _)| *default == name)?;
+            let (_, values) = INHERITED.iter().find(|(default, _)| *default == name)?;
             let place = ["all", "default", "lo"].iter().position(|l| *l == link)?;
             Some(values[place].to_owned())
         };

@@ -56,7 +56,7 @@ impl Messages {
                 TableChange::Create(table) => messages.create(table)?,
                 TableChange::Remove(name) => messages.remove(name),
                 TableChange::Update { before, after } => {
-                    if differ_in_elements_only(before, after) {
+                    if before.differs_in_elements_only(after) {
                         messages.update(before, after);
                     } else {
                         messages.create(after)?;
@@ -393,20 +393,6 @@ fn set_base(object: &mut ChainObject, base: &Base) {
     object.set_u32(sys::NFTNL_CHAIN_HOOKNUM, hook);
     object.set_u32(sys::NFTNL_CHAIN_PRIO, base.priority.cast_unsigned());
     object.set_u32(sys::NFTNL_CHAIN_POLICY, policy);
-}
-
-/// Whether one table becomes the other by adding and removing elements of its sets.
-fn differ_in_elements_only(before: &Table, after: &Table) -> bool {
-    before.name == after.name
-        && before.comment == after.comment
-        && before.unknown == after.unknown
-        && before.chains == after.chains
-        && before.sets.keys().eq(after.sets.keys())
-        && before
-            .sets
-            .values()
-            .zip(after.sets.values())
-            .all(|(before, after)| before == after || before.differs_in_elements_only(after))
 }
 
 /// What an anonymous set is called in the batch that makes it; the kernel puts a number in.

@@ -63,12 +63,28 @@ impl Link {
         if alike { Change::None } else { Change::Update }
     }
 
+    /// The MTU to make a link with one end with: another than it is to have, so that the change to that counts as a
+    /// person's choice. A bridge whose MTU nobody chose follows its ports (`br_mtu_auto_adjust` of `net/bridge/br_if.c`), and a
+    /// change to what is there already is none (`netif_set_mtu_ext` of `net/core/dev.c`).
+    pub fn mtu_at_birth(&self) -> Option<u32> {
+        self.mtu.map(beside)
+    }
+
     /// The other end, of a veth whose other end is known.
     pub fn peer(&self) -> Option<&veth::Peer> {
         match &self.kind {
             LinkKind::Veth(veth) => veth.peer.as_ref(),
             _ => None,
         }
+    }
+}
+
+/// An MTU next to another, with which a link has IPv6 or not as with the other.
+fn beside(mtu: u32) -> u32 {
+    if mtu < 65535 && (mtu >= IPV6_MIN_MTU || mtu <= 68) {
+        mtu + 1
+    } else {
+        mtu - 1
     }
 }
 
@@ -216,3 +232,17 @@ impl std::str::FromStr for MacAddress {
     "an Ethernet address is six pairs of hexadecimal digits between colons, `02:00:00:00:00:01`"
 )]
 pub struct NotAMacAddress;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mtu_that_a_link_is_born_with_is_another_of_the_same_sort() {
+        for mtu in 68..=65535 {
+            let first = beside(mtu);
+            assert!(first != mtu && (68..=65535).contains(&first), "{mtu}");
+            assert_eq!(first < IPV6_MIN_MTU, mtu < IPV6_MIN_MTU, "{mtu}");
+        }
+    }
+}

@@ -67,6 +67,20 @@ impl Table {
         format!("{PREFIX}{topology}")
     }
 
+    /// Whether another becomes of it by adding and removing elements of its sets.
+    pub fn differs_in_elements_only(&self, after: &Table) -> bool {
+        self.name == after.name
+            && self.comment == after.comment
+            && self.unknown == after.unknown
+            && self.chains == after.chains
+            && self.sets.keys().eq(after.sets.keys())
+            && self
+                .sets
+                .values()
+                .zip(after.sets.values())
+                .all(|(before, after)| before == after || before.differs_in_elements_only(after))
+    }
+
     /// The topology whose tag it carries.
     pub fn owner(&self) -> Option<TopologyName> {
         owner(self.comment.as_deref()?)

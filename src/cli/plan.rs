@@ -16,9 +16,12 @@ use crate::resource::Id;
 use crate::resource::link::MacAddress;
 use crate::resource::name::TopologyName;
 use crate::spec::lower::assumed;
-use crate::state::State;
+use crate::state::{External, State};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+In a review, against the spec that is applied: netform plan -f new.yaml --from old.yaml
+The same by hand, where netform isn't: netform plan -f lab.yaml -o shell | sudo sh")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -71,6 +74,8 @@ enum Format {
     Text,
     /// One JSON document (`netform schema plan`).
     Json,
+    /// A shell script that does by hand what apply would do.
+    Shell,
 }
 
 /// What there is to tell of a topology's plan.
@@ -122,12 +127,20 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         .transpose()?;
     let given = session::parse(&arguments.files)?;
     arguments.takeover.fits(&given)?;
+    if let (Format::Shell, Some(old)) = (arguments.output, &arguments.takeover.adopt_from) {
+        output::error(&format!(
+            "a script can't rename topology {old}: its tags and its record change hands together\n  \
+             rename it with `netform apply --adopt-from {old}`, and leave that out here afterwards"
+        ));
+        return Err(Status::Usage);
+    }
     if arguments.out.is_some() {
         saved::fits(&given)?;
     }
     let mut printer = Printer {
         arguments,
         documents: Vec::new(),
+        scripts: Vec::new(),
         worst: Status::Done,
         first: true,
     };
@@ -174,6 +187,7 @@ fn previous(files: &[PathBuf]) -> Result<Option<Vec<Given>>, Status> {
 struct Printer<'a> {
     arguments: &'a Arguments,
     documents: Vec<OfTopology>,
+    scripts: Vec<(Plan, External)>,
     worst: Status,
     first: bool,
 }
@@ -197,6 +211,16 @@ impl Printer<'_> {
                 outcome.drift.as_ref(),
                 &outcome.derived,
             )),
+            Format::Shell if outcome.renamed.is_some() => {
+                output::error(
+                    "a script can't give a topology another name: apply `--adopt-from` first",
+                );
+                self.worst = self.worst.worse(Status::Failed);
+            }
+            Format::Shell => {
+                let external = outcome.observed.external.clone();
+                self.scripts.push((outcome.plan.clone(), external));
+            }
             Format::Text => {
                 let mut text = self.text(outcome);
                 if outcome.of_specs {
@@ -238,14 +262,21 @@ impl Printer<'_> {
         text
     }
 
-    /// The status of all. A document is printed when nothing has failed.
+    /// The status of all. A document or a script is printed when nothing has failed.
     fn end(self) -> Status {
-        if self.arguments.output == Format::Json && self.worst.is_success() {
-            return self
-                .worst
-                .worse(output::result(&document::text(self.documents)));
+        if !self.worst.is_success() {
+            return self.worst;
         }
-        self.worst
+        let printed = match self.arguments.output {
+            Format::Text => return self.worst,
+            Format::Json => document::text(self.documents),
+            Format::Shell => {
+                let parts = self.scripts.iter().map(|(plan, external)| (plan, external));
+                let of_specs = !self.arguments.from.is_empty();
+                render::shell::script(&parts.collect::<Vec<_>>(), of_specs)
+            }
+        };
+        self.worst.worse(output::result(&printed))
     }
 }
 

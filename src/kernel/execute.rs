@@ -109,7 +109,7 @@ impl<'p> Run<'p> {
             pending: BTreeMap::new(),
         };
         for operation in operations {
-            for ns in touched(operation) {
+            for ns in operation.touches() {
                 *run.pending.entry(ns).or_default() += 1;
             }
         }
@@ -205,7 +205,7 @@ impl<'p> Run<'p> {
 
     fn finish(&mut self, place: usize) {
         if !std::mem::replace(&mut self.done[place], true) {
-            for ns in touched(&self.plan.operations[place]) {
+            for ns in self.plan.operations[place].touches() {
                 if let Some(n) = self.pending.get_mut(ns) {
                     *n -= 1;
                 }
@@ -378,16 +378,12 @@ fn all_seen(kernel: &Kernel, plan: &Plan) -> Result<(), Failed> {
         if !before.value.is_empty() {
             continue;
         }
-        // These are never empty; others may be, as a list of ports.
-        let is_number = matches!(key, SysctlKey::Conf { .. })
-            || key.switch().is_some()
-            || *key == SysctlKey::redirects();
         let read = || {
             let door = super::space::door_of(&kernel.doors, &operation.id.ns)?;
             namespace::inside(door.as_fd(), || sysctl::read(&key.path()))
         };
         let has_value = |value: Option<String>| value.is_some_and(|value| !value.is_empty());
-        if is_number || has_value(read().map_err(Failed::at(place))?) {
+        if operation.is_unseen() || has_value(read().map_err(Failed::at(place))?) {
             let what = format!("the value of {key} in {}", operation.id.ns);
             return Err(Failed::at(place)(Error::Missing { what }));
         }
@@ -414,25 +410,4 @@ fn sort(operation: &Operation) -> Sort {
             Sort::Netlink
         }
     }
-}
-
-/// The namespaces whose routes wait for an operation: that of a link that is made or changed, and that
-/// of its peer.
-fn touched(operation: &Operation) -> Vec<&Ns> {
-    let (Action::Create(resource)
-    | Action::Update {
-        after: resource, ..
-    }) = &operation.action
-    else {
-        return Vec::new();
-    };
-    let peer = match resource {
-        Resource::Link(link) => link.peer().map(|peer| &peer.ns),
-        // The bridge may have its carrier from it.
-        Resource::Port(_) => None,
-        _ => return Vec::new(),
-    };
-    std::iter::once(&operation.id.ns)
-        .chain(peer.filter(|ns| **ns != operation.id.ns))
-        .collect()
 }

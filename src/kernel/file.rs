@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::adoption::Was;
 use super::error::Error;
 use super::tag;
-use crate::resource::file::FileKind;
+use crate::resource::file::{FileKind, NOTICE};
 use crate::resource::name::{NamespaceName, TopologyName};
 
 /// Where `ip netns exec` looks for files (`man 8 ip-netns`). It may be a link itself, as on a machine whose `/etc` can't
@@ -21,9 +21,6 @@ const DIRECTORY: &str = "/etc/netns";
 /// Where a file is written before it gets its name: beside the namespaces' directories and not in one, where
 /// `ip netns exec` would find it. Who writes holds the lock.
 const DRAFT: &str = ".netform-draft";
-
-/// What is said below the owner.
-const NOTICE: &str = "# Written by netform: changes are lost when it runs again.\n";
 
 /// The most that is read of a file, in bytes: no resolver takes so much.
 const LIMIT: u64 = 16 << 20;

@@ -15,6 +15,7 @@ mod left;
 mod loan;
 mod loopback;
 mod lost;
+mod operation;
 mod order;
 mod release;
 

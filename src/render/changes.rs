@@ -62,18 +62,7 @@ pub(super) fn changes(plan: &Plan) -> Vec<Change<'_>> {
     let mut by_id: BTreeMap<&Id, Change<'_>> = BTreeMap::new();
     for operation in &plan.operations {
         let before = by_id.get(&operation.id);
-        let sign = match (&operation.action, before) {
-            (Action::Create(_), Some(_)) => Sign::Replace,
-            (Action::Create(_), None) => match operation.reason {
-                Some(Reason::Fell(_) | Reason::Replaced(_)) => Sign::Replace,
-                _ => Sign::Add,
-            },
-            (Action::Remove(_), _) => Sign::Remove,
-            _ if operation.transfer == Some(Transfer::Adopt) => Sign::Adopt,
-            (Action::Update { .. } | Action::Borrow { .. } | Action::GiveBack { .. }, _) => {
-                Sign::Change
-            }
-        };
+        let sign = sign(operation, before.is_some());
         let removed = before.and_then(|change| match &change.operation.action {
             Action::Remove(resource) => Some(resource),
             _ => None,
@@ -91,6 +80,20 @@ pub(super) fn changes(plan: &Plan) -> Vec<Change<'_>> {
         ..*change
     });
     all.collect()
+}
+
+/// The sign of an operation. `again`: another on the same thing comes before.
+pub(super) fn sign(operation: &Operation, again: bool) -> Sign {
+    match &operation.action {
+        Action::Create(_) if again => Sign::Replace,
+        Action::Create(_) => match operation.reason {
+            Some(Reason::Fell(_) | Reason::Replaced(_)) => Sign::Replace,
+            _ => Sign::Add,
+        },
+        Action::Remove(_) => Sign::Remove,
+        _ if operation.transfer == Some(Transfer::Adopt) => Sign::Adopt,
+        Action::Update { .. } | Action::Borrow { .. } | Action::GiveBack { .. } => Sign::Change,
+    }
 }
 
 /// How many changes of each sort there are. What the kernel makes with a link, its peer, isn't

@@ -8,5 +8,6 @@ pub mod left;
 pub mod phrase;
 pub mod plan;
 pub mod renaming;
+pub mod shell;
 pub mod show;
 pub mod style;

@@ -197,11 +197,32 @@ fn summary(count: Count) -> String {
     format!("Plan: {add} to add, {change} to change, {remove} to remove{replace}{adopt}.")
 }
 
+/// An operation as a plan tells it, in lines, but for what changes in a file or a table.
+pub(super) fn told(operation: &Operation, plan: &Plan) -> String {
+    let sign = changes::sign(operation, false);
+    head(sign, operation, plan, &View::full(Colour::Off)).0
+}
+
 /// A change, and what belongs to it, in lines of their own.
 fn line(change: &changes::Change<'_>, plan: &Plan, view: &View<'_>) -> String {
+    let (mut text, diff) = head(change.sign, change.operation, plan, view);
+    for (sign, line) in diff {
+        let (sign, role) = sign.map_or((" ", Role::Faint), Sign::text);
+        let line = view.colour.paint(role, &format!("{sign} {line}"));
+        let _ = writeln!(text, "       {line}");
+    }
+    text
+}
+
+/// The lines of an operation but for what changes in a file or a table, and that.
+fn head(
+    sign: Sign,
+    operation: &Operation,
+    plan: &Plan,
+    view: &View<'_>,
+) -> (String, Vec<(Option<Sign>, String)>) {
     let mut text = String::new();
     let colour = view.colour;
-    let (sign, operation) = (change.sign, change.operation);
     let (id, topology) = (&operation.id, &plan.topology);
     let (what, diff) = match &operation.action {
         Action::Create(resource) | Action::Remove(resource) if id.key == Key::Namespace => {
@@ -282,15 +303,7 @@ fn line(change: &changes::Change<'_>, plan: &Plan, view: &View<'_>) -> String {
         let what = colour.paint(Role::Warning, "!");
         let _ = writeln!(text, "       {what} ends {}", phrase::connections(ended));
     }
-    for (sign, line) in diff {
-        let (sign, role) = sign.map_or((" ", Role::Faint), Sign::text);
-        let _ = writeln!(
-            text,
-            "       {}",
-            colour.paint(role, &format!("{sign} {line}"))
-        );
-    }
-    text
+    (text, diff)
 }
 
 /// What switching on the forwarding of a link opens besides what it is for, because it is decided by the link

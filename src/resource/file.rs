@@ -34,3 +34,6 @@ pub struct File {
     /// The text, whose lines all end with a newline.
     pub content: String,
 }
+
+/// What a file says below the line that names its owner.
+pub const NOTICE: &str = "# Written by netform: changes are lost when it runs again.\n";

@@ -11,7 +11,7 @@ use crate::golden::compare;
 use crate::trial::Example;
 
 /// The formats of `plan`, and how the files that have them end.
-const FORMATS: [(&str, &str); 2] = [("text", "txt"), ("json", "json")];
+const FORMATS: [(&str, &str); 3] = [("text", "txt"), ("json", "json"), ("shell", "sh")];
 
 /// Plans an example's edit with neither privilege nor anything of the host to be read.
 fn review(example: &Example, format: &str) -> Output {

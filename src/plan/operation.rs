@@ -1,0 +1,41 @@
+//! What whoever carries out an operation must know of it.
+
+use super::{Action, Operation};
+use crate::resource::sysctl::SysctlKey;
+use crate::resource::{Key, Ns, Resource};
+
+impl Operation {
+    /// Whether a value is to be borrowed of a link, or a switch of a namespace, that was not there when it was read: nobody
+    /// could give it back.
+    pub fn is_unseen(&self) -> bool {
+        let (Action::Borrow { before, .. }, Key::Sysctl(key)) = (&self.action, &self.id.key) else {
+            return false;
+        };
+        // These are never empty; others may be, as a list of ports.
+        let is_number = matches!(key, SysctlKey::Conf { .. })
+            || key.switch().is_some()
+            || *key == SysctlKey::redirects();
+        is_number && before.value.is_empty()
+    }
+
+    /// The namespaces whose routes wait for it: that of a link that is made or changed, and that of its peer.
+    pub fn touches(&self) -> impl Iterator<Item = &Ns> {
+        let resource = match &self.action {
+            Action::Create(resource)
+            | Action::Update {
+                after: resource, ..
+            } => Some(resource),
+            _ => None,
+        };
+        let (own, peer) = match resource {
+            Some(Resource::Link(link)) => {
+                let peer = link.peer().map(|peer| &peer.ns);
+                (Some(&self.id.ns), peer.filter(|ns| **ns != self.id.ns))
+            }
+            // The bridge may have its carrier from it.
+            Some(Resource::Port(_)) => (Some(&self.id.ns), None),
+            _ => (None, None),
+        };
+        own.into_iter().chain(peer)
+    }
+}

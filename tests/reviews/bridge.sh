@@ -1,0 +1,137 @@
+#!/bin/sh
+# What `netform apply` would do for topology bridge, by hand.
+# Made by `netform plan -o shell`, version 0.0.0.
+#
+# It needs root, iproute2 (5.2 or later; tried with 6.1), and what else it looks for at its beginning, nft 1.0 or later for
+# tables. It takes the host to be as it was when the plan was made, and netform not to run meanwhile. Nothing happens if it comes
+# in parts: the shell reads all of it first.
+#
+# It stops at the first failure, and leaves what it has done by then: it doesn't roll back, as `netform apply` does. Nor does
+# it write the record in /run/netform. So what it borrows is to be given back by hand, with the commands that are said below; and
+# of what only the record tells whose it is (addresses, routes and rules on what others made, ports of others, namespaces that no
+# link leads into from the host) netform asks for `--adopt` afterwards. Directories in /etc/netns that get empty stay.
+{
+set -eu
+umask 022
+export LC_ALL=C
+
+die() {
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
+# This can't be done by a script, so nothing is.
+die 'this was planned from one spec to another, and not for this host'
+
+[ "$(id -u)" = 0 ] || die 'this takes root'
+for program in ip nft; do
+    command -v "$program" >/dev/null || die "there is no $program here"
+done
+
+# Topology bridge.
+
+# namespace host
+#   ~  table inet netform-bridge
+#        ! ends the connections of 192.168.60.3, fd60::3
+#        ! ends the IPv6 connections from br0 to uplink
+nft -f - <<'END'
+add table inet netform-bridge
+delete table inet netform-bridge
+table inet netform-bridge {
+	comment "netform:bridge"
+	set links {
+		type ifname
+		comment "gateway links that this topology made"
+		elements = { "br0" }
+	}
+
+	set masquerade4 {
+		type ifname . ifname
+		comment "from which link to which link sources are rewritten"
+		elements = { "br0" . "uplink" }
+	}
+
+	set pass4 {
+		type ifname . ifname
+		comment "from which link to which link a connection may be opened"
+		elements = { "br0" . "br0",
+			     "br0" . "uplink" }
+	}
+
+	set pass6 {
+		type ifname . ifname
+		comment "from which link to which link a connection may be opened"
+		elements = { "br0" . "br0",
+			     "br0" . "uplink" }
+	}
+
+	set sources4 {
+		type ifname . ipv4_addr
+		comment "which address may come from which link"
+		elements = { "br0" . 192.168.60.2,
+			     "br0" . 192.168.60.4 }
+	}
+
+	set sources6 {
+		type ifname . ipv6_addr
+		comment "which address may come from which link"
+		elements = { "br0" . fd60::2,
+			     "br0" . fd60::4 }
+	}
+
+	chain fallback {
+		type filter hook forward priority filter; policy accept;
+		meta nfproto ipv6 iifgroup != 1852206337 oifgroup != 1852206337 counter drop comment "IPv6 forwarding is on for members only; it was off before"
+	}
+
+	chain forwarding {
+		type filter hook forward priority filter; policy accept;
+		iifname @links goto judge
+		oifname @links goto judge
+	}
+
+	chain judge {
+		tcp flags syn / syn,rst tcp option maxseg size set rt mtu
+		ct state vmap { invalid : drop, established : accept }
+		meta nfproto ipv4 iifname . oifname @masquerade4 ct state vmap { untracked : drop }
+		meta nfproto ipv4 iifname . oifname @pass4 accept
+		meta nfproto ipv4 oifname . iifname @pass4 ct state vmap { related : accept }
+		meta nfproto ipv6 iifname . oifname @pass6 accept
+		meta nfproto ipv6 oifname . iifname @pass6 ct state vmap { related : accept }
+		iifname @links counter reject with icmpx admin-prohibited comment "a member learns at once that it may not"
+		counter drop comment "nobody outside reaches a member"
+	}
+
+	chain outbound {
+		type nat hook postrouting priority srcnat; policy accept;
+		meta nfproto ipv4 iifname . oifname @masquerade4 masquerade
+	}
+
+	chain source {
+		icmpv6 type { nd-router-advert, nd-redirect } counter drop comment "members are no routers for their gateway"
+		iifname . ip saddr @sources4 accept
+		iifname . ip6 saddr @sources6 accept
+		ip6 saddr fe80::/10 accept
+		ip6 saddr :: icmpv6 type { mld-listener-report, nd-router-solicit, nd-neighbor-solicit, mld2-listener-report } accept
+		counter drop comment "no member's address"
+	}
+
+	chain sources {
+		type filter hook prerouting priority raw; policy accept;
+		iifname @links goto source
+	}
+}
+END
+if command -v conntrack >/dev/null; then
+    conntrack -D --orig-src 192.168.60.3 >/dev/null 2>&1 || :
+    conntrack -D --reply-src 192.168.60.3 >/dev/null 2>&1 || :
+    conntrack -D -f ipv6 --orig-src fd60::3 >/dev/null 2>&1 || :
+    conntrack -D -f ipv6 --reply-src fd60::3 >/dev/null 2>&1 || :
+fi
+# What `apply` ends besides, and no command does: the IPv6 connections from br0 to uplink.
+#   ~  link br0  mtu 1500 → 1400
+ip link set dev br0 mtu 1400
+#   ~  link green  in br0 → none
+ip link set dev green nomaster
+exit
+} </dev/null

@@ -1,0 +1,41 @@
+#!/bin/sh
+# What `netform apply` would do for topology line, by hand.
+# Made by `netform plan -o shell`, version 0.0.0.
+#
+# It needs root, iproute2 (5.2 or later; tried with 6.1), and what else it looks for at its beginning, nft 1.0 or later for
+# tables. It takes the host to be as it was when the plan was made, and netform not to run meanwhile. Nothing happens if it comes
+# in parts: the shell reads all of it first.
+#
+# It stops at the first failure, and leaves what it has done by then: it doesn't roll back, as `netform apply` does. Nor does
+# it write the record in /run/netform. So what it borrows is to be given back by hand, with the commands that are said below; and
+# of what only the record tells whose it is (addresses, routes and rules on what others made, ports of others, namespaces that no
+# link leads into from the host) netform asks for `--adopt` afterwards. Directories in /etc/netns that get empty stay.
+{
+set -eu
+umask 022
+export LC_ALL=C
+
+die() {
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
+# This can't be done by a script, so nothing is.
+die 'this was planned from one spec to another, and not for this host'
+
+[ "$(id -u)" = 0 ] || die 'this takes root'
+for program in ip; do
+    command -v "$program" >/dev/null || die "there is no $program here"
+done
+
+# Topology line.
+
+# namespace r1
+#   -  route 10.0.34.0/24 via 10.0.12.2 dev right
+ip -n r1 route del 10.0.34.0/24 metric 0 protocol 110 via 10.0.12.2 dev right
+#   ~  route 10.0.0.0/16 metric 100  unreachable → prohibit
+ip -n r1 route replace prohibit 10.0.0.0/16 metric 100 protocol 110
+#   +  route 10.0.34.4 metric 7 via 10.0.12.2 dev right mtu 1280
+ip -n r1 route add 10.0.34.4/32 metric 7 mtu 1280 protocol 110 via 10.0.12.2 dev right
+exit
+} </dev/null

@@ -354,6 +354,45 @@ veths:
 }
 
 #[test]
+fn a_next_hop_on_the_link_is_found_before_what_leads_elsewhere_to_it() {
+    let spec = "version: 1
+name: onlink
+namespaces:
+  a:
+    routes:
+      - { to: 'fd22::/32', via: 'fd01::1', dev: b1, onlink: true }
+      - { to: 'fd01::/80', via: 'fd03::2', dev: b3 }
+      - { to: 'fd01::1', dev: b1 }
+  b: {}
+veths:
+  - ends:
+      - { namespace: a, name: b1, addresses: ['fd01::2/64'] }
+      - { namespace: b, name: z1, addresses: ['fd01::1/64'] }
+  - ends:
+      - { namespace: a, name: b3, addresses: ['fd03::1/64'] }
+      - { namespace: b, name: z3, addresses: ['fd03::2/64'] }
+";
+    in_sandbox(|| {
+        let path = "/run/onlink.yaml";
+        fs::write(path, spec).expect("write");
+        apply(path);
+        // Its routes are lost, those over the other link are not.
+        sh("ip -n a link set b1 down").ok();
+        apply(path);
+        // This is why the way to it must be there.
+        sh("ip -n a -6 route del fd01::1; ip -n a -6 route del fd22::/32").ok();
+        let refused = sh("ip -n a -6 route add fd22::/32 via fd01::1 dev b1 onlink");
+        assert!(
+            refused.stderr.contains("Nexthop has invalid gateway"),
+            "{}",
+            refused.stderr
+        );
+        apply(path);
+        netform(&["destroy", "-f", path, "--yes"]).ok();
+    });
+}
+
+#[test]
 fn a_route_or_a_rule_of_somebody_else_stops_the_plan() {
     let spec = "\
 version: 1

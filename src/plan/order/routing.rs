@@ -73,7 +73,7 @@ impl<'o> Edges<'o> {
         }
     }
 
-    /// The IPv6 routes through routers that are removed. What is made meanwhile must not have its next hop
+    /// The IPv6 routes that are removed. What is made meanwhile must not have its next hop
     /// sought behind one of them.
     fn misleading(&self) -> BTreeMap<&'o Ns, Vec<usize>> {
         let operations = self.operations;
@@ -83,7 +83,7 @@ impl<'o> Edges<'o> {
             if let (Key::Route(key), Some(Resource::Route(route))) =
                 (&operation.id.key, resource(&operation.action))
                 && key.family() == Family::Ipv6
-                && route.hops().iter().any(|hop| hop.via.is_some())
+                && !route.hops().is_empty()
             {
                 removed.entry(&operation.id.ns).or_default().push(place);
             }

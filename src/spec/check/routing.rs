@@ -2,6 +2,7 @@
 
 mod barred;
 mod beyond;
+mod elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -47,6 +48,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
         here.rules(namespace, found);
         here.barred(namespace, found);
         here.beyond(namespace, found);
+        here.elsewhere(namespace, found);
     }
 }
 

@@ -40,7 +40,7 @@ impl<'s> Here<'s> {
                 let others = leading.around(via.value).into_iter();
                 let others = others.filter(|other| !std::ptr::eq(*other, route));
                 let rank = |route: &Route| (route.to.value.prefix_len(), Reverse(route.metric));
-                let Some(best) = others.clone().map(|other| rank(other)).max() else {
+                let Some(best) = others.clone().map(rank).max() else {
                     continue;
                 };
                 let nears = self.reach.beside(self.ns, via.value);
@@ -55,7 +55,7 @@ impl<'s> Here<'s> {
                     other.hops().is_empty()
                         || hops.any(|hop| self.reach.link_of(self.ns, hop) == Some(&dev.value))
                 };
-                if over(other) || best.any(|other| over(other)) {
+                if over(other) || best.any(over) {
                     continue;
                 }
                 let message = format!(

@@ -104,10 +104,10 @@ fn names_are_only_names() {
     let mut veths = "veths:\n".to_owned();
     for (n, name) in NAMES.iter().enumerate() {
         let quoted = serde_json::to_string(name).expect("JSON is YAML");
-        let _ = write!(
+        let _ = writeln!(
             text,
             "  {quoted}: {{ dns: {{ nameservers: [192.0.2.{n}] }}, sysctls: {{ net.ipv4.ip_default_ttl: 7{n} }}, \
-             rules: [{{ priority: 7, iif: \"-{n}.$x'*\", table: 7 }}], routes: [{{ to: 10.9.{n}.0/24, table: 7, type: blackhole }}] }}\n"
+             rules: [{{ priority: 7, iif: \"-{n}.$x'*\", table: 7 }}], routes: [{{ to: 10.9.{n}.0/24, table: 7, type: blackhole }}] }}"
         );
         let _ = write!(
             veths,

@@ -1,7 +1,7 @@
 //! A plan as a shell script that does by hand what `apply` would do.
 //!
 //! What is in the plan is said in the words of `ip`, `nft` and files below `/proc/sys`. What execution takes from
-//! elsewhere, the script finds out itself when it runs: its own functions for that stand at its beginning ([`helpers`]).
+//! elsewhere, the script finds out itself when it runs: its own functions for that stand at its beginning (`helpers.rs`).
 
 mod helpers;
 mod links;

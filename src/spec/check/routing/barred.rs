@@ -61,12 +61,14 @@ impl<'s> Here<'s> {
     }
 
     fn sought(&self, namespace: &'s Namespace) -> Vec<Sought<'s>> {
-        // A table of its own that leads there is asked first, and the main one with the rules.
-        let mut direct: HashMap<u32, Vec<IpNet>> = HashMap::new();
+        // A table of its own that leads there by the same link is asked first, and the main one with the rules.
+        let mut direct: HashMap<u32, Vec<(IpNet, Option<&LinkName>)>> = HashMap::new();
         for route in &namespace.routes {
-            if route.table != MAIN && matches!(route.hops(), [only] if only.via.is_none()) {
+            if let ([only], true) = (route.hops(), route.table != MAIN)
+                && only.via.is_none()
+            {
                 let of_table = direct.entry(route.table).or_default();
-                of_table.push(route.to.value);
+                of_table.push((route.to.value, self.reach.link_of(self.ns, only)));
             }
         }
         let mut seen = HashSet::new();
@@ -77,10 +79,14 @@ impl<'s> Here<'s> {
                 let Some(via) = hop.via else { continue };
                 let dev = hop.dev.as_ref().map(|dev| &dev.value);
                 let new = seen.insert((via.value, dev, route.table));
-                if new && !nets.iter().any(|net| net.contains(&via.value)) {
+                let link = self.reach.link_of(self.ns, hop);
+                let leads = |(net, over): &(IpNet, Option<&LinkName>)| {
+                    net.contains(&via.value) && (link.is_none() || *over == link)
+                };
+                if new && !nets.iter().any(leads) {
                     sought.push(Sought {
                         via: via.value,
-                        link: self.reach.link_of(self.ns, hop),
+                        link,
                         table: route.table,
                         span: Some(via.span),
                     });

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod cli;
+mod duration;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod kernel;

@@ -282,3 +282,38 @@ fn a_sysctl_agrees_with_forwarding_or_is_not_about_it() {
         ]
     );
 }
+
+#[test]
+fn a_check_is_what_is_written_and_those_of_several_files_come_one_after_the_other() {
+    let first = "version: 1\nname: lab\nnamespaces: { a: }\nchecks:
+  - { from: a, ping: 10.0.0.1 }
+  - { from: host, tcp: \"[fd00::2]:80\", expect: fail, within: 500ms, name: a <wall>, description: x, x-y: 1 }
+";
+    let second = "version: 1\nname: lab\nchecks:
+  - { from: a, tcp: db.lab:5432, within: 10 }
+  - { from: a, resolve: www.example.test., expect: ok }
+  - { from: a, ping: \"fd00::2\" }
+";
+    let spec = parse(&[first, second]).unwrap_or_else(|shown| panic!("{shown}"));
+    let said = spec.checks.iter().map(|check| {
+        let name = check.name.as_ref().map_or("", |name| &name.value);
+        format!(
+            "{} {} {} {} {:?} {name}",
+            check.from.value,
+            check.what.verb(),
+            check.what,
+            check.expect.word(),
+            check.within,
+        )
+    });
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            "a ping 10.0.0.1 ok 3s ",
+            "host tcp [fd00::2]:80 fail 500ms a <wall>",
+            "a tcp db.lab:5432 ok 10s ",
+            "a resolve www.example.test. ok 3s ",
+            "a ping fd00::2 ok 3s ",
+        ]
+    );
+}

@@ -5,7 +5,6 @@ mod completions;
 mod confirm;
 mod conflict;
 mod destroy;
-mod duration;
 mod exec;
 mod from;
 mod output;

@@ -2,10 +2,12 @@
 //!
 //! The reader takes from here which keys there are, and the JSON Schema is made of nothing else.
 
+mod checks;
 mod links;
 mod publish;
 mod subnets;
 
+pub(super) use checks::{CHECK, EXPECTATIONS};
 pub(super) use links::{BRIDGE, DUMMY, LINK_ENTRY};
 pub(super) use publish::{PROTOCOLS, PUBLICATION};
 pub(super) use subnets::{ALLOW, EGRESS, INBOUND, SUBNET_ENTRY};
@@ -157,8 +159,14 @@ pub(super) static TOPOLOGY: Mapping = Mapping {
             Shape::ListOf(&Shape::Of(&PUBLICATION)),
             "Ports and addresses of one namespace that lead to a service in another.",
         ),
+        key(
+            "checks",
+            Optional,
+            Shape::ListOf(&Shape::Of(&CHECK)),
+            "What must be reached from where, and what must not: tried by `netform check` and `apply --check`.",
+        ),
     ],
-    later: &["checks"],
+    later: &[],
 };
 
 /// An entry of `namespaces`.

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+mod check;
 mod publication;
 
+pub use self::check::{Check, Expect, Peer, What};
 pub use self::publication::{Publication, Published, Transport};
 use super::source::{Span, Spanned};
 use crate::resource::address::Held;
@@ -34,6 +36,8 @@ pub struct Spec {
     pub subnets: BTreeMap<SubnetName, Subnet>,
     /// What it publishes, in the order written.
     pub publish: Vec<Publication>,
+    /// What is tried once it is applied, in the order written.
+    pub checks: Vec<Check>,
     /// What it says of the host itself.
     pub host: Option<Namespace>,
 }

@@ -5,6 +5,7 @@
 //! is wrong so far, because what is missing would look like a further error.
 
 mod allow;
+mod checks;
 pub(super) mod egress;
 mod ends;
 mod gateways;
@@ -27,6 +28,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
     let others = resolved.others();
     links::check(&resolved.veths, &resolved.links, &others, found);
     subnets::check(&resolved.subnets, found);
+    checks::check(&resolved.checks, found);
     let spec = Spec {
         name: name?,
         namespaces: resolved.namespaces,
@@ -34,6 +36,7 @@ pub(super) fn check(document: Document, found: &mut Findings) -> Option<Spec> {
         links: resolved.links,
         subnets: resolved.subnets,
         publish: resolved.publish,
+        checks: resolved.checks,
         host: resolved.host,
     };
     if found.is_empty() {

@@ -14,7 +14,7 @@ use crate::spec::document::{
     Document, EndEntry, Given, LinkEntry, NamespaceEntry, SubnetEntry, VethEntry,
 };
 use crate::spec::findings::{Findings, nearest};
-use crate::spec::model::{End, Link, Namespace, Origin, Publication, Subnet, Veth};
+use crate::spec::model::{Check, End, Link, Namespace, Origin, Publication, Subnet, Veth};
 use crate::spec::source::{Span, Spanned};
 
 /// The largest packet of a link when nothing else is said, in bytes.
@@ -31,6 +31,7 @@ pub(super) struct Resolved {
     pub(super) links: Vec<Link>,
     pub(super) subnets: BTreeMap<SubnetName, Subnet>,
     pub(super) publish: Vec<Publication>,
+    pub(super) checks: Vec<Check>,
 }
 
 impl Resolved {
@@ -54,6 +55,7 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
         links: Vec::new(),
         subnets: BTreeMap::new(),
         publish: Vec::new(),
+        checks: Vec::new(),
     };
     let known: Vec<String> = document
         .namespaces
@@ -101,6 +103,10 @@ pub(super) fn resolve(document: Document, found: &mut Findings) -> Resolved {
     for publication in document.publish {
         refer(&publication.ns, &known, &resolved.namespaces, found);
         resolved.publish.push(publication);
+    }
+    for check in document.checks {
+        refer(&check.from, &known, &resolved.namespaces, found);
+        resolved.checks.push(check);
     }
     resolved
 }

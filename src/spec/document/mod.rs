@@ -1,6 +1,7 @@
 //! A file's values with their types, before anything is known of how they fit to each other.
 
 mod address;
+mod checks;
 mod external;
 mod links;
 mod publish;
@@ -20,7 +21,8 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::findings::Findings;
 use crate::spec::keys;
 use crate::spec::model::{
-    Dns, External, Forwarding, Gateway, Gateways, Host, Origin, Publication, Route, Rule, Setting,
+    Check, Dns, External, Forwarding, Gateway, Gateways, Host, Origin, Publication, Route, Rule,
+    Setting,
 };
 use crate::spec::reader::{Fields, Reader, bool_meant, is_bool, short};
 use crate::spec::source::{Span, Spanned};
@@ -38,6 +40,7 @@ pub(super) struct Document {
     pub(super) veths: Vec<VethEntry>,
     pub(super) subnets: Vec<SubnetEntry>,
     pub(super) publish: Vec<Publication>,
+    pub(super) checks: Vec<Check>,
 }
 
 /// An entry of `namespaces`.
@@ -138,6 +141,12 @@ pub(super) fn read(root: &Node, found: &mut Findings) -> Option<Document> {
             .publish
             .extend(items.iter().filter_map(|item| reader.publication(item)));
     }
+    if let Some(node) = fields.get("checks") {
+        let items = reader.items(node, "checks");
+        document
+            .checks
+            .extend(items.iter().filter_map(|item| reader.check(item)));
+    }
     Some(document)
 }
 
@@ -164,6 +173,7 @@ pub(super) fn merge(documents: Vec<Document>, found: &mut Findings) -> Option<Do
         whole.veths.extend(document.veths);
         whole.subnets.extend(document.subnets);
         whole.publish.extend(document.publish);
+        whole.checks.extend(document.checks);
     }
     keep_first(&mut whole.namespaces, |entry| &entry.key, found);
     keep_first(&mut whole.subnets, |entry| &entry.key, found);

@@ -157,6 +157,11 @@ fn bad_host(name: &str) -> Option<(String, &'static str)> {
         let message = "`localhost` has its lines in every hosts file".to_owned();
         return Some((message, "remove it"));
     }
+    bad_name(name)
+}
+
+/// Why a text is no name of a host, and what to do.
+pub(super) fn bad_name(name: &str) -> Option<(String, &'static str)> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')

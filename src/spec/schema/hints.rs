@@ -40,6 +40,8 @@ fn meaning(word: &str) -> Option<&'static str> {
         "udp" => "What is sent by UDP.",
         "any" => "A whole address, whatever the protocol.",
         "prohibit" => "The packet is dropped, and its sender is told that this is prohibited.",
+        "ok" => "It must succeed.",
+        "fail" => "It must fail, in whichever way.",
         "deny" => "They are dropped.",
         "allow" => "They are let through.",
         _ => return None,

@@ -1,4 +1,4 @@
-//! Spans of time on the command line: `30`, `45s`, `2m`, `1h30m`.
+//! Spans of time as people write them: `30`, `45s`, `2m`, `1h30m`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const HOW: &str =
     "write seconds (`30`), or numbers with units, the largest first: `45s`, `2m`, `1h30m`, `500ms`";
 
 /// Reads a span of time: seconds, or whole numbers each with its unit, from the largest unit to the smallest.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = |what: &str| format!("{what}: {HOW}");
     if text.is_empty() {
         return Err(wrong("it is empty"));

@@ -115,6 +115,11 @@ pub fn spec(bytes: &[u8]) {
     }
 }
 
+/// Decodes an answer of a name server.
+pub fn dns(bytes: &[u8]) {
+    crate::checks::dns::fuzz(bytes);
+}
+
 /// Whether a terminal shows a text, and does nothing else with it.
 fn is_harmless(text: &str) -> bool {
     text.chars().all(|c| c == '\n' || !c.is_control())

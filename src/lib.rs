@@ -6,6 +6,7 @@
 //! kernel ──────── observe ─▶ State (observed)─┘            └─────▶ kernel::execute ──▶ observe again
 //! ```
 
+pub mod checks;
 pub mod cli;
 mod duration;
 #[doc(hidden)]

@@ -47,6 +47,11 @@ fn rule_sets_of_nftables_are_read() {
 }
 
 #[test]
+fn answers_of_name_servers_are_read() {
+    replay("fuzz/corpus/dns", netform::fuzz::dns);
+}
+
+#[test]
 fn tables_of_iptables_legacy_are_read() {
     replay("fuzz/corpus/xtables", netform::fuzz::xtables);
 }

@@ -1,6 +1,6 @@
 //! What README.md and docs/guide.md tell the reader to type prints what they say it prints.
 //!
-//! A block of `console` has commands, each with what it prints, where `…` stands for any number of lines. After
+//! A block of `console` has commands, each with what it prints, where `…` stands for any number of lines, and inside of one for any text. After
 //! `$ netform sandbox -- bash` those behind `#` run on a private host, until one behind `$`, or `exit`. A block
 //! with a name behind its language is a file of that name, and one of `diff` with a name changes that file.
 
@@ -160,6 +160,14 @@ fn act(step: &Step, may_fail: bool, status: &mut i32, directory: &Path) {
 /// Whether lines are as a pattern says. Times in milliseconds may differ.
 fn matches(pattern: &[String], lines: &[String]) -> bool {
     let alike = |pattern: &str, line: &str| {
+        if let Some((before, after)) = pattern.split_once(" … ") {
+            return line
+                .strip_prefix(before)
+                .is_some_and(|rest| match after.strip_suffix('…') {
+                    Some(after) => rest.contains(after),
+                    None => rest.ends_with(after),
+                });
+        }
         let rest = |text: &str| text.split("time ").next().unwrap_or_default().to_owned();
         rest(pattern) == rest(line)
     };

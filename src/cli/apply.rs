@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
 use super::source::Files;
 use super::undo::{ATTEMPTS, PAUSE, before, name_back, named, told, undo};
-use super::{Status, destroy, output, prune, saved, signals};
+use super::{Status, check, destroy, output, prune, saved, signals};
 use crate::duration;
 use crate::plan::{self, Action, Plan, Reason};
 use crate::render;
@@ -33,6 +33,10 @@ pub(super) struct Arguments {
     /// Remove the topologies of this host that the directory of -f doesn't have, once all others are applied
     #[arg(long, conflicts_with = "confirm")]
     prune: bool,
+
+    /// Try the checks of the spec afterwards, and take everything back if one isn't as expected
+    #[arg(long)]
+    check: bool,
 
     #[command(flatten)]
     options: Options,
@@ -95,7 +99,10 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 fn all(arguments: &Arguments) -> Result<Status, Status> {
     if let Some(path) = &arguments.plan {
         let saved = saved::read(path, &arguments.files)?;
-        let session = saved::session(path, &saved, arguments.options.access())?;
+        let mut session = saved::session(path, &saved, arguments.options.access())?;
+        if arguments.check {
+            session.checks = check::of(&session::parse_one(saved.sources())?.spec);
+        }
         return Ok(carry_out(session, &arguments.options, Verb::Apply));
     }
     let directory = arguments
@@ -111,7 +118,12 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
             output::result("\n");
         }
         let status = match Session::of_spec(one, &arguments.takeover, arguments.options.access()) {
-            Ok(session) => carry_out(session, &arguments.options, Verb::Apply),
+            Ok(mut session) => {
+                if arguments.check {
+                    session.checks = check::of(&one.spec);
+                }
+                carry_out(session, &arguments.options, Verb::Apply)
+            }
             Err(status) => status,
         };
         if status != Status::Done && given.len() > 1 {
@@ -157,10 +169,15 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     }
     show(&session, options);
     if session.plan.operations.is_empty() {
-        return match rename(&mut session) {
-            Err(status) => status,
-            Ok(()) if session.observed.lost.is_some() => note_again(session),
-            Ok(()) => Status::Done,
+        let old = session.renamed.clone();
+        if let Err(status) = rename(&mut session) {
+            return status;
+        }
+        let status = check::after(&session);
+        let status = name_back(&mut session, status, old.as_ref());
+        return match session.observed.lost {
+            Some(_) => note_again(session).worse(status),
+            None => status,
         };
     }
     if (verb != Verb::Apply || takes_something_away(&session.plan)) && !options.yes {
@@ -196,7 +213,10 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
     let old = session.renamed.clone();
     let status = match rename(&mut session) {
         Ok(()) => {
-            let status = execute(&mut session, &before, options, verb);
+            let status = match execute(&mut session, &before, options, verb) {
+                Status::Done => checked(&mut session, &before, options),
+                status => status,
+            };
             name_back(&mut session, status, old.as_ref())
         }
         Err(status) => status,
@@ -307,6 +327,15 @@ fn execute(session: &mut Session, before: &State, options: &Options, verb: Verb)
         output::error(&trouble.text);
         return undo(session, before, options, all_done);
     }
+}
+
+/// Tries the checks of a topology that is applied, and goes back if one of them isn't as expected.
+fn checked(session: &mut Session, before: &State, options: &Options) -> Status {
+    if check::after(session) == Status::Done {
+        return Status::Done;
+    }
+    let done = session.plan.operations.len();
+    undo(session, before, options, done)
 }
 
 /// Does a plan once.

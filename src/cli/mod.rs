@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Nothing else in the crate prints.
 
 mod apply;
+mod check;
 mod completions;
 mod confirm;
 mod conflict;
@@ -118,6 +119,8 @@ enum Verb {
     Show(show::Arguments),
     /// Check a spec without the kernel
     Validate(validate::Arguments),
+    /// Try the checks of a spec: what must be reached from where, and what must not
+    Check(check::Arguments),
     /// Run a command in a namespace, with the namespace's files of /etc
     Exec(exec::Arguments),
     /// Run a command on a private host with a small internet behind it; no root needed
@@ -155,6 +158,7 @@ fn run(verb: Verb) -> Status {
         Verb::Revert(arguments) => confirm::run(&arguments, confirm::Answer::Revert),
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),

@@ -10,6 +10,7 @@ use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
 use crate::resource::Id;
 use crate::resource::name::TopologyName;
+use crate::spec::model::Check;
 use crate::spec::source::Source;
 use crate::spec::{self, Spec};
 use crate::state::{Facts, State};
@@ -120,6 +121,8 @@ pub(super) struct Session {
     pub(super) plan: Plan,
     /// The name that the topology has until it is renamed.
     pub(super) renamed: Option<TopologyName>,
+    /// What is tried once all is done.
+    pub(super) checks: Vec<Check>,
     /// Whether it takes over what others made.
     adopts: bool,
     /// What the spec was lowered with.
@@ -252,6 +255,7 @@ impl Session {
             observed,
             plan,
             renamed: takeover.adopt_from.clone(),
+            checks: Vec::new(),
             adopts: takeover.adopt,
             facts: Facts::default(),
         })

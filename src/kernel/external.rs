@@ -134,6 +134,21 @@ fn kind(ns: &OwnedFd) -> std::io::Result<i32> {
     }
 }
 
+/// Opens the namespace at a path, which a name stands for. None: there is nothing.
+pub(super) fn open(name: &NamespaceName, path: &Path) -> Result<Option<OwnedFd>, Error> {
+    // Whoever looks is inside afterwards.
+    let looked = std::thread::scope(|scope| scope.spawn(|| look(path)).join());
+    match looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
+        There::Namespace(fd, _) => Ok(Some(fd)),
+        There::Nothing => Ok(None),
+        There::Other(is) => Err(Error::NotNetwork {
+            name: name.clone(),
+            path: path.to_owned(),
+            is,
+        }),
+    }
+}
+
 /// Looks for namespaces, on several threads.
 fn look_for(wanted: &External) -> Vec<(NamespaceName, Option<PathBuf>, Result<There, Error>)> {
     let places = wanted.iter().collect();

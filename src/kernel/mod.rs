@@ -15,6 +15,7 @@ mod config;
 mod conntrack;
 mod creation;
 mod deaths;
+pub mod doors;
 mod encode;
 pub mod enter;
 mod error;

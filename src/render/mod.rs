@@ -1,5 +1,6 @@
 //! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
 
+pub mod check;
 pub mod changes;
 pub mod document;
 mod fold;

@@ -135,9 +135,9 @@ pub(crate) fn run(example: &Example) {
     });
 }
 
-/// Applies a spec, after which there is nothing more to do.
+/// Applies a spec and tries its checks, after which there is nothing more to do.
 fn apply(path: &str) {
-    netform(&["apply", "-f", path, "--yes"]).ok();
+    netform(&["apply", "-f", path, "--yes", "--check"]).ok();
     let again = netform(&["plan", "-f", path, "--detailed-exitcode"]);
     assert_eq!(again.status, 0, "{}{}", again.stdout, again.stderr);
 }

@@ -17,7 +17,7 @@ use crate::spec::tree::{Node, Value};
 const WITHIN: Duration = Duration::from_secs(3);
 
 /// The least and the most that may be said.
-const LIMITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(10));
+const LIMITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
 
 /// The most characters of a name.
 const LONGEST_NAME: usize = 100;

@@ -1,0 +1,138 @@
+//! `netform check`, and the checks of `apply --check`.
+
+use std::collections::BTreeSet;
+
+use super::session::{self, Given, Session};
+use super::source::Files;
+use super::{Status, output, signals};
+use crate::checks::{self, Outcome};
+use crate::kernel::{self, doors};
+use crate::render::check::{self as render, Report};
+use crate::resource::Ns;
+use crate::resource::name::TopologyName;
+use crate::spec::Spec;
+use crate::spec::model::{Check, What};
+use crate::state::External;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example: netform apply -f lab.yaml && netform check -f lab.yaml -o junit > checks.xml
+
+Exit status: 0 all checks are as expected, 1 one isn't, or none could be tried. `apply --check` tries
+them too, and takes back what it has done if one isn't as expected.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    files: Files,
+
+    /// How the results are printed
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A line for each check
+    Text,
+    /// One JSON document
+    Json,
+    /// XML, as programs for continuous integration read it
+    Junit,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Status {
+    all(arguments).unwrap_or_else(|status| status)
+}
+
+/// Tries the checks of one topology after the other.
+fn all(arguments: &Arguments) -> Result<Status, Status> {
+    let given = session::parse(&arguments.files)?;
+    let mut reports = Vec::new();
+    let mut status = Status::Done;
+    for (place, one) in given.iter().enumerate() {
+        let report = tried(one)?;
+        if !report.is_as_expected() {
+            status = Status::Failed;
+        }
+        if arguments.output == Format::Text {
+            let before = if place > 0 { "\n" } else { "" };
+            let text = render::text(&report, output::colour_of_stdout());
+            let printed = output::result(&format!("{before}{text}"));
+            status = status.worse(printed);
+        }
+        reports.push(report);
+    }
+    let printed = match arguments.output {
+        Format::Text => return Ok(status),
+        Format::Json => output::result(&render::json(&reports)),
+        Format::Junit => output::result(&render::junit(&reports)),
+    };
+    Ok(status.worse(printed))
+}
+
+/// Tries the checks of a spec.
+fn tried(given: &Given) -> Result<Report<'_>, Status> {
+    let spec = &given.spec;
+    let outcomes = try_all(&spec.checks, &spec.external(), &|| false);
+    let outcomes = outcomes.map_err(|error| session::failed(&error))?;
+    Ok(Report::new(&spec.name.value, &spec.checks, outcomes))
+}
+
+/// Tries checks.
+fn try_all(
+    checks: &[Check],
+    external: &External,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Outcome>, kernel::Error> {
+    let wanted: BTreeSet<&Ns> = checks.iter().map(|check| &check.from.value).collect();
+    let packets = checks
+        .iter()
+        .any(|check| matches!(check.what, What::Ping(_)));
+    let doors = doors::open(&wanted, external, packets)?;
+    Ok(checks::run(checks, &doors, stop))
+}
+
+/// The checks of a spec, which are to be tried once it is applied. That it has none is said.
+pub(super) fn of(spec: &Spec) -> Vec<Check> {
+    if spec.checks.is_empty() {
+        output::remark(&format!("{} has no checks.\n", spec.name.value));
+    }
+    spec.checks.clone()
+}
+
+/// Tries the checks of a topology that was applied, prints how they ended, and says whether all are as expected. A signal ends
+/// them.
+pub(super) fn after(session: &Session) -> Status {
+    if session.checks.is_empty() {
+        return Status::Done;
+    }
+    let stop = || signals::asked().is_some();
+    match try_all(&session.checks, &session.desired.external, &stop) {
+        Ok(outcomes) => told(&session.topology, &session.checks, outcomes),
+        Err(error) => session::failed(&error),
+    }
+}
+
+/// Prints how checks ended.
+fn told(topology: &TopologyName, checks: &[Check], outcomes: Vec<Outcome>) -> Status {
+    let report = Report::new(topology, checks, outcomes);
+    let text = render::text(&report, output::colour_of_stdout());
+    output::result(&format!("\n{text}"));
+    match (report.is_as_expected(), signals::asked()) {
+        (true, _) => Status::Done,
+        (false, Some(signal)) => {
+            output::error(&format!("stopped by {signal}, while checks were tried"));
+            Status::Failed
+        }
+        (false, None) => {
+            let count = report.unexpected();
+            let what = if count == 1 {
+                "a check isn't".to_owned()
+            } else {
+                format!("{count} checks aren't")
+            };
+            output::error(&format!("{what} as expected"));
+            Status::Failed
+        }
+    }
+}

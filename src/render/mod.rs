@@ -1,7 +1,7 @@
 //! Plans and States as text. The renderer decides nothing: what it prints is all in what it is given.
 
-pub mod check;
 pub mod changes;
+pub mod check;
 pub mod document;
 mod fold;
 pub mod hints;

@@ -2,6 +2,11 @@
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
+SHARE = $(DESTDIR)$(PREFIX)/share
+# Where each shell looks for completions.
+BASH = $(SHARE)/bash-completion/completions/netform
+ZSH = $(SHARE)/zsh/site-functions/_netform
+FISH = $(SHARE)/fish/vendor_completions.d/netform.fish
 
 .PHONY: help demo build test lint fuzz bless editor-test install uninstall
 
@@ -50,6 +55,12 @@ editor-test:
 install: build
 	install -D -m 0755 target/release/netform $(DESTDIR)$(PREFIX)/bin/netform
 	install -D -m 0644 packaging/iproute2.conf $(DESTDIR)/etc/iproute2/rt_protos.d/netform.conf
+	target/release/netform man --directory $(SHARE)/man/man1
+	install -d $(dir $(BASH)) $(dir $(ZSH)) $(dir $(FISH))
+	target/release/netform completions bash > $(BASH)
+	target/release/netform completions zsh > $(ZSH)
+	target/release/netform completions fish > $(FISH)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/netform $(DESTDIR)/etc/iproute2/rt_protos.d/netform.conf
+	rm -f $(SHARE)/man/man1/netform.1 $(SHARE)/man/man1/netform-*.1 $(BASH) $(ZSH) $(FISH)

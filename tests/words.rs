@@ -2,7 +2,11 @@
 
 mod common;
 
-use common::{assert_same_world, in_sandbox, netform, sh, world};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{assert_same_world, in_sandbox, netform, run, sh, world};
 
 const SPEC: &str = "/run/spec.yaml";
 
@@ -359,13 +363,89 @@ fn what_topologies_own_is_shown() {
     });
 }
 
+/// What netform answers to the script of a shell that asks for the last word of a command.
+fn completed(words: &[&str]) -> Vec<String> {
+    let netform = env!("CARGO_BIN_EXE_netform");
+    let mut asking = Command::new(netform);
+    asking.args(["--", "netform"]).args(words);
+    asking
+        .env("_NETFORM_COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n");
+    asking.env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+    let answer = run(asking.env("_CLAP_COMPLETE_COMP_TYPE", "9")).ok();
+    answer.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 #[test]
-fn every_shell_gets_completions_for_every_verb() {
+fn every_shell_gets_completions_that_ask_netform() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = netform(&["completions", shell]).ok();
-        for verb in ["apply", "show", "detailed-exitcode"] {
-            assert!(script.contains(verb), "{shell} lacks {verb}");
-        }
+        assert!(script.contains("_NETFORM_COMPLETE"), "{shell}: {script}");
     }
     assert_eq!(netform(&["completions", "dash"]).status, 64);
+    assert_eq!(completed(&["app"]), ["apply"]);
+    assert!(completed(&["plan", "--det"]).contains(&"--detailed-exitcode".to_owned()));
+    assert!(completed(&["plan", "-o", "j"]).contains(&"json".to_owned()));
+    let files = completed(&["apply", "-f", "specs/tenant-"]);
+    assert_eq!(files, ["specs/tenant-blue.yaml", "specs/tenant-red.yaml"]);
+}
+
+#[test]
+fn completions_know_topologies_and_namespaces() {
+    in_sandbox(|| {
+        // Nothing is there yet, not even the directories.
+        assert_eq!(completed(&["show", "p"]), [""; 0]);
+        netform(&["apply", "-f", "specs/pair.yaml", "--yes"]).ok();
+        sh("ip netns add other; ip netns add 'a name'").ok();
+        for verb in ["show", "destroy", "confirm"] {
+            assert_eq!(completed(&[verb, "p"]), ["pair"], "{verb}");
+        }
+        assert_eq!(completed(&["plan", "--adopt-from", "p"]), ["pair"]);
+        assert_eq!(completed(&["exec", "s"]), ["server"]);
+        assert_eq!(completed(&["exec", "o"]), ["other"]);
+        // As a person meets it.
+        let bash = "source <(netform completions bash); COMP_WORDS=(netform exec c); COMP_CWORD=2
+            COMP_TYPE=9; _clap_complete_netform netform c exec; echo \"${COMPREPLY[@]}\"";
+        let binary = Path::new(env!("CARGO_BIN_EXE_netform"))
+            .parent()
+            .expect("a directory");
+        let path = format!("{}:/usr/sbin:/usr/bin:/bin", binary.display());
+        let answer = run(Command::new("bash").args(["-c", bash]).env("PATH", path));
+        assert_eq!(answer.stdout, "client\n", "{}", answer.stderr);
+    });
+}
+
+#[test]
+fn every_verb_has_a_man_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let below = directory.path().join("share/man/man1");
+    netform(&["man", "--directory", &below.display().to_string()]).ok();
+    let whole = fs::read_to_string(below.join("netform.1")).expect("a page");
+    let help = netform(&["--help"]).ok();
+    let (_, verbs) = help.split_once("Commands:\n").expect("verbs");
+    let verbs = verbs.lines().take_while(|line| line.starts_with("  "));
+    let verbs: Vec<&str> = verbs
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(verbs.len() > 10, "{verbs:?}");
+    for verb in verbs {
+        let page = fs::read_to_string(below.join(format!("netform-{verb}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        assert_eq!(page, netform(&["man", verb]).ok());
+        assert!(
+            page.contains(&format!(".TH netform-{verb} 1 \"\"")),
+            "{page}"
+        );
+        assert!(
+            whole.contains(&format!("netform\\-{verb}(1)")),
+            "{verb} in {whole}"
+        );
+    }
+    let unknown = netform(&["man", "plam"]);
+    assert_eq!((unknown.status, unknown.stdout.as_str()), (64, ""));
+    assert!(
+        unknown.stderr.contains("there is no verb `plam`"),
+        "{}",
+        unknown.stderr
+    );
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::apply::{self, Options};
 use super::session::{self, Session};
 use super::source::Files;
-use super::{Status, confirm, output, signals};
+use super::{Status, completions, confirm, output, signals};
 use crate::resource::name::TopologyName;
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(false))]
 pub(super) struct Arguments {
     /// The topology's name
-    #[arg(group = "which", value_name = "NAME")]
+    #[arg(group = "which", value_name = "NAME", add = completions::topologies())]
     name: Option<TopologyName>,
 
     /// A spec of it, of which only the name counts

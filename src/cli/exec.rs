@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Status, output};
+use super::{Status, completions, output};
 use crate::kernel::enter;
 use crate::resource::name::NamespaceName;
 use crate::sandbox::{Tools, execute};
@@ -10,7 +10,7 @@ use crate::sandbox::{Tools, execute};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The namespace, as `ip netns` lists it
-    #[arg(value_name = "NAMESPACE")]
+    #[arg(value_name = "NAMESPACE", add = completions::namespaces())]
     namespace: NamespaceName,
 
     /// The command, and its arguments

@@ -8,6 +8,7 @@ mod conflict;
 mod destroy;
 mod exec;
 mod from;
+mod man;
 mod output;
 mod plan;
 mod progress;
@@ -129,12 +130,17 @@ enum Verb {
     Schema(schema::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
+    /// Print a man page
+    Man(man::Arguments),
 }
 
 /// Parses the arguments, runs the verb, and turns its end into an exit status.
 ///
 /// Nothing here starts a thread before the verb runs: a sandbox can only be entered without any.
 pub fn main() -> ExitCode {
+    if let Some(status) = completions::answered() {
+        return ExitCode::from(u8::from(status));
+    }
     let status = match Arguments::try_parse() {
         Ok(arguments) => run(arguments.verb),
         Err(error) => {
@@ -163,6 +169,7 @@ fn run(verb: Verb) -> Status {
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Man(arguments) => man::run(&arguments),
     }
 }
 

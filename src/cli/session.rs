@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::source::Files;
-use super::{Status, conflict, output};
+use super::{Status, completions, conflict, output};
 use crate::kernel::{self, Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
 use crate::render::phrase;
@@ -87,7 +87,7 @@ pub(super) struct Takeover {
     pub(super) adopt: bool,
 
     /// Rename topology OLD to the one of the spec: all that it has becomes this one's, and stays as it is
-    #[arg(long, value_name = "OLD")]
+    #[arg(long, value_name = "OLD", add = completions::topologies())]
     pub(super) adopt_from: Option<TopologyName>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::session::failed;
-use super::{Status, output};
+use super::{Status, completions, output};
 use crate::kernel::{Error, Kernel};
 use crate::plan;
 use crate::render::{hints, show};
@@ -13,7 +13,7 @@ use crate::state::{External, State};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The topology of which everything is listed
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::topologies())]
     name: Option<TopologyName>,
 
     /// Print files that have udev, NetworkManager and systemd-networkd leave alone what netform makes, as a

@@ -56,7 +56,7 @@ pub(super) fn is_one(file: impl AsFd) -> rustix::io::Result<bool> {
 }
 
 /// The names in `/run/netns`, also of files that no namespace is mounted over.
-pub(super) fn names() -> Result<Vec<NamespaceName>, Error> {
+pub fn names() -> Result<Vec<NamespaceName>, Error> {
     let entries = match fs::read_dir(DIRECTORY) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

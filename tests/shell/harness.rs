@@ -270,6 +270,10 @@ fn plain(line: &str) -> String {
             "port_id",
             "port_no",
             "designated_port",
+            // What the spanning tree does about ports that come up, and for how long.
+            "ageing_time",
+            "topology_change",
+            "topology_change_detected",
         ];
         let number = std::mem::replace(&mut numbered, is_number.contains(&word));
         let word = match word.split_once("@if") {

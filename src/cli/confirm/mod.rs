@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::waiter::Waiter;
 use super::apply::Options;
 use super::session::Session;
-use super::{Status, output};
+use super::{Status, completions, output};
 use crate::resource::name::TopologyName;
 
 /// Where the sockets lie, by the names of topologies.
@@ -23,7 +23,7 @@ const DIRECTORY: &str = "/run/netform/confirm";
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The topology; not needed if only one waits
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::topologies())]
     name: Option<TopologyName>,
 }
 

@@ -120,6 +120,37 @@ pub(super) async fn race<'f, T, E>(
     .await
 }
 
+/// What comes of several, which all go on at once. Once one of them has come of which `late` says by when the others are to come
+/// too, what hasn't come by then is absent.
+pub(super) async fn together<'f, T>(
+    all: Vec<Boxed<'f, T>>,
+    late: impl Fn(&T) -> Option<Instant>,
+) -> Vec<T> {
+    let mut running: Vec<Option<Boxed<'f, T>>> = all.into_iter().map(Some).collect();
+    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
+    let mut until: Option<Instant> = None;
+    poll_fn(|context| {
+        for (one, done) in running.iter_mut().zip(&mut done) {
+            let polled = one.as_mut().map(|future| future.as_mut().poll(context));
+            if let Some(Poll::Ready(value)) = polled {
+                until = [until, late(&value)].into_iter().flatten().min();
+                *done = Some(value);
+                *one = None;
+            }
+        }
+        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        if is_late || running.iter().all(Option::is_none) {
+            return Poll::Ready(());
+        }
+        if let Some(until) = until {
+            wait_for(None, until);
+        }
+        Poll::Pending
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
 /// A future that has begun.
 struct Task<'f, T> {
     place: usize,

@@ -39,9 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     };
     let Some(of) = of else {
         let verbs: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        let given = arguments.verb.as_deref().unwrap_or_default();
+        let verbs = verbs.join(", ");
         output::error(&format!(
-            "there is no such verb\n  the verbs are {}",
-            verbs.join(", ")
+            "there is no verb `{given}`\n  the verbs are {verbs}"
         ));
         return Status::Usage;
     };

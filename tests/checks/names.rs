@@ -167,3 +167,41 @@ fn an_answer_that_is_none_is_waited_past_and_one_that_is_cut_is_asked_for_again(
         );
     });
 }
+
+#[test]
+fn a_query_that_is_lost_is_asked_again_and_one_family_is_enough() {
+    in_sandbox(|| {
+        tried("  - { from: blue, resolve: www.example.test }\n");
+        // The first query of each kind is lost.
+        let seen = std::sync::Mutex::new(Vec::new());
+        serve("host", "10.1.0.1", move |query| {
+            let kind = is_for_ipv4(query);
+            let mut seen = seen.lock().expect("a lock");
+            if !seen.contains(&kind) {
+                seen.push(kind);
+                return Vec::new();
+            }
+            let records = if kind {
+                vec![record([192, 0, 2, 1])]
+            } else {
+                Vec::new()
+            };
+            vec![answer(query, 0x8180, &records)]
+        });
+        let began = std::time::Instant::now();
+        assert_eq!(briefly(), ["ok 192.0.2.1"]);
+        assert!(began.elapsed().as_millis() < 1500, "{:?}", began.elapsed());
+    });
+    in_sandbox(|| {
+        tried("  - { from: blue, resolve: www.example.test }\n");
+        // One that never says anything about IPv6.
+        serve("host", "10.1.0.1", |query| {
+            let known =
+                is_for_ipv4(query).then(|| answer(query, 0x8180, &[record([192, 0, 2, 1])]));
+            known.into_iter().collect()
+        });
+        let began = std::time::Instant::now();
+        assert_eq!(briefly(), ["ok 192.0.2.1"]);
+        assert!(began.elapsed().as_millis() < 1000, "{:?}", began.elapsed());
+    });
+}

@@ -14,8 +14,16 @@ use rustix::event::PollFlags;
 pub(in crate::checks) use self::config::Config;
 use self::config::Source;
 use self::message::{Answer, Kind, Name};
-use super::reactor::{Boxed, race};
+use super::reactor::{Boxed, attempt, together};
 use super::socket::{Place, Socket};
+
+/// How long it is waited for the addresses of the other family, besides as long again as those of the first took (RFC 8305,
+/// section 3).
+const GRACE: Duration = Duration::from_millis(50);
+
+/// After how long a query by UDP is sent again, and then after twice as long each time: one may be lost, while a neighbour is
+/// looked for, say.
+const AGAIN: Duration = Duration::from_millis(400);
 
 /// Reads a message of a server's, for the fuzzer.
 pub(crate) fn fuzz(bytes: &[u8]) {
@@ -227,8 +235,16 @@ async fn ask(
         .map(|kind| ask_for(place, config.tcp, server, name, *kind, until))
         .map(|asked| Box::pin(asked) as Boxed<'_, _>)
         .collect();
+    let start = Instant::now();
+    let late = |answer: &Result<Answer, Silence>| match answer {
+        Ok(Answer::Addresses(addresses)) if !addresses.is_empty() => {
+            Some(Instant::now() + start.elapsed() + GRACE)
+        }
+        Ok(Answer::NoName) => Some(Instant::now()),
+        _ => None,
+    };
     let mut silent = None;
-    for answer in together::<Result<Answer, Silence>>(both).await {
+    for answer in together(both, late).await {
         match answer {
             Ok(Answer::Addresses(addresses)) => found.extend(addresses),
             // Whoever knows no such name knows none of any kind (RFC 8020).
@@ -244,22 +260,6 @@ async fn ask(
         Some(why) if found.is_empty() => Err(why),
         _ => Ok(Answers::Addresses(found)),
     }
-}
-
-/// What comes of several, which all go on at once.
-async fn together<T>(all: Vec<Boxed<'_, T>>) -> Vec<T> {
-    // A race that nobody wins ends when all have ended.
-    let count = all.len();
-    let numbered = all.into_iter().enumerate().map(|(place, one)| {
-        Box::pin(async move { Err::<(), _>((place, one.await)) }) as Boxed<'_, _>
-    });
-    let mut done = match race(numbered.collect(), Duration::ZERO).await {
-        Ok(()) => Vec::new(),
-        Err(done) => done,
-    };
-    debug_assert_eq!(done.len(), count);
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, value)| value).collect()
 }
 
 /// Asks one server for one kind of addresses: by UDP, and by TCP what doesn't fit.
@@ -308,12 +308,30 @@ async fn by_udp(
 ) -> io::Result<Answer> {
     let socket = Socket::udp(place, server)?;
     let query = message::query(id, name, kind);
-    let writable = PollFlags::OUT;
-    let sent = super::reactor::attempt(socket.fd(), writable, until, || socket.send(&query));
-    sent.await?;
+    let mut patience = AGAIN;
+    loop {
+        let sent = attempt(socket.fd(), PollFlags::OUT, until, || socket.send(&query));
+        sent.await?;
+        let again = (Instant::now() + patience).min(until);
+        match answer_by(&socket, name, kind, id, again).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && again < until => {}
+            answered => return answered,
+        }
+        patience *= 2;
+    }
+}
+
+/// The answer to a query, if it comes in time.
+async fn answer_by(
+    socket: &Socket,
+    name: &Name,
+    kind: Kind,
+    id: u16,
+    until: Instant,
+) -> io::Result<Answer> {
     loop {
         let mut buffer = [0; DATAGRAM];
-        let received = super::reactor::attempt(socket.fd(), PollFlags::IN, until, || {
+        let received = attempt(socket.fd(), PollFlags::IN, until, || {
             socket.receive(&mut buffer)
         });
         let length = received.await?;
@@ -340,7 +358,7 @@ async fn by_tcp(
     let mut sent = 0;
     while sent < framed.len() {
         let writable = PollFlags::OUT;
-        let more = super::reactor::attempt(socket.fd(), writable, until, || {
+        let more = attempt(socket.fd(), writable, until, || {
             socket.send(&framed[sent..])
         });
         sent += more.await?;
@@ -359,7 +377,7 @@ async fn by_tcp(
 async fn fill(socket: &Socket, buffer: &mut [u8], until: Instant) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
-        let more = super::reactor::attempt(socket.fd(), PollFlags::IN, until, || {
+        let more = attempt(socket.fd(), PollFlags::IN, until, || {
             socket.receive(&mut buffer[filled..])
         });
         match more.await? {

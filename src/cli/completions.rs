@@ -29,13 +29,11 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     let written = shells.completer(&name).map(|shell| {
         shell.write_registration(VARIABLE, "netform", "netform", "netform", &mut script)
     });
-    match written {
-        Some(Ok(())) => output::result(&String::from_utf8_lossy(&script)),
-        _ => {
-            output::error(&format!("there are no completions for {name}"));
-            Status::Failed
-        }
+    if let Some(Ok(())) = written {
+        return output::result(&String::from_utf8_lossy(&script));
     }
+    output::error(&format!("there are no completions for {name}"));
+    Status::Failed
 }
 
 /// Answers if it is a script of ours that asks. Before anything else: it may print nothing besides.

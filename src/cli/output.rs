@@ -1,8 +1,10 @@
 //! What is printed, and where: results on standard output, everything else on standard error.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 
 use super::Status;
+use crate::render::plain;
 use crate::render::style::{Colour, Role};
 
 /// Whether standard output takes colour: on a terminal, unless `NO_COLOR` says otherwise.
@@ -25,9 +27,21 @@ fn colour(terminal: bool) -> Colour {
     }
 }
 
+/// A text as a stream takes it: a terminal that is set to another character set than UTF-8 gets ASCII. Files and other programs
+/// get what it is, everywhere the same.
+fn fitting(text: &str, terminal: bool) -> Cow<'_, str> {
+    let value = |name| std::env::var(name).ok();
+    let values = ["LC_ALL", "LC_CTYPE", "LANG"].map(value);
+    if terminal && !plain::is_utf8(values.each_ref().map(Option::as_deref)) {
+        return Cow::Owned(plain::ascii(text));
+    }
+    Cow::Borrowed(text)
+}
+
 /// Prints a result. A reader that went away (`| head`) is no failure. Any other is told, and is one of
 /// the verbs that do nothing but print.
 pub(super) fn result(text: &str) -> Status {
+    let text = fitting(text, stdout().is_terminal());
     let written = stdout()
         .write_all(text.as_bytes())
         .and_then(|()| stdout().flush());
@@ -42,6 +56,7 @@ pub(super) fn result(text: &str) -> Status {
 
 /// Prints a remark, as it stands.
 pub(super) fn remark(text: &str) {
+    let text = fitting(text, stderr().is_terminal());
     let _ = stderr().write_all(text.as_bytes());
 }
 

@@ -7,6 +7,7 @@ mod fold;
 pub mod hints;
 pub mod left;
 pub mod phrase;
+pub mod plain;
 pub mod plan;
 pub mod renaming;
 pub mod shell;

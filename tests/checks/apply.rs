@@ -1,6 +1,7 @@
 //! `apply --check`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -150,8 +151,12 @@ fn a_signal_while_checks_are_tried_takes_the_apply_back() {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command.spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(1500));
+        let mut child = command.spawn().expect("it starts");
+        // Then the checks begin, which takes no time.
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut lines = stdout.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with("Applied:")));
+        std::thread::sleep(Duration::from_millis(300));
         sh(&format!("kill -INT {}", child.id())).ok();
         let output = child.wait_with_output().expect("it ends");
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use golden::compare;
+use netform::render::document;
 use netform::render::style::Colour;
 use netform::spec::{self, source::Source};
 
@@ -75,8 +76,11 @@ fn every_error_reads_as_it_is_recorded() {
 
 #[test]
 fn the_schemas_in_the_repository_are_fresh() {
-    let of_plans = netform::render::document::schema();
-    for (file, text) in [("netform", spec::schema::text()), ("plan", of_plans)] {
+    for (file, text) in [
+        ("netform", spec::schema::text()),
+        ("plan", document::schema()),
+        ("show", document::shown::schema()),
+    ] {
         let path = at(&format!("schema/{file}.schema.json"));
         compare(&path, &text).unwrap_or_else(|stale| panic!("{stale}"));
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{assert_same_world, in_sandbox, netform, run, sh, world};
+use serde_json::Value;
 
 const SPEC: &str = "/run/spec.yaml";
 
@@ -360,6 +361,55 @@ fn what_topologies_own_is_shown() {
         // Without the record the links still tell.
         sh("rm /run/netform/words.json").ok();
         assert!(netform(&["show"]).ok().contains("\nwords "));
+    });
+}
+
+#[test]
+fn what_topologies_own_is_data_too() {
+    let schema = netform(&["schema", "show"]).ok();
+    let schema = serde_json::from_str(&schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let shown = |arguments: &[&str]| -> Value {
+        let text = netform(arguments).ok();
+        let document = serde_json::from_str(&text).expect("JSON");
+        let wrong: Vec<String> = validator
+            .iter_errors(&document)
+            .map(|e| e.to_string())
+            .collect();
+        assert_eq!(wrong, [""; 0], "{text}");
+        document
+    };
+    in_sandbox(|| {
+        assert_eq!(
+            shown(&["show", "-o", "json"])["topologies"],
+            Value::Array(Vec::new())
+        );
+        for spec in ["pair", "breezyfrost-dual", "bridge"] {
+            netform(&["apply", "-f", &format!("specs/{spec}.yaml"), "--yes"]).ok();
+        }
+        let all = shown(&["show", "-o", "json"]);
+        let names = all["topologies"].as_array().expect("a list").iter();
+        let names: Vec<&str> = names.filter_map(|one| one["topology"].as_str()).collect();
+        assert_eq!(names, ["breezyfrost-dual", "bridge", "pair"]);
+        let one = shown(&["show", "breezyfrost-dual", "-o", "json"]);
+        assert_eq!(one["topologies"][0], all["topologies"][0]);
+        let one = &one["topologies"][0];
+        let has = |name: &str| {
+            let mut resources = one["resources"].as_array().expect("a list").iter();
+            resources.any(|resource| resource["name"] == name)
+        };
+        assert!(
+            has("address 192.168.50.2 on veth1") && has("link veth1_p"),
+            "{one}"
+        );
+        let borrowed = &one["borrowed"][0];
+        assert_eq!(borrowed["sysctl"], "net.ipv4.conf.ens33.forwarding");
+        assert_eq!(
+            (&borrowed["value"], &borrowed["original"]),
+            (&"1".into(), &"0".into())
+        );
+        let missing = netform(&["show", "nobody", "-o", "json"]);
+        assert_eq!((missing.status, missing.stdout.as_str()), (1, ""));
     });
 }
 

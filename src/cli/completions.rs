@@ -6,7 +6,7 @@ use clap_complete::env::Shells;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate, Shell};
 
 use super::{Status, output};
-use crate::kernel;
+use crate::kernel::{Kernel, namespace};
 
 /// Set by the scripts when they ask. None that anything else has a reason to set.
 const VARIABLE: &str = "_NETFORM_COMPLETE";
@@ -53,7 +53,7 @@ pub(super) fn answered() -> Option<Status> {
 /// The topologies that have a record here. Who may not read that is told nothing.
 pub(super) fn topologies() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let names = kernel::topologies().unwrap_or_default().into_iter();
+        let names = Kernel::topologies().unwrap_or_default().into_iter();
         names
             .map(|name| CompletionCandidate::new(name.as_str()))
             .collect()
@@ -63,7 +63,7 @@ pub(super) fn topologies() -> ArgValueCandidates {
 /// The namespaces that have a name here.
 pub(super) fn namespaces() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let names = kernel::namespace::names().unwrap_or_default().into_iter();
+        let names = namespace::names().unwrap_or_default().into_iter();
         names
             .map(|name| CompletionCandidate::new(name.as_str()))
             .collect()

@@ -18,11 +18,14 @@ enum Of {
     Spec,
     /// What `plan -o json` prints.
     Plan,
+    /// What `show -o json` prints.
+    Show,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
     output::result(&match arguments.of {
         Of::Spec => spec::schema::text(),
         Of::Plan => document::schema(),
+        Of::Show => document::shown::schema(),
     })
 }

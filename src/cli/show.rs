@@ -6,6 +6,7 @@ use super::session::failed;
 use super::{Status, completions, output};
 use crate::kernel::{Error, Kernel};
 use crate::plan;
+use crate::render::document::shown;
 use crate::render::{hints, show};
 use crate::resource::name::TopologyName;
 use crate::state::{External, State};
@@ -20,26 +21,54 @@ pub(super) struct Arguments {
     /// script that puts them in place
     #[arg(long, conflicts_with = "name")]
     hints: bool,
+
+    /// How to print it
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        conflicts_with = "hints"
+    )]
+    output: Format,
+}
+
+/// How things are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// To be read.
+    Text,
+    /// One JSON document with all that each topology owns (`netform schema show`).
+    Json,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Status {
     if arguments.hints {
         return output::result(&hints::script());
     }
-    text(arguments.name.as_ref()).unwrap_or_else(|error| failed(&error))
+    text(arguments).unwrap_or_else(|error| failed(&error))
 }
 
-fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
+fn text(arguments: &Arguments) -> Result<Status, Error> {
+    let is_data = arguments.output == Format::Json;
     let colour = output::colour_of_stdout();
     let mut kernel = Kernel::open()?;
     let known = known(&mut kernel)?;
-    let Some(name) = name else {
+    let Some(name) = &arguments.name else {
         let mut all = Vec::new();
         for name in known {
             let state = kernel.observe(&name, &State::new())?;
             all.push((name, state));
         }
-        return Ok(output::result(&show::list(&all, colour)));
+        let told = |(name, state): &(TopologyName, State)| {
+            let lost = plan::lost(name, &State::new(), state);
+            shown::Topology::of(name, state, lost.as_ref())
+        };
+        return Ok(output::result(&if is_data {
+            shown::text(all.iter().map(told).collect())
+        } else {
+            show::list(&all, colour)
+        }));
     };
     if !known.contains(name) {
         let names: Vec<&str> = known.iter().map(TopologyName::as_str).collect();
@@ -53,12 +82,11 @@ fn text(name: Option<&TopologyName>) -> Result<Status, Error> {
     }
     let state = kernel.observe(name, &State::new())?;
     let lost = plan::lost(name, &State::new(), &state);
-    Ok(output::result(&show::one(
-        name,
-        &state,
-        lost.as_ref(),
-        colour,
-    )))
+    Ok(output::result(&if is_data {
+        shown::text(vec![shown::Topology::of(name, &state, lost.as_ref())])
+    } else {
+        show::one(name, &state, lost.as_ref(), colour)
+    }))
 }
 
 /// The topologies that have a record, or a link of the host.

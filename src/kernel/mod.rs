@@ -64,7 +64,6 @@ pub use self::error::{Error, Failure};
 pub use self::lock::Lock;
 pub use self::provenance::Provenance;
 pub(crate) use self::read::{ifa, ifla, rta};
-pub use self::record::names as topologies;
 pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;

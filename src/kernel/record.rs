@@ -241,7 +241,7 @@ fn path(topology: &TopologyName) -> PathBuf {
 }
 
 /// The topologies that have a record.
-pub fn names() -> Result<BTreeSet<TopologyName>, Error> {
+pub(super) fn names() -> Result<BTreeSet<TopologyName>, Error> {
     let entries = match fs::read_dir(DIRECTORY) {
         Ok(entries) => entries,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),

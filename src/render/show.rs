@@ -111,7 +111,7 @@ pub fn one(
 }
 
 /// What carries a topology's tag.
-fn owned<'s>(
+pub(super) fn owned<'s>(
     topology: &TopologyName,
     state: &'s State,
 ) -> impl Iterator<Item = (&'s Id, &'s Resource)> {
@@ -122,7 +122,7 @@ fn owned<'s>(
 }
 
 /// The sysctls that a topology has on loan, and what each was.
-fn lent<'s>(
+pub(super) fn lent<'s>(
     topology: &TopologyName,
     state: &'s State,
 ) -> impl Iterator<Item = (&'s Id, &'s String)> {

@@ -1,8 +1,9 @@
-//! A plan as data: the document that `plan -o json` prints, and its JSON Schema.
+//! What is printed as JSON, and its JSON Schemas: plans here, what is there in [`shown`].
 //!
 //! What stands here is a promise to those who read it with programs. Within a major version of the format keys and words are
 //! only added.
 
+pub mod shown;
 mod value;
 
 use std::collections::BTreeSet;
@@ -224,20 +225,28 @@ impl OfTopology {
 
 /// The text of a document, with a newline at its end.
 pub fn text(plans: Vec<OfTopology>) -> String {
-    let document = Document {
+    pretty(&Document {
         format_version: FORMAT,
         netform: env!("CARGO_PKG_VERSION"),
         plans,
-    };
-    serde_json::to_string_pretty(&document).expect("it is plain data") + "\n"
+    })
 }
 
 /// The text of the JSON Schema of a document.
 pub fn schema() -> String {
-    // Of what is written: each key that is always there is required.
+    schema_of::<Document>("A plan of netform")
+}
+
+/// A document as text.
+fn pretty(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("it is plain data") + "\n"
+}
+
+/// The schema of a document that is written: each key that is always there is required.
+fn schema_of<D: JsonSchema>(title: &str) -> String {
     let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<Document>();
-    schema.insert("title".to_owned(), "A plan of netform".into());
+    let mut schema = settings.into_generator().into_root_schema_for::<D>();
+    schema.insert("title".to_owned(), title.into());
     serde_json::to_string_pretty(&schema).expect("it is plain data") + "\n"
 }
 

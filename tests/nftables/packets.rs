@@ -200,9 +200,15 @@ fn behind_an_existing_link_members_are_translated_others_refused_and_the_rest_is
             let from = [(&stranger, "stranger"), (&member, "member")];
             let source = only_the_last_arrives(&from, &outside);
             assert_eq!(source.ip().to_string(), holder);
-            outside.send_to(b"reply", source).expect("it is sent");
             let mut buffer = [0; 64];
-            let length = member.recv(&mut buffer).expect("the reply comes back");
+            // One may be lost, where the machine has too much to do to find its neighbours.
+            let patience = Some(Duration::from_secs(4));
+            member.set_read_timeout(patience).expect("a timeout");
+            let reply = (0..5).find_map(|_| {
+                outside.send_to(b"reply", source).expect("it is sent");
+                member.recv(&mut buffer).ok()
+            });
+            let length = reply.expect("the reply comes back");
             assert_eq!(&buffer[..length], b"reply");
 
             let source = only_the_last_arrives(&[(&elsewhere, "elsewhere")], &outside);

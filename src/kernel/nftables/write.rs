@@ -1,7 +1,5 @@
 //! From changes of tables to messages.
 
-use std::collections::BTreeSet;
-
 use nftnl_sys as sys;
 
 use super::error::{Error, Object};
@@ -13,7 +11,7 @@ use super::{TableChange, code};
 use crate::resource::nftables::expression::{Expression, SetRef};
 use crate::resource::nftables::lower::lower;
 use crate::resource::nftables::{
-    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Table, Value,
+    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Table,
 };
 
 /// How many bytes of elements go into one message: its list of elements is an attribute, which holds
@@ -94,34 +92,14 @@ impl Messages {
         Ok(())
     }
 
-    /// Adds and removes single elements. What is added comes first, so that nothing that may pass before
-    /// and after is refused in between; but for elements of maps that lead to something else now, which the
-    /// kernel has only one of at a time.
+    /// Adds and removes single elements.
     fn update(&mut self, before: &Table, after: &Table) {
-        let mut parts: [Vec<Message>; 3] = Default::default();
-        for (name, set) in &after.sets {
-            let old = &before.sets[name].elements;
-            let added: Vec<&Element> = set.elements.difference(old).collect();
-            let keys: BTreeSet<&[Value]> = match set.data.as_slice() {
-                [] => BTreeSet::new(),
-                _ => added.iter().map(|element| element.key.as_slice()).collect(),
-            };
-            let removed = old.difference(&set.elements);
-            let (led_elsewhere, removed): (Vec<&Element>, Vec<&Element>) =
-                removed.partition(|element| keys.contains(element.key.as_slice()));
-            let changes = [(DELETE, led_elsewhere), (NEW, added), (DELETE, removed)];
-            for (parts, (way, changed)) in parts.iter_mut().zip(changes) {
-                parts.extend(elements(
-                    &after.name,
-                    name,
-                    set,
-                    0,
-                    way,
-                    changed.into_iter(),
-                ));
-            }
+        for change in before.element_changes(after).into_iter().flatten() {
+            let way = if change.adds { NEW } else { DELETE };
+            let (name, set) = (change.name, change.set);
+            let parts = elements(&after.name, name, set, 0, way, change.elements.into_iter());
+            self.parts.extend(parts);
         }
-        self.parts.extend(parts.into_iter().flatten());
     }
 
     fn put_table(&mut self, table: &Table) {

@@ -1,6 +1,5 @@
 //! nftables: the topology's table, and accept rules in the chains of others.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::Writer;
@@ -8,7 +7,7 @@ use super::helpers::Helper;
 use super::words::{comment, document, quoted};
 use crate::plan::{Action, Operation};
 use crate::resource::nftables::gateway::withdrawn::{Ended, Nets};
-use crate::resource::nftables::{Element, Table, Value};
+use crate::resource::nftables::{Table, Value};
 use crate::resource::permit::{PermitKey, TABLE};
 use crate::resource::{Ns, Resource};
 
@@ -97,38 +96,16 @@ fn whole(table: &Table) -> String {
     format!("add table inet {name}\ndelete table inet {name}\n{table}")
 }
 
-/// The elements that sets lose and get. Those of maps that lead to something else now go first, because there is only one of
-/// each at a time.
+/// The elements that sets lose and get.
 fn elements(before: &Table, after: &Table) -> String {
-    let mut parts: [String; 3] = Default::default();
-    for (name, set) in &after.sets {
-        let old = &before.sets[name].elements;
-        let added: Vec<&Element> = set.elements.difference(old).collect();
-        let keys: BTreeSet<&[Value]> = match set.data.as_slice() {
-            [] => BTreeSet::new(),
-            _ => added.iter().map(|element| element.key.as_slice()).collect(),
-        };
-        let removed = old.difference(&set.elements);
-        let (led_elsewhere, removed): (Vec<&Element>, Vec<&Element>) =
-            removed.partition(|element| keys.contains(element.key.as_slice()));
-        let changes = [
-            ("delete", led_elsewhere),
-            ("add", added),
-            ("delete", removed),
-        ];
-        for (part, (verb, changed)) in parts.iter_mut().zip(changes) {
-            if !changed.is_empty() {
-                let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
-                let _ = writeln!(
-                    part,
-                    "{verb} element inet {} {name} {{ {} }}",
-                    after.name,
-                    changed.join(", ")
-                );
-            }
-        }
+    let mut text = String::new();
+    for change in before.element_changes(after).into_iter().flatten() {
+        let verb = if change.adds { "add" } else { "delete" };
+        let elements: Vec<String> = change.elements.iter().map(ToString::to_string).collect();
+        let (table, name, elements) = (&after.name, change.name, elements.join(", "));
+        let _ = writeln!(text, "{verb} element inet {table} {name} {{ {elements} }}");
     }
-    parts.concat()
+    text
 }
 
 /// What conntrack(8) selects connections from and to some addresses by.

@@ -18,7 +18,7 @@ pub mod statement;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
@@ -50,6 +50,19 @@ pub struct Table {
     pub unknown: Vec<String>,
 }
 
+/// A change of one set's elements.
+#[derive(Debug)]
+pub struct ElementChange<'t> {
+    /// What the set is called.
+    pub name: &'t str,
+    /// The set as it is afterwards.
+    pub set: &'t Set,
+    /// Whether they are added, and not removed.
+    pub adds: bool,
+    /// The elements, at least one.
+    pub elements: Vec<&'t Element>,
+}
+
 impl Table {
     /// The table of a topology, tagged, with nothing in it.
     pub fn of(topology: &TopologyName) -> Table {
@@ -79,6 +92,36 @@ impl Table {
                 .values()
                 .zip(after.sets.values())
                 .all(|(before, after)| before == after || before.differs_in_elements_only(after))
+    }
+
+    /// What becomes another of it, which differs in elements only: three steps, in each the changes by set. What is added
+    /// comes before what is removed, so that nothing that may pass before and after is refused in between; but for elements of maps
+    /// that lead to something else now, which go first, because there is only one of each at a time.
+    pub fn element_changes<'t>(&'t self, after: &'t Table) -> [Vec<ElementChange<'t>>; 3] {
+        let mut steps: [Vec<ElementChange<'t>>; 3] = Default::default();
+        for (name, set) in &after.sets {
+            let old = &self.sets[name].elements;
+            let added: Vec<&Element> = set.elements.difference(old).collect();
+            let keys: BTreeSet<&[Value]> = match set.data.as_slice() {
+                [] => BTreeSet::new(),
+                _ => added.iter().map(|element| element.key.as_slice()).collect(),
+            };
+            let removed = old.difference(&set.elements);
+            let (led_elsewhere, removed): (Vec<&Element>, Vec<&Element>) =
+                removed.partition(|element| keys.contains(element.key.as_slice()));
+            let changes = [(false, led_elsewhere), (true, added), (false, removed)];
+            for (step, (adds, elements)) in steps.iter_mut().zip(changes) {
+                if !elements.is_empty() {
+                    step.push(ElementChange {
+                        name,
+                        set,
+                        adds,
+                        elements,
+                    });
+                }
+            }
+        }
+        steps
     }
 
     /// The topology whose tag it carries.

@@ -22,22 +22,12 @@ pub fn open(
     external: &External,
     packets: bool,
 ) -> Result<BTreeMap<Ns, OwnedFd>, Error> {
-    let held = rustix::thread::capabilities(None)
-        .map_err(|e| Error::call("read the capabilities of this process", e))?
-        .effective;
-    // Also who is in a namespace needs it to enter it.
-    let needed = [
-        (
-            !wanted.is_empty(),
-            CapabilitySet::SYS_ADMIN,
-            "CAP_SYS_ADMIN",
-        ),
-        (packets, CapabilitySet::NET_RAW, "CAP_NET_RAW"),
-    ];
-    for (is_needed, set, capability) in needed {
-        if is_needed && !held.contains(set) {
-            return Err(Error::Privilege { capability });
-        }
+    if !wanted.is_empty() {
+        // Also who is in a namespace needs it to enter it.
+        super::require(&[(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN")])?;
+    }
+    if packets {
+        super::require(&[(CapabilitySet::NET_RAW, "CAP_NET_RAW")])?;
     }
     super::raise_limit();
     let mut doors = BTreeMap::new();

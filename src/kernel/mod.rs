@@ -117,17 +117,10 @@ impl Kernel {
     ///
     /// Fails with [`Error::Privilege`] without `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
     pub fn open() -> Result<Kernel, Error> {
-        let held = rustix::thread::capabilities(None)
-            .map_err(|e| Error::call("read the capabilities of this process", e))?
-            .effective;
-        for (set, capability) in [
+        require(&[
             (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
             (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
-        ] {
-            if !held.contains(set) {
-                return Err(Error::Privilege { capability });
-            }
-        }
+        ])?;
         Ok(Kernel {
             doors: Doors {
                 host: namespace::open_own()?,
@@ -254,6 +247,17 @@ impl Kernel {
     pub fn topologies() -> Result<BTreeSet<TopologyName>, Error> {
         record::names()
     }
+}
+
+/// Fails with [`Error::Privilege`] for the first capability that this process lacks.
+fn require(needed: &[(CapabilitySet, &'static str)]) -> Result<(), Error> {
+    let held = rustix::thread::capabilities(None)
+        .map_err(|e| Error::call("read the capabilities of this process", e))?
+        .effective;
+    let mut lacking = needed.iter().filter(|(set, _)| !held.contains(*set));
+    lacking.next().map_or(Ok(()), |(_, capability)| {
+        Err(Error::Privilege { capability })
+    })
 }
 
 /// Raises the soft limit of open files to the hard one, and says how many sockets that leaves room for.

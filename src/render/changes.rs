@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::style::Role;
 use crate::plan::{Action, Operation, Plan, Reason, Transfer, Warning};
 use crate::resource::{Id, Ns, Resource};
 
-/// How many operations of each sort a plan has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How many changes of each sort there are, as the last line of the text counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Summary")]
 pub struct Count {
     /// What comes.
     pub add: usize,
-    /// What changes in place.
+    /// What changes in place, borrowed values and such that are given back among them.
     pub change: usize,
     /// What goes.
     pub remove: usize,
@@ -20,6 +24,23 @@ pub struct Count {
     pub replace: usize,
     /// What others made and is taken over.
     pub adopt: usize,
+}
+
+impl Count {
+    /// What the kernel makes with a link, its peer, isn't counted: a pair is one thing.
+    pub(super) fn of(changes: &[Change<'_>]) -> Count {
+        let mut count = Count::default();
+        for change in changes.iter().filter(|change| !change.is_told) {
+            *match change.sign {
+                Sign::Add => &mut count.add,
+                Sign::Change => &mut count.change,
+                Sign::Remove => &mut count.remove,
+                Sign::Replace => &mut count.replace,
+                Sign::Adopt => &mut count.adopt,
+            } += 1;
+        }
+        count
+    }
 }
 
 /// The sign in front of an operation.
@@ -96,20 +117,9 @@ pub(super) fn sign(operation: &Operation, again: bool) -> Sign {
     }
 }
 
-/// How many changes of each sort there are. What the kernel makes with a link, its peer, isn't
-/// counted: a pair is one thing.
+/// How many changes of each sort a plan has.
 pub fn count(plan: &Plan) -> Count {
-    let mut count = Count::default();
-    for change in changes(plan).iter().filter(|change| !change.is_told) {
-        *match change.sign {
-            Sign::Add => &mut count.add,
-            Sign::Change => &mut count.change,
-            Sign::Remove => &mut count.remove,
-            Sign::Replace => &mut count.replace,
-            Sign::Adopt => &mut count.adopt,
-        } += 1;
-    }
-    count
+    Count::of(&changes(plan))
 }
 
 /// Whether an operation is on the other end of a pair that comes or goes, which its first end already

@@ -7,7 +7,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::resource::nftables::{self, diff};
 
-use super::changes::{self, Count, Sign, changes, count};
+use super::changes::{self, Count, Sign, changes};
 use super::style::{Colour, Role};
 use super::{fold, phrase};
 use crate::plan::{Action, Operation, Plan, Reason, Transfer, Warning};
@@ -58,10 +58,24 @@ struct Line {
     shape: String,
 }
 
+impl Line {
+    /// What stands in a namespace, as a colour has it.
+    fn new(ns: &Ns, view: &View<'_>, text: &dyn Fn(Colour) -> String) -> Line {
+        let shown = text(view.colour);
+        let shape = match view.colour {
+            _ if view.full => String::new(),
+            Colour::Off => fold::shape(&shown, ns),
+            Colour::On => fold::shape(&text(Colour::Off), ns),
+        };
+        Line { text: shown, shape }
+    }
+}
+
 /// The plan, grouped by namespace, one line an operation, the count last.
 pub fn plan(plan: &Plan, view: &View<'_>) -> String {
     let colour = view.colour;
-    let groups = groups(plan, view);
+    let changes = changes(plan);
+    let groups = groups(&changes, plan, view);
     if groups.is_empty() {
         return format!("No changes. {} is as the spec says.\n", plan.topology);
     }
@@ -98,10 +112,10 @@ pub fn plan(plan: &Plan, view: &View<'_>) -> String {
         let _ = writeln!(text, "\nNo changes. {} is as the spec says.", plan.topology);
         return text;
     }
-    let count = count(plan);
+    let count = Count::of(&changes);
     let _ = writeln!(text, "\n{}", summary(count));
     let drifted = |drift: &BTreeSet<Id>| {
-        let shown = changes(plan).into_iter().filter(|change| !change.is_told);
+        let shown = changes.iter().filter(|change| !change.is_told);
         shown
             .filter(|change| drift.contains(&change.operation.id))
             .count()
@@ -145,22 +159,17 @@ fn changes_of(text: &mut String, changes: &[Line], view: &View<'_>) {
 }
 
 /// The lines of a plan by namespace.
-fn groups<'p>(plan: &'p Plan, view: &View<'_>) -> Vec<(&'p Ns, Group)> {
+fn groups<'p>(
+    changes: &[changes::Change<'p>],
+    plan: &'p Plan,
+    view: &View<'_>,
+) -> Vec<(&'p Ns, Group)> {
     let mut groups: BTreeMap<&Ns, Group> = BTreeMap::new();
-    let shape = |ns: &Ns, text: &dyn Fn(Colour) -> String| {
-        if view.full {
-            return String::new();
-        }
-        fold::shape(&text(Colour::Off), ns)
-    };
-    for change in changes(plan).into_iter().filter(|change| !change.is_told) {
-        let id = &change.operation.id;
-        let text = |colour| line(&change, plan, &View { colour, ..*view });
-        let line = Line {
-            text: text(view.colour),
-            shape: shape(&id.ns, &text),
-        };
-        groups.entry(&id.ns).or_default().changes.push(line);
+    for change in changes.iter().filter(|change| !change.is_told) {
+        let ns = &change.operation.id.ns;
+        let text = |colour| line(change, plan, &View { colour, ..*view });
+        let line = Line::new(ns, view, &text);
+        groups.entry(ns).or_default().changes.push(line);
     }
     for warning in &plan.warnings {
         let ns = changes::place(warning);
@@ -168,10 +177,7 @@ fn groups<'p>(plan: &'p Plan, view: &View<'_>) -> Vec<(&'p Ns, Group)> {
             let sign = colour.paint(Role::Warning, "!");
             format!("  {sign}  {}\n", self::warning(warning, &plan.topology))
         };
-        let line = Line {
-            text: text(view.colour),
-            shape: shape(ns, &text),
-        };
+        let line = Line::new(ns, view, &text);
         groups.entry(ns).or_default().warnings.push(line);
     }
     groups.into_iter().collect()

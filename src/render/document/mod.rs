@@ -45,26 +45,11 @@ pub struct OfTopology {
     /// Whether anything would be done.
     changes: bool,
     /// How many changes there are. Both ends of a pair that comes or goes are one.
-    summary: Summary,
+    summary: Count,
     /// The changes, grouped by namespace, the host last, and in it by kind and name. This isn't the order in which they are done.
     operations: Vec<Operation>,
     /// What a person should know before saying yes.
     warnings: Vec<Warning>,
-}
-
-/// How many changes of each sort there are, as the last line of the text counts them.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Summary {
-    /// What comes.
-    add: usize,
-    /// What changes in place, borrowed values and such that are given back among them.
-    change: usize,
-    /// What goes.
-    remove: usize,
-    /// What goes and comes again.
-    replace: usize,
-    /// What others made and is taken over.
-    adopt: usize,
 }
 
 /// What is done to one thing.
@@ -191,29 +176,16 @@ impl OfTopology {
         drift: Option<&BTreeSet<Id>>,
         derived: &BTreeSet<MacAddress>,
     ) -> OfTopology {
-        let Count {
-            add,
-            change,
-            remove,
-            replace,
-            adopt,
-        } = changes::count(plan);
         let operations = changes(plan);
-        let operations = operations
-            .iter()
-            .map(|change| operation(change, plan, drift, derived));
         OfTopology {
             topology: plan.topology.to_string(),
             renamed_from: renamed_from.map(ToString::to_string),
             changes: !plan.operations.is_empty() || renamed_from.is_some(),
-            summary: Summary {
-                add,
-                change,
-                remove,
-                replace,
-                adopt,
-            },
-            operations: operations.collect(),
+            summary: Count::of(&operations),
+            operations: operations
+                .iter()
+                .map(|change| operation(change, plan, drift, derived))
+                .collect(),
             warnings: plan
                 .warnings
                 .iter()

@@ -123,6 +123,16 @@ impl Socket {
         ip(rustix::net::getsockname(&self.fd).ok()?)
     }
 
+    /// Sends once there is room, and says how many bytes. After `until` it fails with [`io::ErrorKind::TimedOut`].
+    pub(super) async fn sent(&self, bytes: &[u8], until: Instant) -> io::Result<usize> {
+        reactor::attempt(&self.fd, PollFlags::OUT, until, || self.send(bytes)).await
+    }
+
+    /// Receives once there is something, and says how many bytes. After `until` it fails with [`io::ErrorKind::TimedOut`].
+    pub(super) async fn received(&self, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+        reactor::attempt(&self.fd, PollFlags::IN, until, || self.receive(buffer)).await
+    }
+
     /// Sends, and says how many bytes.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(&self.fd, bytes, SendFlags::NOSIGNAL)?)

@@ -9,12 +9,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
-
 pub(in crate::checks) use self::config::Config;
 use self::config::Source;
 use self::message::{Answer, Kind, Name};
-use super::reactor::{Boxed, attempt, together};
+use super::reactor::{Boxed, together};
 use super::socket::{Place, Socket};
 
 /// How long it is waited for the addresses of the other family, besides as long again as those of the first took (RFC 8305,
@@ -310,8 +308,7 @@ async fn by_udp(
     let query = message::query(id, name, kind);
     let mut patience = AGAIN;
     loop {
-        let sent = attempt(socket.fd(), PollFlags::OUT, until, || socket.send(&query));
-        sent.await?;
+        socket.sent(&query, until).await?;
         let again = (Instant::now() + patience).min(until);
         match answer_by(&socket, name, kind, id, again).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut && again < until => {}
@@ -331,10 +328,7 @@ async fn answer_by(
 ) -> io::Result<Answer> {
     loop {
         let mut buffer = [0; DATAGRAM];
-        let received = attempt(socket.fd(), PollFlags::IN, until, || {
-            socket.receive(&mut buffer)
-        });
-        let length = received.await?;
+        let length = socket.received(&mut buffer, until).await?;
         if let Some(answer) = message::answer(&buffer[..length], id, name, kind) {
             return Ok(answer);
         }
@@ -357,11 +351,7 @@ async fn by_tcp(
     let framed = [&length.to_be_bytes()[..], &query].concat();
     let mut sent = 0;
     while sent < framed.len() {
-        let writable = PollFlags::OUT;
-        let more = attempt(socket.fd(), writable, until, || {
-            socket.send(&framed[sent..])
-        });
-        sent += more.await?;
+        sent += socket.sent(&framed[sent..], until).await?;
     }
     let mut length = [0; 2];
     fill(&socket, &mut length, until).await?;
@@ -377,10 +367,7 @@ async fn by_tcp(
 async fn fill(socket: &Socket, buffer: &mut [u8], until: Instant) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
-        let more = attempt(socket.fd(), PollFlags::IN, until, || {
-            socket.receive(&mut buffer[filled..])
-        });
-        match more.await? {
+        match socket.received(&mut buffer[filled..], until).await? {
             0 => return Err(io::Error::other("it ended in the middle of an answer")),
             more => filled += more,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::plan::Outcome;
 use super::session::{self, Given};
@@ -43,46 +44,39 @@ pub(super) fn outcomes(
     let old = parse(from)?;
     let facts = assumed::facts(old.iter().chain(given).map(|one| &one.spec));
     let there = lowered(&old, &facts)?;
-    let wanted = lowered(given, &facts)?;
+    let mut wanted = lowered(given, &facts)?;
     let states: Vec<&State> = wanted.values().map(|one| &one.state).collect();
-    let named = there.iter();
-    let named: Vec<(TopologyName, State)> = named
-        .map(|(name, one)| (name.clone(), one.state.clone()))
-        .collect();
-    let world = assumed::world(&named, &states, &facts);
-    let derived: BTreeSet<_> = there
-        .iter()
-        .chain(&wanted)
+    let named: Vec<(&TopologyName, &State)> =
+        there.iter().map(|(name, one)| (name, &one.state)).collect();
+    let world = Rc::new(assumed::world(&named, &states, &facts));
+    let derived = there.iter().chain(&wanted);
+    let derived: BTreeSet<_> = derived
         .flat_map(|(name, one)| assumed::derived(name, &one.state, &facts))
         .collect();
+    let derived = Rc::new(derived);
     let gone = there.keys().filter(|name| !wanted.contains_key(*name));
     let gone: Vec<&TopologyName> = gone.filter(|_| directory.is_some()).collect();
     let mut outcomes = Vec::new();
     // In the order of the files.
     let names = given.iter().map(|one| &one.spec.name.value);
     for topology in names.chain(gone) {
-        let nothing = spec::lower::Lowered {
-            state: State::new(),
-            warnings: Vec::new(),
-        };
-        let lowered = wanted.get(topology);
-        let spec::lower::Lowered { state, warnings } = lowered.unwrap_or(&nothing);
-        let mut plan = plan::plan(topology, state, &world)
+        let lowered = wanted.remove(topology);
+        let pruned_from = directory.filter(|_| lowered.is_none()).map(Path::to_owned);
+        let (desired, warnings) = lowered
+            .map(|lowered| (lowered.state, lowered.warnings))
+            .unwrap_or_default();
+        let mut plan = plan::plan(topology, &desired, &world)
             .map_err(|conflicts| stands(&conflicts, topology, given))?;
-        plan.warnings.extend(warnings.iter().cloned());
+        plan.warnings.extend(warnings);
         outcomes.push(Outcome {
             plan,
-            desired: state.clone(),
-            observed: world.clone(),
+            desired,
+            observed: Rc::clone(&world),
             renamed: None,
             drift: None,
             of_specs: true,
-            derived: derived.clone(),
-            pruned_from: lowered
-                .is_none()
-                .then_some(directory)
-                .flatten()
-                .map(Path::to_owned),
+            derived: Rc::clone(&derived),
+            pruned_from,
         });
     }
     Ok(outcomes)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::session::{self, Access, Given, Session, Takeover};
 use super::source::Files;
@@ -84,7 +85,7 @@ pub(super) struct Outcome {
     /// What is wanted.
     pub(super) desired: State,
     /// What is there.
-    pub(super) observed: State,
+    pub(super) observed: Rc<State>,
     /// The name that the topology has until it is renamed.
     pub(super) renamed: Option<TopologyName>,
     /// What differs from the previous spec, if that is known.
@@ -92,7 +93,7 @@ pub(super) struct Outcome {
     /// Whether it is from one spec to another, with no host.
     pub(super) of_specs: bool,
     /// Link-layer addresses that only stand for those of a host that isn't known.
-    pub(super) derived: BTreeSet<MacAddress>,
+    pub(super) derived: Rc<BTreeSet<MacAddress>>,
     /// The directory that doesn't have it any more.
     pub(super) pruned_from: Option<PathBuf>,
 }
@@ -102,11 +103,11 @@ impl Outcome {
         Outcome {
             plan: session.plan,
             desired: session.desired,
-            observed: session.observed,
+            observed: session.observed.into(),
             renamed: session.renamed,
             drift,
             of_specs: false,
-            derived: BTreeSet::new(),
+            derived: Rc::default(),
             pruned_from: None,
         }
     }

@@ -10,11 +10,14 @@ use crate::state::State;
 /// came to be. What falls with something else and is made again is none of that.
 pub fn drift(plan: &Plan, previous: &State, desired: &State) -> BTreeSet<Id> {
     let operations = plan.operations.iter();
-    let resource = |state: &State, id: &Id| state.get(id).map(|entry| entry.resource.clone());
     operations
         .filter(|operation| !matches!(operation.reason, Some(Reason::Fell(_))))
         .map(|operation| &operation.id)
-        .filter(|id| resource(previous, id) == resource(desired, id))
+        .filter(|id| {
+            let [before, now] =
+                [previous, desired].map(|state| state.get(id).map(|entry| &entry.resource));
+            before == now
+        })
         .cloned()
         .collect()
 }

@@ -132,14 +132,14 @@ fn assume(
 
 /// The host once some topologies are as their specs say, as far as that and what others want of it tells. Values that
 /// nobody has said are `?`.
-pub fn world(there: &[(TopologyName, State)], wanted: &[&State], facts: &Facts) -> State {
+pub fn world(there: &[(&TopologyName, &State)], wanted: &[&State], facts: &Facts) -> State {
     let mut world = State::new();
     for (_, state) in there {
         world.entries.extend(state.entries.clone());
     }
     for state in there
         .iter()
-        .map(|(_, state)| state)
+        .map(|(_, state)| *state)
         .chain(wanted.iter().copied())
     {
         world.external.extend(state.external.clone());
@@ -193,7 +193,7 @@ fn entry(resource: Resource) -> crate::state::Entry {
 }
 
 /// Notes what topologies have on loan.
-fn lend(world: &mut State, there: &[(TopologyName, State)]) {
+fn lend(world: &mut State, there: &[(&TopologyName, &State)]) {
     for (topology, state) in there {
         for (id, entry) in &state.entries {
             if let (Key::Sysctl(key), Resource::Sysctl(sysctl)) = (&id.key, &entry.resource)
@@ -201,9 +201,9 @@ fn lend(world: &mut State, there: &[(TopologyName, State)]) {
                 && !is_of_own_link(state, id, key)
             {
                 let loan = world.loans.entry(id.clone()).or_default();
-                loan.by.insert(topology.clone(), UNKNOWN.to_owned());
+                loan.by.insert((*topology).clone(), UNKNOWN.to_owned());
                 if sysctl.value != key.lent() {
-                    loan.lent.insert(topology.clone(), sysctl.value.clone());
+                    loan.lent.insert((*topology).clone(), sysctl.value.clone());
                 }
             }
         }

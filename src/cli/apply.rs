@@ -100,9 +100,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
     if let Some(path) = &arguments.plan {
         let saved = saved::read(path, &arguments.files)?;
         let mut session = saved::session(path, &saved, arguments.options.access())?;
-        if arguments.check {
-            session.checks = check::of(&session::parse_one(saved.sources())?.spec);
-        }
+        check::keep(&mut session, arguments.check);
         return Ok(carry_out(session, &arguments.options, Verb::Apply));
     }
     let directory = arguments
@@ -119,9 +117,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         }
         let status = match Session::of_spec(one, &arguments.takeover, arguments.options.access()) {
             Ok(mut session) => {
-                if arguments.check {
-                    session.checks = check::of(&one.spec);
-                }
+                check::keep(&mut session, arguments.check);
                 carry_out(session, &arguments.options, Verb::Apply)
             }
             Err(status) => status,

@@ -10,7 +10,6 @@ use crate::kernel::{self, doors};
 use crate::render::check::{self as render, Report};
 use crate::resource::Ns;
 use crate::resource::name::TopologyName;
-use crate::spec::Spec;
 use crate::spec::model::{Check, What};
 use crate::state::External;
 
@@ -92,12 +91,13 @@ fn try_all(
     Ok(checks::run(checks, &doors, stop))
 }
 
-/// The checks of a spec, which are to be tried once it is applied. That it has none is said.
-pub(super) fn of(spec: &Spec) -> Vec<Check> {
-    if spec.checks.is_empty() {
-        output::remark(&format!("{} has no checks.\n", spec.name.value));
+/// Has the checks of a spec be tried once it is applied, if that is wanted. That there are none is said.
+pub(super) fn keep(session: &mut Session, wanted: bool) {
+    if !wanted {
+        session.checks.clear();
+    } else if session.checks.is_empty() {
+        output::remark(&format!("{} has no checks.\n", session.topology));
     }
-    spec.checks.clone()
 }
 
 /// Tries the checks of a topology that was applied, prints how they ended, and says whether all are as expected. A signal ends

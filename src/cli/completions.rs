@@ -52,20 +52,15 @@ pub(super) fn answered() -> Option<Status> {
 
 /// The topologies that have a record here. Who may not read that is told nothing.
 pub(super) fn topologies() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
-        let names = Kernel::topologies().unwrap_or_default().into_iter();
-        names
-            .map(|name| CompletionCandidate::new(name.as_str()))
-            .collect()
-    })
+    ArgValueCandidates::new(|| candidates(Kernel::topologies().unwrap_or_default()))
 }
 
 /// The namespaces that have a name here.
 pub(super) fn namespaces() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
-        let names = namespace::names().unwrap_or_default().into_iter();
-        names
-            .map(|name| CompletionCandidate::new(name.as_str()))
-            .collect()
-    })
+    ArgValueCandidates::new(|| candidates(namespace::names().unwrap_or_default()))
+}
+
+fn candidates(names: impl IntoIterator<Item: ToString>) -> Vec<CompletionCandidate> {
+    let names = names.into_iter().map(|name| name.to_string());
+    names.map(CompletionCandidate::new).collect()
 }

@@ -30,12 +30,14 @@ fn colour(terminal: bool) -> Colour {
 /// A text as a stream takes it: a terminal that is set to another character set than UTF-8 gets ASCII. Files and other programs
 /// get what it is, everywhere the same.
 fn fitting(text: &str, terminal: bool) -> Cow<'_, str> {
-    let value = |name| std::env::var(name).ok();
-    let values = ["LC_ALL", "LC_CTYPE", "LANG"].map(value);
-    if terminal && !plain::is_utf8(values.each_ref().map(Option::as_deref)) {
-        return Cow::Owned(plain::ascii(text));
+    if !terminal {
+        return Cow::Borrowed(text);
     }
-    Cow::Borrowed(text)
+    let values = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).ok());
+    if plain::is_utf8(values.each_ref().map(Option::as_deref)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(plain::ascii(text))
 }
 
 /// Prints a result. A reader that went away (`| head`) is no failure. Any other is told, and is one of

@@ -121,7 +121,7 @@ pub(super) struct Session {
     pub(super) plan: Plan,
     /// The name that the topology has until it is renamed.
     pub(super) renamed: Option<TopologyName>,
-    /// What is tried once all is done.
+    /// What is tried once all is done: the checks of the spec, unless nobody asks for that.
     pub(super) checks: Vec<Check>,
     /// Whether it takes over what others made.
     adopts: bool,
@@ -165,6 +165,7 @@ impl Session {
         let mut session =
             Session::between(kernel, lock, topology, lowered.state, takeover, &place)?;
         session.facts = facts;
+        session.checks.clone_from(&spec.checks);
         session.plan.warnings.extend(lowered.warnings);
         Ok(session)
     }

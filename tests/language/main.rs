@@ -3,6 +3,7 @@
 //!
 //! `NETFORM_TRANSITIONS` says how many are tried, and `NETFORM_SEED` from where on.
 
+mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod sketch;
@@ -11,6 +12,7 @@ mod soak;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use case::{Case, FOREIGN, next, number};
 use common::{assert_same_world, in_sandbox, sh, world};
 use fastrand::Rng;
 use netform::kernel::Kernel;
@@ -18,30 +20,12 @@ use netform::plan::{Plan, plan};
 use netform::resource::link::LinkKind;
 use netform::resource::name::TopologyName;
 use netform::resource::{Id, Key, Resource};
-use netform::spec::source::Source;
 use netform::spec::{self, Spec};
 use netform::state::{Entry, State};
 use sketch::Sketch;
 
 /// How many transitions each of the tests tries.
 const TRANSITIONS: u64 = 100;
-
-fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
-}
-
-/// What others have on the host, and nothing may touch.
-const FOREIGN: &str = "
-    ip netns add foreign
-    ip link add name f0 type veth peer name f1 netns foreign
-    ip link set f0 up
-    ip address add 10.99.0.1/24 dev f0
-    ip -6 address add fd99::1/64 dev f0 nodad
-    ip route add 10.98.0.0/16 via 10.99.0.2
-    ip rule add priority 5000 fwmark 0x77 lookup 77
-    ip route add 10.97.0.0/16 via 10.99.0.2 table 77
-    nft add table inet theirs
-";
 
 /// What the container has in it.
 fn container() -> String {
@@ -52,28 +36,6 @@ fn container() -> String {
     let text = sh(&format!("ip netns exec box sh -c '{script}'")).ok();
     let lines = text.lines().filter(|line| !line.contains(" table local "));
     lines.collect::<Vec<_>>().join("\n") + "\n"
-}
-
-/// A case that fails says how to try it again, and what was wanted.
-struct Case {
-    seed: u64,
-    transition: u64,
-    text: String,
-}
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Case {
-                seed,
-                transition,
-                text,
-            } = self;
-            // Standard error is the test's, and not captured: this is another process than the runner's.
-            let said = format!("NETFORM_SEED={seed}, transition {transition}, to\n{text}\n");
-            let _ = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
-        }
-    }
 }
 
 /// One host with one topology on it.
@@ -146,21 +108,6 @@ fn values(state: &State, which: impl Fn(&Entry) -> bool) -> BTreeMap<Id, Resourc
 /// `lo` is the kernel's, and only ever set.
 fn is_lo(resource: &Resource) -> bool {
     matches!(resource, Resource::Link(link) if link.kind == LinkKind::Loopback)
-}
-
-/// The next valid spec: one that validates, and that this host has place for.
-fn next(sketch: &mut Sketch, random: &mut Rng) -> (String, Spec) {
-    for _ in 0..1000 {
-        let mut other = sketch.clone();
-        other.change(random);
-        let text = other.spec();
-        let source = Source::new("random.yaml", text.clone());
-        if let Ok(spec) = spec::parse(&[source]) {
-            *sketch = other;
-            return (text, spec);
-        }
-    }
-    panic!("no spec is valid:\n{}", sketch.spec());
 }
 
 fn transitions(drifts: bool) {

@@ -12,9 +12,10 @@ use fastrand::Rng;
 use netform::kernel::Kernel;
 use netform::resource::name::TopologyName;
 
+use super::Host;
+use super::case::{Case, FOREIGN, next, number};
 use super::common::{assert_same_world, in_sandbox, netform, sh, world};
 use super::sketch::{self, Sketch};
-use super::{Case, FOREIGN, Host, next, number};
 
 /// How many specs are applied.
 const SPECS: u64 = 25;

@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../language/case.rs"]
+mod case;
 mod cases;
 mod harness;
 #[path = "../language/sketch.rs"]
@@ -13,64 +15,14 @@ mod sketch;
 
 use std::fmt::Write as _;
 
+use case::{Case, FOREIGN, next, number};
 use common::{assert_same_world, in_sandbox, sh, world};
 use fastrand::Rng;
 use harness::{Host, picture, without_places};
-use netform::spec::{self, Spec, source::Source};
 use sketch::Sketch;
 
 /// How many random transitions are tried.
 const TRANSITIONS: u64 = 5;
-
-/// What others have on the host, and nothing may touch.
-const FOREIGN: &str = "
-    ip netns add foreign
-    ip link add name f0 type veth peer name f1 netns foreign
-    ip link set f0 up
-    ip address add 10.99.0.1/24 dev f0
-    ip route add 10.98.0.0/16 via 10.99.0.2
-    ip rule add priority 5000 fwmark 0x77 lookup 77
-    nft add table inet theirs
-";
-
-fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
-}
-
-/// A case that fails says how to try it again, and what was done.
-struct Case {
-    seed: u64,
-    transition: u64,
-    text: String,
-}
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Case {
-                seed,
-                transition,
-                text,
-            } = self;
-            let said = format!("NETFORM_SEED={seed}, transition {transition}\n{text}\n");
-            let _ = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
-        }
-    }
-}
-
-/// The next valid spec.
-fn next(sketch: &mut Sketch, random: &mut Rng) -> (String, Spec) {
-    for _ in 0..1000 {
-        let mut other = sketch.clone();
-        other.change(random);
-        let text = other.spec();
-        if let Ok(spec) = spec::parse(&[Source::new("random.yaml", text.clone())]) {
-            *sketch = other;
-            return (text, spec);
-        }
-    }
-    panic!("no spec is valid:\n{}", sketch.spec());
-}
 
 /// Gets from one random spec to another by `apply` and, from the same beginning, by the script, now and then with somebody's
 /// doings before; and then to nothing.
@@ -111,7 +63,6 @@ fn transitions(drifts: bool) {
             host.apply(None);
 
             begin(&mut host);
-            let before = host.record();
             let (_, plan, script) = host.script(Some(&to));
             write!(case.text, "the script is\n{script}").expect("text");
             harness::run(&script);
@@ -125,11 +76,8 @@ fn transitions(drifts: bool) {
             // And without it.
             let (_, _, script) = host.script(None);
             write!(case.text, "the script back is\n{script}").expect("text");
-            let after = {
-                harness::run(&script);
-                without_places(&world())
-            };
-            drop(before);
+            harness::run(&script);
+            let after = without_places(&world());
             host.finish();
             let left = without_places(&world());
             assert_same_world(&left, &after);

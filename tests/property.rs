@@ -20,6 +20,7 @@ use model::execute::observe;
 use model::external::all_run;
 use model::generate::{host, nothing};
 use model::kernel::World;
+use model::nexthop::is_hidden;
 use model::sketch::Sketch;
 use model::untag::{before, untag};
 use netform::plan::{Action, Reason, Transfer, Warning, offer, plan};
@@ -62,7 +63,7 @@ fn apply(
     others: &[&State],
     rng: &mut Rng,
 ) -> bool {
-    if !all_run(world, desired) {
+    if !all_run(world, desired) || is_hidden(world, topology, desired) {
         return false;
     }
     let before = world.clone();
@@ -227,7 +228,7 @@ fn what_others_made_is_taken_over_in_place_or_not_at_all() {
             sketch.change(rng);
         }
         let desired = sketch.desired();
-        if !all_run(&world, &desired) {
+        if !all_run(&world, &desired) || is_hidden(&world, &topology, &desired) {
             return;
         }
         let mut observed = observe(&world, &topology, &desired);

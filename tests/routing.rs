@@ -429,10 +429,12 @@ version: 1
 name: narrow
 namespaces:
   host:
-    links: {{ bridge0: {{ bridge: {{}}, mtu: {mtu}, addresses: ['fd09::1/64'] }} }}
+    links: {{ bridge0: {{ bridge: {{}}, mtu: {mtu}, addresses: ['fd09::1/64'] }}, bridge1: {{ bridge: {{}}, addresses: ['fd10::1/64', 'fd08::1/64'] }} }}
     routes:
       - {{ to: 'fd80::/32', via: 'fd09::2', mtu: 1300 }}
       - {{ to: 'fd81::/32', via: 'fd09::2', mtu: 1290 }}
+      - {{ to: 'fd82::/32', nexthops: [{{ via: 'fd09::2' }}, {{ via: 'fd10::2' }}], mtu: 1300 }}
+      - {{ to: 'fd83::/32', nexthops: [{{ via: 'fd08::2' }}, {{ via: 'fd09::2' }}], mtu: 1300 }}
 "
         )
     };
@@ -448,6 +450,16 @@ namespaces:
                 routes.contains("mtu 1300") && routes.contains("mtu 1290"),
                 "{mtu}: {routes}"
             );
+            // Each next hop has one of its own, and what lists routes tells that of the first.
+            for (to, link) in [
+                ("fd82::1", 0),
+                ("fd82::1", 1),
+                ("fd83::1", 0),
+                ("fd83::1", 1),
+            ] {
+                let taken = sh(&format!("ip -6 route get {to} oif bridge{link}")).ok();
+                assert!(taken.contains("mtu 1300"), "{mtu}: {taken}");
+            }
             let again = netform(&["plan", "-f", path, "--detailed-exitcode"]);
             assert_eq!(again.status, 0, "{mtu}: {}", again.stdout);
         }

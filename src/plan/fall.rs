@@ -262,7 +262,8 @@ fn changed<'s>(
 }
 
 /// An IPv6 route whose MTU is that of its link, or larger than the new one, gets the new one (`fib6_nh_mtu_change` of
-/// `net/ipv6/route.c`). Of one over several links the kernel tells the first MTU only, so nothing is said of it.
+/// `net/ipv6/route.c`). Of one over several links each next hop has an MTU of its own, and only this link's follows; the
+/// kernel tells that of the first, so the route is set again whichever it is.
 fn resized<'s>(
     resized: &mut BTreeMap<&'s Id, (&'s Id, u32)>,
     ground: &Ground<'s>,
@@ -279,7 +280,6 @@ fn resized<'s>(
     for (id, entry) in ground.over(&cause.ns, name) {
         if let (Key::Route(key), Resource::Route(route)) = (&id.key, &entry.resource)
             && key.family() == Family::Ipv6
-            && !route.spreads()
             && route.mtu.is_some_and(|mtu| mtu == old || mtu > new)
         {
             resized.insert(id, (cause, new));

@@ -371,6 +371,7 @@ fn spreads(rng: &mut Rng) -> Vec<Spread> {
             hops: rng.u8(..),
             weight: rng.u16(1..3),
             src: some(rng, 3).then(|| rng.u8(..6)),
+            mtu: some(rng, 3).then_some(1300),
         })
         .collect()
 }

@@ -292,15 +292,16 @@ impl World {
         }
     }
 
-    /// Changes a link as `f` says, with all that follows.
     /// An IPv6 route follows the MTU of its link, if it is the same or would be larger.
     fn resize(&mut self, ns: &Ns, name: &LinkName, old: u32, new: u32) {
         for (id, entry) in &mut self.entries {
             if let (Key::Route(key), Resource::Route(route)) = (&id.key, &mut entry.resource)
                 && id.ns == *ns
                 && key.to.addr().is_ipv6()
-                && route.hops().len() == 1
-                && over(route, name)
+                && route
+                    .hops_of()
+                    .iter()
+                    .any(|hop| hop.dev.as_ref() == Some(name))
                 && route.mtu.is_some_and(|mtu| mtu == old || mtu > new)
             {
                 route.mtu = Some(new);
@@ -308,6 +309,7 @@ impl World {
         }
     }
 
+    /// Changes a link as `f` says, with all that follows.
     pub(crate) fn change_link(
         &mut self,
         ns: &Ns,

@@ -9,7 +9,7 @@ pub(crate) mod external;
 pub(crate) mod fray;
 pub(crate) mod generate;
 pub(crate) mod kernel;
-mod nexthop;
+pub(crate) mod nexthop;
 pub(crate) mod ports;
 pub(crate) mod rules;
 pub(crate) mod singles;

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netform::resource::name::LinkName;
+use netform::resource::name::{LinkName, TopologyName};
 use netform::resource::route::MAIN;
 use netform::resource::rule::Action;
 use netform::resource::{Family, Id, Key, Ns, Resource};
 use netform::state::{Entry, State};
 
-use super::kernel::Hops;
+use super::kernel::{Hops, World};
 
 /// What there is to look in.
 pub(crate) struct Sight<'w> {
@@ -109,28 +109,46 @@ impl Sight<'_> {
 
 /// Leaves out the routes whose next hops would not be found: no spec may want them.
 pub(crate) fn unhide(state: &mut State) {
-    let none = BTreeSet::new();
-    loop {
-        let hidden = state.entries.iter().find(|(id, entry)| {
-            let (Key::Route(key), Resource::Route(route)) = (&id.key, &entry.resource) else {
-                return false;
-            };
-            let sight = Sight {
-                ns: &id.ns,
-                entries: &state.entries,
-                cut_off: &none,
-                but: Some(id),
-            };
-            key.to.addr().is_ipv6()
-                && route.hops_of().iter().any(|hop| {
-                    let (via, dev) = (hop.via.filter(|_| !hop.onlink), hop.dev.as_ref());
-                    via.zip(dev)
-                        .is_some_and(|(via, dev)| sight.misses(key.table, via, dev))
-                })
-        });
-        let Some(id) = hidden.map(|(id, _)| id.clone()) else {
-            return;
-        };
+    while let Some(id) = hidden(&state.entries, |_| true).cloned() {
         state.entries.remove(&id);
     }
+}
+
+/// Whether what others have keeps the next hops of what is wanted from being found.
+pub(crate) fn is_hidden(world: &World, topology: &TopologyName, desired: &State) -> bool {
+    let mut both = world.clone();
+    both.entries.retain(|_, entry| !entry.owner.is(topology));
+    both.entries.extend(desired.entries.clone());
+    let barred = desired.entries.iter().any(|(id, entry)| {
+        let Resource::Route(route) = &entry.resource else {
+            return false;
+        };
+        let mut hops = route.hops_of().iter().filter(|hop| !hop.onlink);
+        hops.any(|hop| hop.via.is_some_and(|via| both.bars(&id.ns, via)))
+    });
+    barred || hidden(&both.entries, |id| desired.entries.contains_key(id)).is_some()
+}
+
+/// A route whose next hops would not be found.
+fn hidden(entries: &BTreeMap<Id, Entry>, counts: impl Fn(&Id) -> bool) -> Option<&Id> {
+    let none = BTreeSet::new();
+    let mut routes = entries.iter().filter(|(id, _)| counts(id));
+    let hidden = routes.find(|(id, entry)| {
+        let (Key::Route(key), Resource::Route(route)) = (&id.key, &entry.resource) else {
+            return false;
+        };
+        let sight = Sight {
+            ns: &id.ns,
+            entries,
+            cut_off: &none,
+            but: Some(id),
+        };
+        key.to.addr().is_ipv6()
+            && route.hops_of().iter().any(|hop| {
+                let (via, dev) = (hop.via.filter(|_| !hop.onlink), hop.dev.as_ref());
+                via.zip(dev)
+                    .is_some_and(|(via, dev)| sight.misses(key.table, via, dev))
+            })
+    });
+    hidden.map(|(id, _)| id)
 }

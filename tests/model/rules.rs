@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Whether a rule of IPv4 rejects the kernel's own search for a router.
-    fn bars(&self, ns: &Ns, via: IpAddr) -> bool {
+    pub(super) fn bars(&self, ns: &Ns, via: IpAddr) -> bool {
         let rules = self.entries.iter().filter_map(|(id, entry)| {
             let (Key::Rule(key), Resource::Rule(rule)) = (&id.key, &entry.resource) else {
                 return None;

@@ -80,6 +80,7 @@ pub(crate) struct Spread {
     pub(crate) hops: u8,
     pub(crate) weight: u16,
     pub(crate) src: Option<u8>,
+    pub(crate) mtu: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -412,7 +413,7 @@ impl Sketch {
             src: spread
                 .src
                 .and_then(|place| sources.get(usize::from(place)).copied()),
-            mtu: None,
+            mtu: spread.mtu,
         };
         let to = if ipv4 {
             format!("10.4{}.{}.0/24", self.number, spread.third)

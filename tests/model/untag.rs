@@ -76,6 +76,12 @@ pub(crate) fn hand_over(world: &mut World, plan: &Plan, id: &Id, transfer: Trans
             if let Some(entry) = world.entries.get_mut(id) {
                 entry.owner = owner;
             }
+            // It is set again, which gives back the route to its peer (`inet6_addr_modify` of `net/ipv6/addrconf.c`).
+            if let Key::Address(key) = &id.key
+                && world.link(&id.ns, &key.link).is_some_and(|link| link.up)
+            {
+                world.cut_off.remove(id);
+            }
         }
     }
 }

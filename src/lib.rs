@@ -9,6 +9,7 @@
 pub mod checks;
 pub mod cli;
 mod duration;
+pub mod export;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod kernel;

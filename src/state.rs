@@ -7,6 +7,7 @@ use std::path::PathBuf;
 mod found;
 mod ports;
 mod programs;
+mod survey;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::resource::{Family, Id, Ns, Resource};
 pub use self::found::{PlaceRoute, PlaceRule};
 pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
+pub use self::survey::{Match, Matches, Meaning, Survey, Surveyed, Translation};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,6 +7,7 @@ mod confirm;
 mod conflict;
 mod destroy;
 mod exec;
+mod export;
 mod from;
 mod man;
 mod output;
@@ -122,6 +123,8 @@ enum Verb {
     Validate(validate::Arguments),
     /// Try the checks of a spec: what must be reached from where, and what must not
     Check(check::Arguments),
+    /// Print a spec of what exists, whoever made it
+    Export(export::Arguments),
     /// Run a command in a namespace, with the namespace's files of /etc
     Exec(exec::Arguments),
     /// Run a command on a private host with a small internet behind it; no root needed
@@ -165,6 +168,7 @@ fn run(verb: Verb) -> Status {
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Export(arguments) => export::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),

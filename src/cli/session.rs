@@ -148,17 +148,9 @@ impl Session {
             let renamed = kernel.intend_to_rename(old, &spec.name.value);
             renamed.map_err(|error| failed(&error))?;
         }
-        let mut facts = kernel
-            .facts(&spec.external())
-            .map_err(|error| failed(&error))?;
         // What is published under its old name is its own.
         let published = takeover.adopt_from.as_ref().unwrap_or(&spec.name.value);
-        kernel
-            .ports(published, &spec.publishes_in(), &mut facts)
-            .map_err(|error| failed(&error))?;
-        if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
-            kernel.look_at_firewalls(&mut facts);
-        }
+        let facts = facts(&mut kernel, spec, published).map_err(|error| failed(&error))?;
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| given.place_of(id);
@@ -261,6 +253,20 @@ impl Session {
             facts: Facts::default(),
         })
     }
+}
+
+/// What lowering must know for a spec, whose publications are under the name of a topology.
+pub(super) fn facts(
+    kernel: &mut Kernel,
+    spec: &Spec,
+    published: &TopologyName,
+) -> Result<Facts, kernel::Error> {
+    let mut facts = kernel.facts(&spec.external())?;
+    kernel.ports(published, &spec.publishes_in(), &mut facts)?;
+    if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
+        kernel.look_at_firewalls(&mut facts);
+    }
+    Ok(facts)
 }
 
 /// Prints what stands in the way, all of it.

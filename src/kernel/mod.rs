@@ -46,6 +46,7 @@ mod rename;
 mod rules;
 mod socket;
 mod space;
+mod survey;
 mod sysctl;
 mod tables;
 mod tag;
@@ -71,7 +72,7 @@ use self::space::{Doors, Space};
 use crate::plan::{Conflict, Plan, Warning};
 use crate::resource::name::{NamespaceName, TopologyName};
 use crate::resource::{Id, Ns};
-use crate::state::{External, Facts, State};
+use crate::state::{External, Facts, State, Survey};
 
 /// Descriptors that are kept free for everything but the sockets of namespaces.
 const SPARE: u64 = 128;
@@ -199,6 +200,12 @@ impl Kernel {
         let mut state = observe::observe(self, &renaming.old, desired)?;
         renaming.state(&mut state);
         Ok(state)
+    }
+
+    /// Reads all namespaces that have a name, and the host, as `topology` would see them, and what else there is to
+    /// tell of them.
+    pub fn survey(&mut self, topology: &TopologyName) -> Result<Survey, Error> {
+        survey::survey(self, topology)
     }
 
     /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that

@@ -1,7 +1,7 @@
 //! Whose something seems to be that stands in the way and carries no tag. Nothing depends on it: it is for
 //! the person who has to resolve a conflict, and is looked up when there is one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -115,7 +115,7 @@ fn program(name: &'static str, sign: impl Into<String>) -> Provenance {
 /// [`namespace::DIRECTORY`].
 const DOCKERS: [&str; 2] = ["/run/docker/netns", "/var/run/docker/netns"];
 
-fn of_namespace(kernel: &Kernel, name: &NamespaceName) -> Result<Provenance, Error> {
+pub(super) fn of_namespace(kernel: &Kernel, name: &NamespaceName) -> Result<Provenance, Error> {
     let path = namespace::path(name);
     if let Ok(target) = fs::read_link(&path) {
         let target = target.display().to_string();
@@ -213,7 +213,7 @@ fn of_thing(key: &Key, on_host: bool, evidence: &Evidence) -> Provenance {
 
 /// Whose a route or a rule is, by its protocol number (`linux/rtnetlink.h` of Linux 6.18). None: it doesn't
 /// tell, as those of `ip` and of managers of networks.
-fn of_protocol(number: u8) -> Option<Provenance> {
+pub(super) fn of_protocol(number: u8) -> Option<Provenance> {
     let name = match number {
         1 | 2 => return Some(Provenance::Kernel),
         tag::PROTOCOL => return Some(Provenance::Unclaimed),
@@ -266,6 +266,26 @@ fn of_link(link: &Link, on_host: bool, evidence: &Evidence) -> Provenance {
         return program("this machine", "it is a device");
     }
     Provenance::Unknown(Some(link.alias.clone()).filter(|alias| !alias.is_empty()))
+}
+
+/// The links that programs seem to have made, and which; devices are nobody's.
+pub(super) fn programs(links: &[Link], on_host: bool) -> BTreeMap<LinkName, &'static str> {
+    let evidence = Evidence {
+        links: links.to_vec(),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
+    };
+    let mut programs = BTreeMap::new();
+    for link in links.iter().filter(|link| !link.kind.is_empty()) {
+        if let (Ok(found), Provenance::Program { name, .. }) = (
+            LinkName::try_from(link.name.as_str()),
+            of_link(link, on_host, &evidence),
+        ) {
+            programs.insert(found, name);
+        }
+    }
+    programs
 }
 
 /// Which manager of networks a link is in the hands of, by what these say of it.

@@ -302,6 +302,15 @@ pub(super) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<Route>, Erro
     )
 }
 
+/// The routes of both families in all tables.
+pub(super) fn every_route(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+    socket.dump(
+        RTM_GETROUTE,
+        |request| request.fixed(&[0; 12]),
+        |all: &mut Vec<Route>, message| all.extend(route(&message)),
+    )
+}
+
 /// The routes of both families that have our protocol number, in whatever table.
 pub(super) fn marked_routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
     socket.dump(

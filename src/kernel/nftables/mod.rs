@@ -10,6 +10,7 @@ mod expression;
 mod foreign;
 pub(super) mod fuzz;
 mod memory;
+pub(super) mod nat;
 mod number;
 mod object;
 mod permit;
@@ -147,6 +148,24 @@ impl NfSocket {
         for _ in 0..ATTEMPTS {
             match foreign::tables(&mut self.channel, names) {
                 Ok(Some(tables)) => return Ok(tables),
+                Ok(None) => {}
+                // Something went away meanwhile.
+                Err(error) if error.is_stale() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// What others have besides netform's own, and what of it translates addresses, all as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub(super) fn others(&mut self, names: &HashMap<u32, String>) -> Result<nat::Others, Error> {
+        for _ in 0..ATTEMPTS {
+            match nat::others(&mut self.channel, names) {
+                Ok(Some(others)) => return Ok(others),
                 Ok(None) => {}
                 // Something went away meanwhile.
                 Err(error) if error.is_stale() => {}

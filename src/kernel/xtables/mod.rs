@@ -2,9 +2,11 @@
 
 mod blob;
 mod legacy;
+mod nat;
 
 pub(super) use self::blob::table;
 pub(super) use self::legacy::tables;
+pub(super) use self::nat::{asks, translates};
 
 use crate::resource::firewall::Step;
 use crate::resource::firewall::conntrack::Conntrack;

@@ -362,16 +362,21 @@ impl<'s> Lowering<'s> {
             if exists && place.ipv4_forwarding && router {
                 self.set(ns, conf(Family::Ipv4, "forwarding"), Sysctl::on());
             }
+            let said = |key: &SysctlKey| {
+                spec.entry(ns).is_some_and(|entry| {
+                    let mut settings = entry.sysctls.iter();
+                    settings.any(|setting| setting.key.value == *key)
+                })
+            };
             let localnet = conf(Family::Ipv4, ROUTE_LOCALNET);
-            let said = spec.entry(ns).is_some_and(|entry| {
-                let mut settings = entry.sysctls.iter();
-                settings.any(|setting| setting.key.value == localnet)
-            });
-            if exists && !said {
+            if exists && !said(&localnet) {
                 self.set(ns, localnet, Sysctl::off());
             }
             if self.facts.ipv6 && has_ipv6(end) {
-                self.set(ns, conf(Family::Ipv6, "accept_ra"), Sysctl::off());
+                let accept_ra = conf(Family::Ipv6, "accept_ra");
+                if !said(&accept_ra) {
+                    self.set(ns, accept_ra, Sysctl::off());
+                }
                 if exists && self.facts.force_forwarding {
                     self.set(ns, conf(Family::Ipv6, FORCED), Sysctl::off());
                 }

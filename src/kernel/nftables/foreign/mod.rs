@@ -3,9 +3,9 @@
 //! Nothing that they may write makes this fail: an instruction that isn't known becomes one that may do anything.
 
 mod rule;
-mod set;
+pub(super) mod set;
 
-pub(super) use self::rule::rule;
+pub(super) use self::rule::{register, rule, value};
 pub(super) use self::set::{Gathered, shape};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -139,7 +139,8 @@ fn contents(
                 Step::Lookup { set, .. } | Step::Map { set, .. }
                     if !table.sets.contains_key(set) =>
                 {
-                    let Some(read) = set::set(channel, table, set)? else {
+                    let Some(read) = set::set(channel, number_of(table.family), &table.name, set)?
+                    else {
                         return Ok(false);
                     };
                     let elements = read.elements.iter().flatten();

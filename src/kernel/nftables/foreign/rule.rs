@@ -231,13 +231,16 @@ pub(super) fn verdict(verdict: Attributes<'_>) -> Option<Verdict> {
 }
 
 /// The bytes of a value.
-pub(super) fn value(attributes: Attributes<'_>, number: u16) -> Option<Vec<u8>> {
+pub(in crate::kernel::nftables) fn value(
+    attributes: Attributes<'_>,
+    number: u16,
+) -> Option<Vec<u8>> {
     let data = attributes.nested(number)?;
     data.bytes(attr::DATA_VALUE).map(<[u8]>::to_vec)
 }
 
 /// Where a register begins: 1 to 4 of 16 bytes, or 8 to 23 of 4 (`enum nft_registers`).
-fn register(number: u32) -> Option<Register> {
+pub(in crate::kernel::nftables) fn register(number: u32) -> Option<Register> {
     let number = usize::try_from(number).ok()?;
     let at = match number {
         1..=4 => (number - 1) * 16,

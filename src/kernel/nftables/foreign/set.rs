@@ -4,22 +4,25 @@ use super::super::attribute::{Attributes, Request};
 use super::super::error::{Error, Object};
 use super::super::number as attr;
 use super::super::socket::Channel;
-use super::number_of;
 use super::rule::{size, value, verdict};
-use crate::resource::firewall::{Element, Set, Table};
+use crate::resource::firewall::{Element, Set};
 use crate::resource::nftables::Verdict;
 
 /// The most elements that are read of one set.
 const ELEMENTS: usize = 20_000;
 
-/// Reads a set. None: the answer isn't of one piece.
-pub(super) fn set(channel: &mut Channel, table: &Table, name: &str) -> Result<Option<Set>, Error> {
-    let family = number_of(table.family);
+/// Reads a set of a table, whose family is given by the kernel's number. None: the answer isn't of one piece.
+pub(in crate::kernel::nftables) fn set(
+    channel: &mut Channel,
+    family: u8,
+    table: &str,
+    name: &str,
+) -> Result<Option<Set>, Error> {
     let request = Request::new(libc::NFT_MSG_GETSET, libc::NLM_F_ACK, family)
-        .text(attr::SET_TABLE, &table.name)
+        .text(attr::SET_TABLE, table)
         .text(attr::SET_NAME, name)
         .finish();
-    let about = Object::Set(table.name.clone(), name.to_owned());
+    let about = Object::Set(table.to_owned(), name.to_owned());
     let mut found = None;
     channel.dump(request, &about, |message| {
         let set = Attributes::of(message);
@@ -30,7 +33,7 @@ pub(super) fn set(channel: &mut Channel, table: &Table, name: &str) -> Result<Op
         return Ok(Some(Set::default()));
     };
     let request = Request::new(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP, family)
-        .text(attr::ELEMENTS_TABLE, &table.name)
+        .text(attr::ELEMENTS_TABLE, table)
         .text(attr::ELEMENTS_SET, name)
         .finish();
     let mut gathered = Gathered::default();

@@ -10,6 +10,7 @@ mod fallback;
 mod guard;
 mod links;
 pub mod publish;
+pub mod raise;
 mod routed;
 mod sources;
 pub mod withdrawn;

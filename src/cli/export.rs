@@ -7,14 +7,12 @@ use super::session::{self, failed};
 use super::{Status, completions, output};
 use crate::export::{self, Draft, Extras, Scope, Wanted};
 use crate::kernel::{Error, Kernel};
-use crate::plan::{self, Action, Conflict, Plan, Transfer};
+use crate::plan::{self, Action, Conflict, Plan};
 use crate::render::phrase;
-use crate::resource::Change;
 use crate::resource::name::{NamespaceName, TopologyName};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::lower::Lowered;
-use crate::spec::source::Source;
-use crate::spec::{self};
+use crate::spec::{self, source::Source};
 use crate::state::{State, Survey};
 
 /// What a topology is called that nobody gave a name.
@@ -57,7 +55,7 @@ fn write(arguments: &Arguments) -> Result<Status, Status> {
     let nameless = TopologyName::try_from(NAMELESS).expect("it is a topology's name");
     let guess = arguments.name.as_ref().unwrap_or(&nameless);
     let mut survey = kernel.survey(guess).map_err(|error| failed(&error))?;
-    let mut scope = Scope::of(&wanted, &survey).map_err(|missing| unknown(&missing, &survey))?;
+    let mut scope = Scope::of(&wanted, &survey).map_err(|missing| unknown(missing, &survey))?;
     if scope.is_empty() {
         output::error(
             "there is nothing to write down: no network namespace has a name here\n  \
@@ -69,8 +67,9 @@ fn write(arguments: &Arguments) -> Result<Status, Status> {
     let name = arguments.name.clone().or(owner).unwrap_or(nameless.clone());
     if name != *guess {
         // Where a topology has something is in its record.
-        survey = kernel.survey(&name).map_err(|error| failed(&error))?;
-        scope = Scope::of(&wanted, &survey).map_err(|missing| unknown(&missing, &survey))?;
+        let seen = kernel.see_as(&mut survey, &name);
+        seen.map_err(|error| failed(&error))?;
+        scope = Scope::of(&wanted, &survey).map_err(|missing| unknown(missing, &survey))?;
         export::topology(&survey, &mut scope);
     }
     let mut extras = Extras::default();
@@ -124,16 +123,12 @@ fn wanted(names: &[String]) -> Result<Wanted, Status> {
     Ok(wanted)
 }
 
-fn unknown(missing: &[NamespaceName], survey: &Survey) -> Status {
+fn unknown(missing: Vec<NamespaceName>, survey: &Survey) -> Status {
     let there = survey.places.keys().filter_map(|ns| ns.name());
-    let there: Vec<&str> = there.map(NamespaceName::as_str).collect();
-    let there = if there.is_empty() {
-        "none has a name".to_owned()
-    } else {
-        format!("there are: {}", there.join(", "))
-    };
+    let there: Vec<NamespaceName> = there.cloned().collect();
     for name in missing {
-        output::error(&format!("there is no namespace {name} here; {there}"));
+        let others = there.clone();
+        failed(&Error::NoNamespace { name, others });
     }
     Status::Failed
 }
@@ -204,14 +199,7 @@ fn pending(topology: &TopologyName, desired: &State, mut observed: State) -> Vec
 fn changes(topology: &TopologyName, plan: &Plan) -> BTreeSet<String> {
     let changes = plan.operations.iter().filter_map(|operation| {
         let sign = match &operation.action {
-            Action::Update { before, after } => {
-                let as_it_is = after.change_from(before) == Change::None;
-                let taken_over = operation.transfer == Some(Transfer::Adopt);
-                if as_it_is && taken_over {
-                    return None;
-                }
-                '~'
-            }
+            _ if operation.adopts_as_it_is() => return None,
             Action::Create(_) => '+',
             Action::Remove(_) => '-',
             _ => '~',

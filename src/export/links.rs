@@ -1,6 +1,9 @@
 //! Links, and the addresses on them.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
 
 use super::Exporter;
 use super::scope::{is_loopback, link};
@@ -10,7 +13,6 @@ use crate::resource::link::{Link, LinkKind};
 use crate::resource::name::LinkName;
 use crate::resource::{Id, Key, Ns, Resource};
 use crate::state::Owner;
-use ipnet::IpNet;
 
 /// The MTU that a link has where a spec says nothing.
 const MTU: u32 = 1500;
@@ -140,16 +142,24 @@ impl<'s> Exporter<'s> {
     /// The same; if asked for, only those that are the topology's.
     fn held_by(&self, ns: &Ns, link: &LinkName, own: bool) -> Vec<Held> {
         let mut all: Vec<(bool, u32, Held)> = Vec::new();
-        for (key, entry) in self.resources(ns) {
+        // The addresses of a link stand one after the other, beginning with this one.
+        let first = Key::Address(AddressKey {
+            link: link.clone(),
+            ip: Ipv4Addr::UNSPECIFIED.into(),
+        });
+        let from = Id::new(ns.clone(), first);
+        for (id, entry) in self.survey.state.entries.range(from..) {
             let (Key::Address(AddressKey { link: on, ip }), Resource::Address(address)) =
-                (key, &entry.resource)
+                (&id.key, &entry.resource)
             else {
-                continue;
+                break;
             };
-            let id = Id::new(ns.clone(), key.clone());
-            let renewed = self.survey.state.unfit.contains_key(&id);
+            if id.ns != *ns || on != link {
+                break;
+            }
+            let renewed = self.survey.state.unfit.contains_key(id);
             let counts = entry.owner.is(self.name) || !own && entry.owner != Owner::Kernel;
-            if on == link && counts && !renewed {
+            if counts && !renewed {
                 let Address {
                     prefix,
                     peer,

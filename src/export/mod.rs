@@ -262,6 +262,9 @@ impl<'s> Exporter<'s> {
     }
 
     fn sysctls(&self, ns: &Ns, whole: bool) -> Vec<Entry> {
+        let Some(implied) = &self.extras.implied else {
+            return Vec::new();
+        };
         let mut all: BTreeMap<&SysctlKey, Entry> = BTreeMap::new();
         let extras = self.extras.sysctls.iter();
         for ((_, key), value) in extras.filter(|((at, _), _)| at == ns) {
@@ -269,9 +272,6 @@ impl<'s> Exporter<'s> {
                 all.insert(key, setting(key, value).quiet());
             }
         }
-        let Some(implied) = &self.extras.implied else {
-            return Vec::new();
-        };
         for id in self.survey.state.loans.keys() {
             if id.ns == *ns
                 && self.has_on_loan(id)
@@ -340,6 +340,11 @@ impl<'s> Exporter<'s> {
                 format!("nftables tables of others, which stay as they are: {listed}"),
             );
         }
+    }
+
+    /// The namespaces that have links which are written.
+    fn places(&self) -> BTreeSet<&'s Ns> {
+        self.ends().map(|(ns, _)| ns).collect()
     }
 
     /// The namespace and link of an end, of those that are written.

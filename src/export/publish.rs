@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Exporter;
-use super::subnets::{Subnet, written};
+use super::subnets::{Subnet, WITH_PORTS, written};
 use super::tree::Entry;
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::Service;
@@ -12,15 +12,11 @@ use crate::resource::nftables::gateway::raise::Published;
 use crate::resource::{Family, Ns};
 use crate::state::{Meaning, Translation};
 
-/// The protocols that have ports, by their numbers.
-const WITH_PORTS: [(u8, &str); 2] = [(6, "tcp"), (17, "udp")];
-
 impl Exporter<'_> {
     /// The items of `publish`.
     pub(super) fn publications(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let places: BTreeSet<&Ns> = self.ends().map(|(ns, _)| ns).collect();
-        for ns in places {
+        for ns in self.places() {
             let published = match self.raised(ns) {
                 Some(raised) => raised.published,
                 None => self.led(ns),

@@ -165,29 +165,24 @@ pub fn topology(survey: &Survey, scope: &mut Scope) -> Option<TopologyName> {
     let only = owners.next().filter(|_| owners.next().is_none())?;
     let mut its = owned.iter().filter(|(_, name)| *name == only);
     let whole = its.all(|(id, _)| id.key != Key::Namespace || written(id));
+    if !whole {
+        return None;
+    }
     let only = only.clone();
-    whole.then(|| {
-        let links: Vec<(Ns, LinkName)> = owned
-            .iter()
-            .filter(|(_, name)| **name == only)
-            .filter_map(|(id, _)| match &id.key {
-                Key::Link(link) => Some((id.ns.clone(), link.clone())),
-                _ => None,
-            })
-            .collect();
-        for (id, entry) in &survey.state.entries {
-            if let Some(name) = id.ns.name()
-                && entry.owner.is(&only)
-                && survey.state.external.contains_key(name)
-            {
-                scope.beside.insert(name.clone());
-            }
+    for (id, entry) in &survey.state.entries {
+        if !entry.owner.is(&only) {
+            continue;
         }
-        for (ns, link) in links {
-            if self::link(survey, &ns, &link).is_some_and(|link| !is_loopback(link)) {
-                scope.take(&ns, &link, survey);
-            }
+        if let Some(name) = id.ns.name()
+            && survey.state.external.contains_key(name)
+        {
+            scope.beside.insert(name.clone());
         }
-        only
-    })
+        if let (Key::Link(name), Resource::Link(link)) = (&id.key, &entry.resource)
+            && !is_loopback(link)
+        {
+            scope.take(&id.ns, name, survey);
+        }
+    }
+    Some(only)
 }

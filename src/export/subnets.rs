@@ -15,6 +15,9 @@ use crate::resource::route::{self, Route, RouteKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::state::{Meaning, Translation};
 
+/// The protocols that have ports, by their numbers.
+pub(super) const WITH_PORTS: [(u8, &str); 2] = [(6, "tcp"), (17, "udp")];
+
 /// What was recognised.
 #[derive(Debug, Default)]
 pub(super) struct Subnets {
@@ -35,6 +38,9 @@ pub(super) struct Subnet {
     pub(super) egress: Option<Egress>,
     allow: Vec<(LinkName, Service)>,
 }
+
+/// What the subnets of a family behind each link are called.
+type Names<'s> = BTreeMap<(&'s Ns, &'s LinkName, Family), Vec<&'s str>>;
 
 /// A way out.
 #[derive(Debug)]
@@ -88,8 +94,7 @@ impl Exporter<'_> {
     pub(super) fn find_subnets(&mut self) -> Subnets {
         let mut all: Vec<Subnet> = Vec::new();
         let mut guarded = BTreeSet::new();
-        let places: BTreeSet<&Ns> = self.ends().map(|(ns, _)| ns).collect();
-        for ns in places {
+        for ns in self.places() {
             let raised = self.raised(ns);
             let found = match &raised {
                 Some(raised) => self.guarded(ns, raised),
@@ -130,22 +135,26 @@ impl Exporter<'_> {
         networks.collect()
     }
 
-    /// A subnet with a gateway, and no way out yet.
-    fn subnet(&self, ns: &Ns, link: &LinkName, held: &Held) -> Option<Subnet> {
+    /// The addresses in other namespaces than one and the host.
+    fn beyond(&self, ns: &Ns) -> Vec<(&Ns, IpAddr)> {
+        let ends = self.ends().filter(|(at, _)| *at != ns && **at != Ns::Host);
+        let held = ends.flat_map(|(at, link)| {
+            let held = self.held(at, link).into_iter();
+            held.map(move |held| (at, held.addr()))
+        });
+        held.collect()
+    }
+
+    /// A subnet with a gateway, whose members are among the addresses beyond it, and no way out yet.
+    fn subnet(ns: &Ns, link: &LinkName, held: &Held, beyond: &[(&Ns, IpAddr)]) -> Option<Subnet> {
         let cidr = IpNet::new(held.addr(), held.prefix_len()).ok()?.trunc();
-        let mut members = BTreeSet::new();
-        for (at, link) in self.ends().filter(|(at, _)| *at != ns && **at != Ns::Host) {
-            let inside = self.held(at, link);
-            if inside.iter().any(|held| cidr.contains(&held.addr())) {
-                members.insert(at.clone());
-            }
-        }
+        let members = beyond.iter().filter(|(_, ip)| cidr.contains(ip));
         Some(Subnet {
             name: String::new(),
             cidr,
             gateway: held.addr(),
             holder: (ns.clone(), link.clone()),
-            members,
+            members: members.map(|(at, _)| (*at).clone()).collect(),
             egress: None,
             allow: Vec::new(),
         })
@@ -153,13 +162,14 @@ impl Exporter<'_> {
 
     /// The subnets behind the links that netform guards.
     fn guarded(&self, ns: &Ns, raised: &Raised) -> Vec<Subnet> {
+        let beyond = self.beyond(ns);
         let mut all = Vec::new();
         for (link, held) in self.networks(ns) {
             if !raised.links.contains(&link) {
                 continue;
             }
             let family = Family::of(held.addr());
-            let Some(mut subnet) = self.subnet(ns, &link, &held) else {
+            let Some(mut subnet) = Self::subnet(ns, &link, &held, &beyond) else {
                 continue;
             };
             if let Some((dev, nat)) = raised.egress.get(&(link.clone(), family)) {
@@ -188,9 +198,10 @@ impl Exporter<'_> {
             return Vec::new();
         };
         let mut used: BTreeSet<usize> = BTreeSet::new();
+        let beyond = self.beyond(ns);
         let mut all: Vec<Subnet> = Vec::new();
         for (link, held) in self.networks(ns) {
-            let Some(mut subnet) = self.subnet(ns, &link, &held) else {
+            let Some(mut subnet) = Self::subnet(ns, &link, &held, &beyond) else {
                 continue;
             };
             let translations = place.translations.iter().enumerate();
@@ -340,10 +351,18 @@ impl Exporter<'_> {
     /// The entries of `subnets`.
     pub(super) fn subnet_entries(&self) -> Vec<Entry> {
         let subnets = self.subnets.all.iter();
-        subnets.map(|subnet| self.subnet_entry(subnet)).collect()
+        let mut names = Names::new();
+        for subnet in subnets.clone() {
+            let (ns, link) = &subnet.holder;
+            let behind = names.entry((ns, link, Family::of(subnet.gateway)));
+            behind.or_default().push(&subnet.name);
+        }
+        subnets
+            .map(|subnet| self.subnet_entry(subnet, &names))
+            .collect()
     }
 
-    fn subnet_entry(&self, subnet: &Subnet) -> Entry {
+    fn subnet_entry(&self, subnet: &Subnet, names: &Names<'_>) -> Entry {
         let mut fields = vec![
             Entry::text("cidr", subnet.cidr),
             Entry::text("gateway", subnet.gateway),
@@ -366,13 +385,9 @@ impl Exporter<'_> {
         }
         let mut allowed: BTreeMap<&str, Vec<Service>> = BTreeMap::new();
         for (link, service) in &subnet.allow {
-            let others = self.subnets.all.iter();
-            let others = others.filter(|other| {
-                other.holder == (subnet.holder.0.clone(), link.clone())
-                    && Family::of(other.gateway) == Family::of(subnet.gateway)
-            });
-            for other in others {
-                allowed.entry(&other.name).or_default().push(*service);
+            let others = names.get(&(&subnet.holder.0, link, Family::of(subnet.gateway)));
+            for name in others.into_iter().flatten() {
+                allowed.entry(name).or_default().push(*service);
             }
         }
         let items: Vec<Entry> = allowed
@@ -424,7 +439,7 @@ fn allow(name: &str, services: &[Service]) -> Entry {
         return Entry::item(name);
     }
     let mut fields = vec![Entry::text("subnet", name)];
-    for (word, number) in [("tcp", 6), ("udp", 17)] {
+    for (number, word) in WITH_PORTS {
         let ports = services.iter().filter_map(|service| match service {
             Service::Ports { protocol, from, to } if *protocol == number => Some((*from, *to)),
             _ => None,

@@ -133,6 +133,7 @@ impl Entry {
 }
 
 /// What was written: the text, and where the parts stand that can be struck out.
+#[derive(Default)]
 pub(super) struct Written {
     pub(super) text: String,
     marks: Vec<(Range<usize>, Vec<usize>)>,
@@ -150,13 +151,7 @@ impl Written {
 
 /// Writes entries, with an empty line before those that have several lines.
 pub(super) fn write(entries: &[Entry]) -> Written {
-    let mut writer = Writer {
-        written: Written {
-            text: String::new(),
-            marks: Vec::new(),
-        },
-        path: Vec::new(),
-    };
+    let mut writer = Writer::default();
     for (place, entry) in entries.iter().enumerate() {
         let empty = entry.is_empty_block() && entry.remarks.is_empty();
         if matches!(entry.node, Node::Block(_)) && !empty {
@@ -186,6 +181,7 @@ pub(super) fn strike(
     Some(())
 }
 
+#[derive(Default)]
 struct Writer {
     written: Written,
     path: Vec<usize>,
@@ -334,13 +330,7 @@ fn plainly(entry: &Entry) -> String {
         remarks: Vec::new(),
         ..entry.clone()
     };
-    let mut writer = Writer {
-        written: Written {
-            text: String::new(),
-            marks: Vec::new(),
-        },
-        path: Vec::new(),
-    };
+    let mut writer = Writer::default();
     writer.entry(&whole, 0, "");
     writer.written.text
 }

@@ -208,6 +208,11 @@ impl Kernel {
         survey::survey(self, topology)
     }
 
+    /// Has a survey be as another topology sees it.
+    pub fn see_as(&mut self, survey: &mut Survey, topology: &TopologyName) -> Result<(), Error> {
+        survey::see_as(self, survey, topology)
+    }
+
     /// What this kernel lacks for the links that a plan makes, each with the place of the first operation that
     /// needs it: [`Error::NoKind`] and [`Error::NoSetting`]. Nothing is changed to find out, but the kernel may load
     /// a module.

@@ -161,7 +161,7 @@ fn of_thing(key: &Key, on_host: bool, evidence: &Evidence) -> Provenance {
     let by_index = |index: u32| evidence.links.iter().find(|link| link.index == index);
     let of_its_link = |link: Option<&Link>| match link {
         // What is on a link that a program manages is that program's, too.
-        Some(link) => match of_link(link, on_host, evidence) {
+        Some(link) => match of_link(link, on_host, &evidence.links) {
             program @ Provenance::Program { .. } => program,
             _ => Provenance::Unknown(None),
         },
@@ -170,7 +170,7 @@ fn of_thing(key: &Key, on_host: bool, evidence: &Evidence) -> Provenance {
     match key {
         Key::Link(name) | Key::Port(name) => by_name(name)
             .map_or(Provenance::Unknown(None), |link| {
-                of_link(link, on_host, evidence)
+                of_link(link, on_host, &evidence.links)
             }),
         Key::Address(key) => {
             let link = by_name(&key.link);
@@ -235,7 +235,7 @@ pub(super) fn of_protocol(number: u8) -> Option<Provenance> {
 const NETWORK_MANAGER: &str = "/run/NetworkManager/devices";
 const NETWORKD: &str = "/run/systemd/netif/links";
 
-fn of_link(link: &Link, on_host: bool, evidence: &Evidence) -> Provenance {
+fn of_link(link: &Link, on_host: bool, all: &[Link]) -> Provenance {
     if let (None, Some(tag)) = (tag::of_link(link), tag::owner(&link.alias)) {
         return Provenance::Copied(tag);
     }
@@ -252,7 +252,7 @@ fn of_link(link: &Link, on_host: bool, evidence: &Evidence) -> Provenance {
         }
     }
     let master = link.master.and_then(|index| {
-        let mut links = evidence.links.iter();
+        let mut links = all.iter();
         links.find(|link| link.index == index)
     });
     if let Some(name) = of_name(&link.name, &link.kind) {
@@ -270,17 +270,11 @@ fn of_link(link: &Link, on_host: bool, evidence: &Evidence) -> Provenance {
 
 /// The links that programs seem to have made, and which; devices are nobody's.
 pub(super) fn programs(links: &[Link], on_host: bool) -> BTreeMap<LinkName, &'static str> {
-    let evidence = Evidence {
-        links: links.to_vec(),
-        addresses: Vec::new(),
-        routes: Vec::new(),
-        rules: Vec::new(),
-    };
     let mut programs = BTreeMap::new();
     for link in links.iter().filter(|link| !link.kind.is_empty()) {
         if let (Ok(found), Provenance::Program { name, .. }) = (
             LinkName::try_from(link.name.as_str()),
-            of_link(link, on_host, &evidence),
+            of_link(link, on_host, links),
         ) {
             programs.insert(found, name);
         }

@@ -41,11 +41,9 @@ struct Scan {
 pub(super) fn survey(kernel: &mut Kernel, topology: &TopologyName) -> Result<Survey, Error> {
     let named = namespace::names()?.into_iter().map(Ns::Named);
     let all: Vec<Ns> = named.chain([Ns::Host]).collect();
-    let usual = namespace::spread(vec![()], |()| usual());
-    let usual = usual
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Ok(BTreeMap::new()))?;
+    // Whoever looks is in the new one afterwards.
+    let usual = std::thread::scope(|scope| scope.spawn(usual).join());
+    let usual = usual.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let scans = namespace::spread(all, |ns| {
         let scan = scan(kernel, &ns, &usual)?;
         Ok::<_, Error>(scan.map(|scan| (ns, scan)))
@@ -89,7 +87,21 @@ pub(super) fn survey(kernel: &mut Kernel, topology: &TopologyName) -> Result<Sur
         places.insert(ns, surveyed);
     }
     let state = observe::observe(kernel, topology, &concerned)?;
-    Ok(Survey { state, places })
+    Ok(Survey {
+        concerned,
+        state,
+        places,
+    })
+}
+
+/// Observes what was surveyed as another topology sees it. What else there is to tell is the same for all.
+pub(super) fn see_as(
+    kernel: &mut Kernel,
+    survey: &mut Survey,
+    topology: &TopologyName,
+) -> Result<(), Error> {
+    survey.state = observe::observe(kernel, topology, &survey.concerned)?;
+    Ok(())
 }
 
 /// Looks at a namespace, on a thread that ends afterwards. None: it doesn't exist.

@@ -1,8 +1,8 @@
 //! What whoever carries out an operation must know of it.
 
-use super::{Action, Operation};
+use super::{Action, Operation, Transfer};
 use crate::resource::sysctl::SysctlKey;
-use crate::resource::{Key, Ns, Resource};
+use crate::resource::{Change, Key, Ns, Resource};
 
 impl Operation {
     /// Whether a value is to be borrowed of a link, or a switch of a namespace, that was not there when it was read: nobody
@@ -16,6 +16,16 @@ impl Operation {
             || key.switch().is_some()
             || *key == SysctlKey::redirects();
         is_number && before.value.is_empty()
+    }
+
+    /// Whether it does nothing but take over what is right already.
+    pub fn adopts_as_it_is(&self) -> bool {
+        let (Action::Update { before, after }, Some(Transfer::Adopt)) =
+            (&self.action, self.transfer)
+        else {
+            return false;
+        };
+        after.change_from(before) == Change::None
     }
 
     /// The namespaces whose routes wait for it: that of a link that is made or changed, and that of its peer.

@@ -344,13 +344,13 @@ fn opened(operation: &Operation, family: Family) -> Option<(&Ns, &LinkName)> {
 
 /// What is said of what changes hands.
 fn hands(operation: &Operation) -> Option<&'static str> {
-    let Action::Update { before, after } = &operation.action else {
+    let Action::Update { .. } = &operation.action else {
         return None;
     };
     Some(match operation.transfer? {
         // It says so itself.
         _ if operation.id.key == Key::Namespace => return None,
-        Transfer::Adopt if after.change_from(before) == Change::None => "(adopted as it is)",
+        Transfer::Adopt if operation.adopts_as_it_is() => "(adopted as it is)",
         Transfer::Adopt => "(adopted)",
         Transfer::Release => "(given back untagged, as it was)",
     })

@@ -14,6 +14,8 @@ use crate::resource::{Family, Ns};
 /// Everything in all namespaces that have a name, and in the host.
 #[derive(Debug, Clone)]
 pub struct Survey {
+    /// What was asked for: which namespaces, and which tables of each.
+    pub(crate) concerned: State,
     /// What they hold.
     pub state: State,
     /// What else is known of each.

@@ -145,16 +145,7 @@ impl NfSocket {
     ///
     /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
     pub fn foreign(&mut self, names: &HashMap<u32, String>) -> Result<Vec<firewall::Table>, Error> {
-        for _ in 0..ATTEMPTS {
-            match foreign::tables(&mut self.channel, names) {
-                Ok(Some(tables)) => return Ok(tables),
-                Ok(None) => {}
-                // Something went away meanwhile.
-                Err(error) if error.is_stale() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Restless)
+        self.at_rest(|channel| foreign::tables(channel, names))
     }
 
     /// What others have besides netform's own, and what of it translates addresses, all as of one moment.
@@ -163,9 +154,17 @@ impl NfSocket {
     ///
     /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
     pub(super) fn others(&mut self, names: &HashMap<u32, String>) -> Result<nat::Others, Error> {
+        self.at_rest(|channel| nat::others(channel, names))
+    }
+
+    /// What is read of one moment: again, as long as the ruleset changes meanwhile.
+    fn at_rest<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Channel) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
         for _ in 0..ATTEMPTS {
-            match nat::others(&mut self.channel, names) {
-                Ok(Some(others)) => return Ok(others),
+            match read(&mut self.channel) {
+                Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 // Something went away meanwhile.
                 Err(error) if error.is_stale() => {}

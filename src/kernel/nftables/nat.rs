@@ -10,25 +10,19 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::attribute::{Attributes, Request, family};
 use super::error::{Error, Object};
-use super::foreign::{Names, register, set, value};
+use super::foreign::{Names, op, register, set, value};
 use super::socket::Channel;
 use super::{expression, number as attr, read};
 use crate::kernel::codec::ip_of;
 use crate::kernel::xtables;
 use crate::resource::Family;
-use crate::resource::firewall::Set;
+use crate::resource::firewall::{Op, Set};
 use crate::resource::name::LinkName;
 use crate::resource::nftables::{PREFIX, Verdict};
 use crate::state::{Match, Matches, Meaning, Translation};
 
 /// How many chains a packet may be led through before it is lost sight of.
 const DEPTH: usize = 8;
-
-/// `NFT_CMP_EQ` and so on (`enum nft_cmp_ops`).
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
-const AT_MOST: u32 = 3;
-const AT_LEAST: u32 = 5;
 
 /// The most rules that are read of one namespace.
 const RULES: usize = 20_000;
@@ -388,15 +382,15 @@ impl Reading<'_> {
             "cmp" => {
                 let held = self.held(inside.u32(attr::CMP_SREG)?)?;
                 let data = value(inside, attr::CMP_DATA)?;
-                match inside.u32(attr::CMP_OP)? {
-                    EQUAL => self.compare(held, &data, false)?,
-                    NOT_EQUAL => self.compare(held, &data, true)?,
+                match op(inside.u32(attr::CMP_OP)?)? {
+                    Op::Equal => self.compare(held, &data, false)?,
+                    Op::NotEqual => self.compare(held, &data, true)?,
                     // A row of ports, as `nft` before 1.1 writes it.
-                    op if matches!(held, Held::Port) => {
+                    order if matches!(held, Held::Port) => {
                         let (from, to) = self.rule.matches.ports.unwrap_or((0, u16::MAX));
-                        self.rule.matches.ports = Some(match op {
-                            AT_MOST => (from, port(&data)?),
-                            AT_LEAST => (port(&data)?, to),
+                        self.rule.matches.ports = Some(match order {
+                            Op::LessOrEqual => (from, port(&data)?),
+                            Op::GreaterOrEqual => (port(&data)?, to),
                             _ => return None,
                         });
                     }
@@ -573,19 +567,15 @@ impl Reading<'_> {
     }
 }
 
-/// The prefix that bytes of an address are, under a mask.
+/// The prefix that the first bytes of an address are, under a mask.
 fn prefix(family: Family, data: &[u8], mask: &[u8]) -> Option<IpNet> {
-    let mut bits = mask
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
-    let length = bits.by_ref().take_while(|bit| *bit == 1).count();
-    bits.all(|bit| bit == 0).then_some(())?;
-    let mut bytes = data.to_vec();
-    bytes.resize(if family == Family::Ipv4 { 4 } else { 16 }, 0);
-    let ip: IpAddr = ip_of(&bytes)?;
-    IpNet::new(ip, u8::try_from(length).ok()?)
-        .ok()
-        .map(|net| net.trunc())
+    let whole = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(if family == Family::Ipv4 { 4 } else { 16 }, 0);
+        ip_of(&bytes)
+    };
+    let net = IpNet::with_netmask(whole(data)?, whole(mask)?).ok()?;
+    Some(net.trunc())
 }
 
 fn port(bytes: &[u8]) -> Option<u16> {

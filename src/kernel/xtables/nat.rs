@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::codec::ip_of;
+use super::blob::{u16_at, u32_at};
 use crate::resource::Family;
 use crate::state::{Matches, Meaning};
 
@@ -22,10 +23,7 @@ pub(in crate::kernel) fn asks(
     data: &[u8],
     matches: &mut Matches,
 ) -> Option<()> {
-    let number = |at: usize| {
-        let bytes = data.get(at..at + 2)?;
-        bytes.try_into().ok().map(u16::from_ne_bytes)
-    };
+    let number = |at| u16_at(data, at);
     match (name, revision) {
         // `struct xt_tcp`, `struct xt_udp`: ports from and to, of the source and of the destination.
         ("tcp" | "udp", 0) => {
@@ -75,8 +73,7 @@ pub(in crate::kernel) fn translates(
 fn range(family: Family, data: &[u8]) -> Option<(IpAddr, Option<u16>)> {
     let compact = data.len() < 40;
     let (start, size) = if compact { (4, 4) } else { (0, 16) };
-    let flags = data.get(start..start + 4)?.try_into().ok()?;
-    let flags = u32::from_ne_bytes(flags);
+    let flags = u32_at(data, start)?;
     let ip = |at: usize| {
         let bytes = data.get(at..at + size)?;
         ip_of(match family {
@@ -84,10 +81,7 @@ fn range(family: Family, data: &[u8]) -> Option<(IpAddr, Option<u16>)> {
             Family::Ipv6 => bytes,
         })
     };
-    let port = |at: usize| {
-        let bytes = data.get(at..at + 2)?;
-        bytes.try_into().ok().map(u16::from_be_bytes)
-    };
+    let port = |at| u16_at(data, at).map(u16::from_be);
     let first = start + 4;
     let ports = first + 2 * size;
     let one = ip(first)? == ip(first + size)? && flags & ADDRESS != 0 && flags & SHIFTS == 0;

@@ -5,7 +5,7 @@
 mod rule;
 pub(super) mod set;
 
-pub(super) use self::rule::{register, rule, value};
+pub(super) use self::rule::{op, register, rule, value};
 pub(super) use self::set::{Gathered, shape};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -257,7 +257,7 @@ pub(super) fn size(number: u32) -> Option<usize> {
 }
 
 /// An order by the kernel's number (`enum nft_cmp_ops`).
-fn op(number: u32) -> Option<Op> {
+pub(in crate::kernel::nftables) fn op(number: u32) -> Option<Op> {
     Some(match number {
         0 => Op::Equal,
         1 => Op::NotEqual,

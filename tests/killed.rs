@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{assert_same_world, in_sandbox, sh, world};
+use common::{assert_same_world, in_sandbox, netform, sh, world};
 use netform::kernel::Kernel;
 use netform::plan::{Plan, plan};
 use netform::resource::name::TopologyName;
@@ -119,4 +119,26 @@ fn the_switch_and_other_settings_are_given_back_after_a_kill_at_each_step() {
         host,
         "ip link add d0 type veth peer name d1; sysctl -qw net.ipv4.conf.d0.forwarding=1",
     );
+}
+
+/// A record is written beside the old one before it takes its name. Who is killed just there may leave the draft of
+/// a topology that has nothing yet.
+#[test]
+fn the_draft_of_a_record_goes_with_the_last_topology() {
+    in_sandbox(|| {
+        fs::write(
+            "/run/lab.yaml",
+            "version: 1\nname: lab\nnamespaces: { a: {} }\n",
+        )
+        .expect("written");
+        let before = world();
+        fs::create_dir("/run/netform").expect("a directory");
+        fs::write("/run/netform/other.json.new", "{").expect("written");
+        assert_eq!(
+            netform(&["apply", "-f", "/run/lab.yaml", "--yes"]).status,
+            0
+        );
+        assert_eq!(netform(&["destroy", "lab", "--yes"]).status, 0);
+        assert_same_world(&before, &world());
+    });
 }

@@ -87,6 +87,7 @@ impl Drop for Lock {
         let Some(file) = &self.file else { return };
         // What nobody needs anymore goes, so that the last destroy leaves /run as it was. Who waits for
         // the file that is removed here sees that it is, and makes a new one.
+        record::remove_drafts();
         if record::names().is_ok_and(|names| names.is_empty()) {
             let _ = fs::remove_file(path());
             let _ = fs::remove_dir(record::DIRECTORY);

@@ -19,6 +19,9 @@ use crate::resource::{Id, Ns};
 /// Where the records lie.
 pub(super) const DIRECTORY: &str = "/run/netform";
 
+/// How a record's name ends while it is written.
+const DRAFT: &str = "json.new";
+
 /// The version of the format that this release reads and writes.
 const FORMAT: u32 = 1;
 
@@ -147,7 +150,7 @@ impl Record {
         }
         fs::create_dir_all(DIRECTORY).map_err(|e| Error::io("create", DIRECTORY, e))?;
         let text = serde_json::to_string_pretty(self).expect("a record is plain data");
-        let draft = path.with_extension("json.new");
+        let draft = path.with_extension(DRAFT);
         let written = fs::write(&draft, text + "\n").map_err(|e| Error::io("write", &draft, e));
         let named = written
             .and_then(|()| fs::rename(&draft, &path).map_err(|e| Error::io("write", path, e)));
@@ -255,6 +258,19 @@ pub(super) fn names() -> Result<BTreeSet<TopologyName>, Error> {
         names.extend(name.and_then(|name| TopologyName::try_from(name).ok()));
     }
     Ok(names)
+}
+
+/// Removes the drafts of those who were killed while they wrote. Only who holds the lock may: nobody else writes.
+pub(super) fn remove_drafts() {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.ends_with(DRAFT)) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// All records, as they are seen from here.

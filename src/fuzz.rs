@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::kernel;
+use crate::kernel::{self, Snapshot};
 use crate::plan;
 use crate::render::plan::View;
 use crate::render::{self, style::Colour};
@@ -11,8 +11,9 @@ use crate::resource::firewall::{Firewall, Table};
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
 use crate::saved::Saved;
+use crate::sealed::{self, Kind};
 use crate::spec::{self, Spec, source::Source};
-use crate::state::{DefaultRoute, Facts, Place, PlaceLink, State};
+use crate::state::{DefaultRoute, Facts, Machine, Place, PlaceLink, State};
 
 /// A topology whose packets come by the rules of others.
 const GATEWAY: &str = "\
@@ -26,6 +27,11 @@ veths:
       - { namespace: host, name: lab0, addresses: [10.9.0.1] }
       - { namespace: a, name: eth0, addresses: [10.9.0.2] }
 ";
+
+static WITH_GATEWAY: LazyLock<Spec> = LazyLock::new(|| {
+    let source = Source::new("gateway.yaml", GATEWAY.to_owned());
+    spec::parse(&[source]).unwrap_or_else(|found| panic!("{found:?}"))
+});
 
 /// A host with an uplink that has default routes of both families.
 static FACTS: LazyLock<Facts> = LazyLock::new(|| {
@@ -43,8 +49,11 @@ static FACTS: LazyLock<Facts> = LazyLock::new(|| {
         ..PlaceLink::default()
     };
     Facts {
-        machine: "0123456789abcdef".to_owned(),
-        ipv6: true,
+        machine: Machine {
+            id: "0123456789abcdef".to_owned(),
+            ipv6: true,
+            ..Machine::default()
+        },
         host: Place {
             links: [(link.clone(), uplink)].into(),
             default: Family::BOTH.map(|family| (family, vec![route()])).into(),
@@ -59,7 +68,7 @@ pub fn saved(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let sealed = serde_json::from_str(text).map(crate::saved::seal);
+    let sealed = serde_json::from_str(text).map(|held| sealed::seal(Kind::Plan, held));
     for text in [Ok(text.to_owned()), sealed].into_iter().flatten() {
         match Saved::parse(&text) {
             Err(why) => assert!(is_harmless(&why), "{why:?}"),
@@ -80,6 +89,51 @@ pub fn saved(bytes: &[u8]) {
                 }
                 let _ = spec::parse(&saved.sources());
             }
+        }
+    }
+}
+
+/// Reads a snapshot as it is, and as one whose checksum is right, and plans against it.
+pub fn snapshot(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let sealed = serde_json::from_str(text).map(|held| sealed::seal(Kind::Snapshot, held));
+    for text in [Ok(text.to_owned()), sealed].into_iter().flatten() {
+        match Snapshot::parse(&text) {
+            Err(why) => assert!(is_harmless(&why), "{why:?}"),
+            Ok(snapshot) => planned_from(snapshot),
+        }
+    }
+}
+
+/// Plans for a topology with a gateway, and for none, on a host of which there is a snapshot.
+fn planned_from(mut snapshot: Snapshot) {
+    let external = crate::state::External::new();
+    let topologies = snapshot.topologies();
+    let mut plans = Vec::new();
+    if let Ok(mut facts) = snapshot.facts(&external) {
+        snapshot.look_at_firewalls(&mut facts);
+        let name = &WITH_GATEWAY.name.value;
+        snapshot.ports(name, &WITH_GATEWAY.publishes_in(), &mut facts);
+        if let Ok(lowered) = spec::lower(&WITH_GATEWAY, &facts) {
+            plans.push((name.clone(), lowered.state, lowered.warnings));
+        }
+    }
+    let none = topologies
+        .into_iter()
+        .map(|name| (name, State::new(), Vec::new()));
+    for (topology, desired, warnings) in plans.into_iter().chain(none) {
+        let Ok(observed) = snapshot.observe(&topology, &desired) else {
+            continue;
+        };
+        if let Ok(mut plan) = plan::plan(&topology, &desired, &observed) {
+            plan.warnings.extend(snapshot.inmates(&plan));
+            plan.warnings.extend(warnings);
+            let text = render::plan::plan(&plan, &View::full(Colour::Off));
+            assert!(is_harmless(&text), "{text:?}");
+            let parts = [(&plan, &observed.external)];
+            let _ = render::shell::script(&parts, false);
         }
     }
 }
@@ -144,10 +198,6 @@ pub fn xtables(bytes: &[u8]) {
 
 /// Lowers a spec with a gateway on a host that has a table of others.
 fn judge(table: Table) {
-    static SPEC: LazyLock<Spec> = LazyLock::new(|| {
-        let source = Source::new("gateway.yaml", GATEWAY.to_owned());
-        spec::parse(&[source]).unwrap_or_else(|found| panic!("{found:?}"))
-    });
     let mut facts = FACTS.clone();
     let host = facts.place_mut(&Ns::Host).expect("it is always there");
     host.firewall = Firewall {
@@ -155,5 +205,5 @@ fn judge(table: Table) {
         ..Firewall::default()
     };
     // An older table may stand in the way of all of it.
-    let _ = spec::lower(&SPEC, &facts);
+    let _ = spec::lower(&WITH_GATEWAY, &facts);
 }

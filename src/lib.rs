@@ -18,5 +18,6 @@ pub mod render;
 pub mod resource;
 pub mod sandbox;
 pub mod saved;
+mod sealed;
 pub mod spec;
 pub mod state;

@@ -4,21 +4,16 @@
 //! again, and the two plans must be the same: then what the plan was made from is as it was, as far as the plan depends
 //! on it.
 
-use std::hash::Hasher;
-
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
-use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::plan::{Plan, Warning};
 use crate::render;
 use crate::render::plan::View;
 use crate::render::style::Colour;
 use crate::resource::name::TopologyName;
+use crate::sealed::{self, Kind, harmless};
 use crate::spec::source::Source;
-
-/// The version of the format that this release reads and writes.
-const FORMAT: u32 = 1;
 
 /// A plan, and what it was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,25 +41,6 @@ struct Text {
     text: String,
 }
 
-/// What stands in a file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope {
-    format_version: u32,
-    /// The release that wrote it.
-    netform: String,
-    /// Of what is saved, so that a file that was cut short or written in is noticed. It is no signature.
-    checksum: String,
-    saved: serde_json::Value,
-}
-
-/// Only what is looked at before the rest.
-#[derive(Deserialize)]
-struct Version {
-    format_version: u32,
-    netform: String,
-}
-
 impl Saved {
     /// What is to be saved of a plan.
     pub fn of(
@@ -84,7 +60,10 @@ impl Saved {
 
     /// The text of a file.
     pub fn to_text(&self) -> String {
-        seal(serde_json::to_value(self).expect("it is plain data"))
+        sealed::seal(
+            Kind::Plan,
+            serde_json::to_value(self).expect("it is plain data"),
+        )
     }
 
     /// What the text of a file says.
@@ -93,39 +72,7 @@ impl Saved {
     ///
     /// What is wrong with it, and what to do.
     pub fn parse(text: &str) -> Result<Saved, String> {
-        let again = "save the plan again: `netform plan -f FILE --out PLAN`";
-        let version: Version = serde_json::from_str(text).map_err(|error| {
-            let what = if error.is_eof() {
-                "is cut short"
-            } else {
-                "is no saved plan"
-            };
-            format!("{what} ({})\n  {again}", harmless(&error.to_string()))
-        })?;
-        if version.format_version != FORMAT {
-            return Err(format!(
-                "was written by netform {} in format {}, and this release reads format {FORMAT}\n  {again}",
-                version.netform.escape_debug(),
-                version.format_version
-            ));
-        }
-        let envelope: Envelope = serde_json::from_str(text).map_err(|error| {
-            format!(
-                "is no saved plan ({})\n  {again}",
-                harmless(&error.to_string())
-            )
-        })?;
-        if envelope.checksum != checksum(&envelope.saved) {
-            return Err(format!(
-                "was changed after it was saved: its checksum is another\n  {again}"
-            ));
-        }
-        serde_json::from_value(envelope.saved).map_err(|error| {
-            format!(
-                "is no saved plan ({})\n  {again}",
-                harmless(&error.to_string())
-            )
-        })
+        sealed::open(Kind::Plan, text)
     }
 
     /// The spec.
@@ -156,17 +103,6 @@ impl Saved {
         let now = render::plan::plan(plan, &View::full(Colour::Off));
         Some(difference(&self.text, &now))
     }
-}
-
-/// The text of a file that says something.
-pub(crate) fn seal(saved: serde_json::Value) -> String {
-    let envelope = Envelope {
-        format_version: FORMAT,
-        netform: env!("CARGO_PKG_VERSION").to_owned(),
-        checksum: checksum(&saved),
-        saved,
-    };
-    serde_json::to_string_pretty(&envelope).expect("it is plain data") + "\n"
 }
 
 fn texts(sources: &[Source]) -> Vec<Text> {
@@ -204,21 +140,4 @@ fn comparable(plan: &Plan) -> serde_json::Value {
 fn difference(then: &str, now: &str) -> String {
     let diff = TextDiff::from_lines(then, now);
     harmless(&diff.unified_diff().context_radius(2).to_string())
-}
-
-/// Text of a file from elsewhere, as a terminal shows it.
-fn harmless(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' | '\t' => c,
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    text.chars().map(shown).collect()
-}
-
-fn checksum(value: &serde_json::Value) -> String {
-    let mut hasher = SipHasher13::new();
-    hasher.write(value.to_string().as_bytes());
-    let hash = hasher.finish128();
-    format!("{:016x}{:016x}", hash.h1, hash.h2)
 }

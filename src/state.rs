@@ -10,7 +10,7 @@ mod programs;
 mod survey;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::resource::address::Held;
 use crate::resource::firewall::Firewall;
@@ -120,10 +120,22 @@ impl State {
 }
 
 /// What lowering must know of a host: all that a plan depends on besides the spec.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// What makes the link-layer addresses of this host its own: the content of `/etc/machine-id`.
-    pub machine: String,
+    /// The machine.
+    pub machine: Machine,
+    /// The namespace that netform runs in.
+    pub host: Place,
+    /// The external namespaces.
+    pub external: BTreeMap<NamespaceName, Place>,
+}
+
+/// What lowering must know of a machine: its kernel, its files, and the programs that run there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// What makes the link-layer addresses of this machine its own.
+    pub id: String,
     /// Whether IPv6 forwarding can be switched by link (`force_forwarding`, Linux 6.17).
     pub force_forwarding: bool,
     /// Whether the kernel has IPv6 at all (`/proc/sys/net/ipv6/conf` exists).
@@ -136,10 +148,6 @@ pub struct Facts {
     pub networkd: Option<Networkd>,
     /// NetworkManager, where it runs.
     pub network_manager: Option<NetworkManager>,
-    /// The namespace that netform runs in.
-    pub host: Place,
-    /// The external namespaces.
-    pub external: BTreeMap<NamespaceName, Place>,
 }
 
 impl Facts {

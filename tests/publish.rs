@@ -10,7 +10,7 @@ use netform::plan::plan;
 use netform::resource::{Id, Key, Ns, Resource};
 use netform::spec::source::Source;
 use netform::spec::{lower, parse};
-use netform::state::{Facts, Place, PlaceLink, State};
+use netform::state::{Facts, Machine, Place, PlaceLink, State};
 
 /// Serves ports, `tcp:80` for example, until it is killed: whoever asks is told the address that is seen of him, and the port.
 const SERVER: &str = r#"
@@ -923,8 +923,11 @@ fn lowered(spec: &str, own: &[&str]) -> State {
     }
     let facts = Facts {
         host,
-        force_forwarding: true,
-        ipv6: true,
+        machine: Machine {
+            force_forwarding: true,
+            ipv6: true,
+            ..Machine::default()
+        },
         ..Facts::default()
     };
     lower(&spec, &facts).expect("it fits").state

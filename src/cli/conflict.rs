@@ -10,7 +10,7 @@ use crate::state::Owner;
 
 /// A conflict, in a line of what and whose, one of what stands there, and one for each way out.
 ///
-/// `place` is where the spec names it, if that is known.
+/// `place` is where the spec names it, if that is known. Without a provenance nobody looked whose it seems to be.
 pub(super) fn text(
     conflict: &Conflict,
     provenance: Option<&Provenance>,
@@ -121,6 +121,7 @@ fn disputed(
     let ns = &conflict.id.ns;
     let tag = match provenance {
         Some(Provenance::Retagged(Some(tag))) => format!("carries the tag of topology {tag}"),
+        None => "carries another tag or none".to_owned(),
         _ => "carries no tag".to_owned(),
     };
     let whose = if by == topology {
@@ -153,6 +154,7 @@ fn untagged(
 ) -> Vec<String> {
     let exists = format!("{what} exists, and netform didn't make it");
     let unknown = Provenance::Unknown(None);
+    let is_looked_up = provenance.is_some();
     let provenance = provenance.unwrap_or(&unknown);
     let (first, why) = match provenance {
         Provenance::Program { name, sign } => {
@@ -160,6 +162,10 @@ fn untagged(
         }
         Provenance::Unknown(Some(alias)) => (
             format!("{exists}: it was made by hand or by a program, and its alias is {alias:?}"),
+            None,
+        ),
+        _ if !is_looked_up => (
+            format!("{exists}: `netform plan` on the host itself tells whose it seems to be"),
             None,
         ),
         Provenance::Unknown(None) | Provenance::Retagged(_) => (

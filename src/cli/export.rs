@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::ground::Ground;
 use super::session::{self, failed};
 use super::{Status, completions, output};
 use crate::export::{self, Draft, Extras, Scope, Wanted};
@@ -160,7 +161,7 @@ fn lower(kernel: &mut Kernel, draft: &Draft) -> Result<Result<Lowered, Vec<Diagn
         Ok(spec) => spec,
         Err(found) => return Ok(Err(found)),
     };
-    let facts = session::facts(kernel, &spec, &spec.name.value)?;
+    let facts = Ground::facts(kernel, &spec, &spec.name.value)?;
     Ok(spec::lower(&spec, &facts))
 }
 

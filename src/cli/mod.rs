@@ -9,6 +9,7 @@ mod destroy;
 mod exec;
 mod export;
 mod from;
+mod ground;
 mod man;
 mod output;
 mod plan;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::from::{self, Old};
 use super::session::{self, Access, Given, Session, Takeover};
 use super::source::Files;
-use super::{Status, from, output, prune, saved};
+use super::{Status, output, prune, saved};
 use crate::plan::{self, Plan};
 use crate::render::document::{self, OfTopology};
 use crate::render::left;
@@ -38,9 +39,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     prune: bool,
 
-    /// Plan from another spec instead of this host, for a review: reads no kernel, and needs no privilege. An empty file
-    /// means nothing
-    #[arg(long, value_name = "OLD", conflicts_with_all = ["adopt", "adopt_from", "out", "previous"])]
+    /// Plan from another spec instead of this host, for a review, or from a snapshot of a host (`netform show --snapshot`):
+    /// reads no kernel, and needs no privilege. An empty file means nothing
+    #[arg(long, value_name = "OLD", conflicts_with_all = ["adopt_from", "out", "previous"])]
     from: Vec<PathBuf>,
 
     /// Tell apart what was changed by hand since this spec, the one before, was applied
@@ -101,11 +102,20 @@ pub(super) struct Outcome {
 impl Outcome {
     fn of(session: Session, drift: Option<BTreeSet<Id>>) -> Outcome {
         Outcome {
-            plan: session.plan,
-            desired: session.desired,
-            observed: session.observed.into(),
             renamed: session.renamed,
             drift,
+            ..Outcome::on_host(session.plan, session.desired, session.observed)
+        }
+    }
+
+    /// On a host that is as it was observed.
+    pub(super) fn on_host(plan: Plan, desired: State, observed: State) -> Outcome {
+        Outcome {
+            plan,
+            desired,
+            observed: observed.into(),
+            renamed: None,
+            drift: None,
             of_specs: false,
             derived: Rc::default(),
             pruned_from: None,
@@ -142,12 +152,30 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         arguments,
         documents: Vec::new(),
         scripts: Vec::new(),
+        of_specs: false,
         worst: Status::Done,
         first: true,
     };
     if !arguments.from.is_empty() {
-        for outcome in from::outcomes(&given, &arguments.from, directory)? {
-            printer.tell(&outcome);
+        match from::read(&arguments.from)? {
+            Old::Snapshot(mut snapshot) => {
+                let takeover = &arguments.takeover;
+                for outcome in from::of_snapshot(&given, &mut snapshot, takeover, directory) {
+                    printer.take(outcome);
+                }
+            }
+            Old::Specs(_) if arguments.takeover.adopt => {
+                output::error(
+                    "`--adopt` takes over what others made, and from one spec to another there is nothing of others\n  \
+                     leave it out, or plan from a snapshot of the host: `netform show --snapshot`",
+                );
+                return Err(Status::Usage);
+            }
+            Old::Specs(old) => {
+                for outcome in from::outcomes(&given, &old, directory)? {
+                    printer.tell(&outcome);
+                }
+            }
         }
         return Ok(printer.end());
     }
@@ -189,6 +217,7 @@ struct Printer<'a> {
     arguments: &'a Arguments,
     documents: Vec<OfTopology>,
     scripts: Vec<(Plan, External)>,
+    of_specs: bool,
     worst: Status,
     first: bool,
 }
@@ -220,6 +249,7 @@ impl Printer<'_> {
             }
             Format::Shell => {
                 let external = outcome.observed.external.clone();
+                self.of_specs |= outcome.of_specs;
                 self.scripts.push((outcome.plan.clone(), external));
             }
             Format::Text => {
@@ -273,8 +303,7 @@ impl Printer<'_> {
             Format::Json => document::text(self.documents),
             Format::Shell => {
                 let parts = self.scripts.iter().map(|(plan, external)| (plan, external));
-                let of_specs = !self.arguments.from.is_empty();
-                render::shell::script(&parts.collect::<Vec<_>>(), of_specs)
+                render::shell::script(&parts.collect::<Vec<_>>(), self.of_specs)
             }
         };
         self.worst.worse(output::result(&printed))

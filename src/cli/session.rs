@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::ground::{self, Ground};
 use super::source::Files;
-use super::{Status, completions, conflict, output};
+use super::{Status, completions, output};
 use crate::kernel::{self, Kernel, Lock};
 use crate::plan::{self, Conflict, Plan};
-use crate::render::phrase;
 use crate::resource::Id;
 use crate::resource::name::TopologyName;
 use crate::spec::model::Check;
@@ -150,7 +150,7 @@ impl Session {
         }
         // What is published under its old name is its own.
         let published = takeover.adopt_from.as_ref().unwrap_or(&spec.name.value);
-        let facts = facts(&mut kernel, spec, published).map_err(|error| failed(&error))?;
+        let facts = Ground::facts(&mut kernel, spec, published).map_err(|error| failed(&error))?;
         let lowered = spec::lower(spec, &facts).map_err(|found| report(&found, sources))?;
         let topology = spec.name.value.clone();
         let place = |id: &Id| given.place_of(id);
@@ -176,8 +176,9 @@ impl Session {
     /// Observes and plans again, the topology having its new name.
     pub(super) fn observe_again(&mut self) -> Result<(), Status> {
         let planned = self.plan_anew().map_err(|error| failed(&error))?;
-        planned
-            .map_err(|conflicts| tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None))
+        planned.map_err(|conflicts| {
+            ground::tell_of(&mut self.kernel, &conflicts, &self.topology, &|_| None)
+        })
     }
 
     /// The same, in silence, while an apply is on its way. Whether there is a plan.
@@ -210,36 +211,7 @@ impl Session {
         takeover: &Takeover,
         place: &dyn Fn(&Id) -> Option<String>,
     ) -> Result<Session, Status> {
-        let mut observed = kernel
-            .observe(&topology, &desired)
-            .map_err(|error| failed(&error))?;
-        if takeover.adopt {
-            plan::offer(&topology, &desired, &mut observed);
-        }
-        let missing = plan::missing(&desired, &observed);
-        for id in &missing {
-            output::error(&format!(
-                "there is no {}: the name may be wrong, or the kernel's module not loaded",
-                phrase::located(id, &topology)
-            ));
-        }
-        if !missing.is_empty() {
-            return Err(Status::Failed);
-        }
-        let mut plan = plan::plan(&topology, &desired, &observed)
-            .map_err(|conflicts| tell_of(&mut kernel, &conflicts, &topology, place))?;
-        plan.warnings
-            .extend(kernel.inmates(&plan).map_err(|error| failed(&error))?);
-        let lacking = kernel.lacking(&plan);
-        for (place, error) in &lacking {
-            let what = phrase::located(&plan.operations[*place].id, &topology);
-            output::error(&format!("{what} isn't possible on this machine: {error}"));
-        }
-        if !lacking.is_empty() {
-            return Err(Status::Failed);
-        }
-        plan.warnings
-            .extend(plan::lost(&topology, &desired, &observed));
+        let (observed, plan) = ground::plan(&mut kernel, &topology, &desired, takeover, place)?;
         Ok(Session {
             lock,
             kernel,
@@ -253,45 +225,6 @@ impl Session {
             facts: Facts::default(),
         })
     }
-}
-
-/// What lowering must know for a spec, whose publications are under the name of a topology.
-pub(super) fn facts(
-    kernel: &mut Kernel,
-    spec: &Spec,
-    published: &TopologyName,
-) -> Result<Facts, kernel::Error> {
-    let mut facts = kernel.facts(&spec.external())?;
-    kernel.ports(published, &spec.publishes_in(), &mut facts)?;
-    if spec.has_gateways() || spec.has_bridges() && facts.has_frames() {
-        kernel.look_at_firewalls(&mut facts);
-    }
-    Ok(facts)
-}
-
-/// Prints what stands in the way, all of it.
-fn tell_of(
-    kernel: &mut Kernel,
-    conflicts: &[Conflict],
-    topology: &TopologyName,
-    place: &dyn Fn(&Id) -> Option<String>,
-) -> Status {
-    let seem = match kernel.provenances(conflicts) {
-        Ok(seem) => seem,
-        Err(error) => return failed(&error),
-    };
-    for (conflict, provenance) in conflicts.iter().zip(&seem) {
-        let place = place(&conflict.id);
-        let text = conflict::text(conflict, provenance.as_ref(), topology, place.as_deref());
-        output::error(&text);
-    }
-    if conflicts.len() > 1 {
-        output::remark(&format!(
-            "{} things stand in the way: nothing was changed.\n",
-            conflicts.len()
-        ));
-    }
-    Status::Failed
 }
 
 fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {

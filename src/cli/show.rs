@@ -22,13 +22,18 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "name")]
     hints: bool,
 
+    /// Print all that a plan depends on, as a snapshot that `netform plan --from` plans against, on any machine and without
+    /// privilege
+    #[arg(long, conflicts_with_all = ["name", "hints"])]
+    snapshot: bool,
+
     /// How to print it
     #[arg(
         short,
         long,
         value_name = "FORMAT",
         default_value = "text",
-        conflicts_with = "hints"
+        conflicts_with_all = ["hints", "snapshot"]
     )]
     output: Format,
 }
@@ -46,7 +51,17 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     if arguments.hints {
         return output::result(&hints::script());
     }
-    text(arguments).unwrap_or_else(|error| failed(&error))
+    let told = if arguments.snapshot {
+        snapshot()
+    } else {
+        text(arguments)
+    };
+    told.unwrap_or_else(|error| failed(&error))
+}
+
+fn snapshot() -> Result<Status, Error> {
+    let snapshot = Kernel::open()?.snapshot()?;
+    Ok(output::result(&snapshot.to_text()))
 }
 
 fn text(arguments: &Arguments) -> Result<Status, Error> {

@@ -1,11 +1,11 @@
 //! From what was read of one namespace to resources, and whose each is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::read::{self, Reading};
 use super::record::Record;
-use super::{older_than, peers, tag};
+use super::{peers, tag};
 use crate::resource::address::{Address, AddressKey, PROMOTES, Standing};
 use crate::resource::link::veth::{self, Peer, Veth};
 use crate::resource::link::{Link, LinkKind};
@@ -41,6 +41,8 @@ pub(super) struct Assembly<'a> {
     pub(super) reading: &'a Reading,
     pub(super) topology: &'a TopologyName,
     pub(super) desired: &'a State,
+    /// Whether addresses don't keep their protocol number.
+    pub(super) forgets_protocols: bool,
     pub(super) records: &'a [Record],
     pub(super) peers: &'a peers::Peers,
     pub(super) state: &'a mut State,
@@ -175,7 +177,7 @@ impl Assembly<'_> {
         };
         let id = Id::new(self.ns.clone(), Key::Address(key));
         let ours = address.protocol == tag::PROTOCOL
-            || address.protocol == 0 && *UNMARKED_ADDRESSES && address.permanent;
+            || address.protocol == 0 && self.forgets_protocols && address.permanent;
         let owner = if ours {
             let of_ns = of_ns.filter(|_| address.protocol == tag::PROTOCOL);
             let implied = match (of_link, of_ns) {
@@ -184,7 +186,7 @@ impl Assembly<'_> {
                 _ => None,
             };
             self.claimed(&id, implied)
-        } else if KERNEL_ADDRESSES.contains(&address.protocol) || is_kernels(address) {
+        } else if KERNEL_ADDRESSES.contains(&address.protocol) || self.is_kernels(address) {
             Owner::Kernel
         } else {
             Owner::Foreign
@@ -363,19 +365,15 @@ impl Assembly<'_> {
             self.state.insert(id, resource, owner);
         }
     }
-}
-
-/// Whether addresses don't keep their protocol number, so that those on our own links are taken for ours.
-static UNMARKED_ADDRESSES: LazyLock<bool> = LazyLock::new(|| older_than(5, 18));
-
-/// Whether an address without a protocol is the kernel's, as from before Linux 5.18.
-fn is_kernels(address: &read::Address) -> bool {
-    address.protocol == 0
-        && match address.ip {
-            std::net::IpAddr::V4(ip) => ip == std::net::Ipv4Addr::LOCALHOST && address.index == 1,
-            std::net::IpAddr::V6(ip) => {
-                ip == std::net::Ipv6Addr::LOCALHOST && address.index == 1
-                    || *UNMARKED_ADDRESSES && ip.is_unicast_link_local()
+    /// Whether an address without a protocol is the kernel's, as from before Linux 5.18.
+    fn is_kernels(&self, address: &read::Address) -> bool {
+        address.protocol == 0
+            && match address.ip {
+                IpAddr::V4(ip) => ip == Ipv4Addr::LOCALHOST && address.index == 1,
+                IpAddr::V6(ip) => {
+                    ip == Ipv6Addr::LOCALHOST && address.index == 1
+                        || self.forgets_protocols && ip.is_unicast_link_local()
+                }
             }
-        }
+    }
 }

@@ -12,10 +12,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::record::Record;
+use super::namespace;
+use super::observe::{Host, Seen};
+use super::record::{Known, Record};
 use super::socket::Socket;
-use super::space::{Doors, inode_of};
-use super::{Kernel, namespace};
+use super::space::{Doors, Names, inode_of};
 use crate::resource::Ns;
 use crate::resource::name::NamespaceName;
 use crate::state::External;
@@ -58,10 +59,10 @@ fn cookie(socket: &Socket) -> std::io::Result<u64> {
     }
 }
 
-/// An external namespace that is open.
+/// An external namespace that was found, and how to get in.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) fd: OwnedFd,
+pub(super) struct Found<D> {
+    pub(super) door: D,
     /// Where it was found; none: by its name.
     pub(super) path: Option<PathBuf>,
     pub(super) identity: Identity,
@@ -69,16 +70,19 @@ pub(super) struct Found {
 
 /// What is at a path.
 #[derive(Debug)]
-enum There {
-    Namespace(OwnedFd, Identity),
+pub(super) enum There<D> {
+    Namespace(D, Identity),
     Nothing,
     /// Something else: what.
     Other(String),
 }
 
+/// What is where external namespaces are looked for.
+pub(super) type Looked<D> = Vec<(NamespaceName, Option<PathBuf>, Result<There<D>, Error>)>;
+
 /// Looks at a path, and opens what is there if it is a network namespace, and only then: the opening of
 /// a device can do harm, and that of a pipe wait for ever. This thread is inside of it afterwards.
-fn look(path: &Path) -> Result<There, Error> {
+fn look(path: &Path) -> Result<There<OwnedFd>, Error> {
     let closed = OFlags::PATH | OFlags::CLOEXEC;
     let handle = match rustix::fs::openat(CWD, path, closed, Mode::empty()) {
         Ok(handle) => handle,
@@ -150,7 +154,7 @@ pub(super) fn open(name: &NamespaceName, path: &Path) -> Result<Option<OwnedFd>,
 }
 
 /// Looks for namespaces, on several threads.
-fn look_for(wanted: &External) -> Vec<(NamespaceName, Option<PathBuf>, Result<There, Error>)> {
+pub(super) fn look_for(wanted: &External) -> Looked<OwnedFd> {
     let places = wanted.iter().collect();
     namespace::spread(
         places,
@@ -161,13 +165,17 @@ fn look_for(wanted: &External) -> Vec<(NamespaceName, Option<PathBuf>, Result<Th
     )
 }
 
-/// Opens the external namespaces of a spec. All of them must exist, and be different ones.
-pub(super) fn require(kernel: &mut Kernel, wanted: &External) -> Result<(), Error> {
+/// Finds the external namespaces of a spec. All of them must exist.
+pub(super) fn require<H: Host>(host: &mut H, wanted: &External) -> Result<(), Error> {
     let mut found = BTreeMap::new();
-    for (name, path, there) in look_for(wanted) {
+    for (name, path, there) in host.look_for(wanted) {
         match there? {
-            There::Namespace(fd, identity) => {
-                let one = Found { fd, path, identity };
+            There::Namespace(door, identity) => {
+                let one = Found {
+                    door,
+                    path,
+                    identity,
+                };
                 found.insert(name, one);
             }
             There::Nothing => return Err(Error::NoExternal { name, path }),
@@ -180,26 +188,25 @@ pub(super) fn require(kernel: &mut Kernel, wanted: &External) -> Result<(), Erro
             }
         }
     }
-    kernel.doors.hold(found);
-    let doors = &kernel.doors;
-    let mut inodes = vec![(Ns::Host, inode_of(doors.host.as_fd())?)];
-    for (name, one) in &doors.external {
-        inodes.push((Ns::Named(name.clone()), inode_of(one.fd.as_fd())?));
-    }
-    distinct(inodes.iter().map(|(ns, inode)| (ns, *inode)), wanted)
+    host.hold(found);
+    Ok(())
 }
 
-/// Opens those of the external namespaces of a State that exist, and those that the record of the topology
+/// Finds those of the external namespaces of a State that exist, and those that the record of the topology
 /// has: if they are still the same.
-pub(super) fn locate(
-    kernel: &mut Kernel,
+pub(super) fn locate<D>(
     wanted: &External,
     mine: Option<&Record>,
-) -> Result<(), Error> {
-    let mut found: BTreeMap<NamespaceName, Found> = BTreeMap::new();
+    look_for: impl Fn(&External) -> Looked<D>,
+) -> Result<BTreeMap<NamespaceName, Found<D>>, Error> {
+    let mut found: BTreeMap<NamespaceName, Found<D>> = BTreeMap::new();
     for (name, path, there) in look_for(wanted) {
-        if let There::Namespace(fd, identity) = there? {
-            let one = Found { fd, path, identity };
+        if let There::Namespace(door, identity) = there? {
+            let one = Found {
+                door,
+                path,
+                identity,
+            };
             found.insert(name, one);
         }
     }
@@ -211,25 +218,23 @@ pub(super) fn locate(
     for (name, path, there) in look_for(&recorded) {
         let known = mine.and_then(|record| record.external.get(&name));
         // A path that can't be opened any more is as good as none.
-        if let (Ok(There::Namespace(fd, identity)), Some(known)) = (there, known)
+        if let (Ok(There::Namespace(door, identity)), Some(known)) = (there, known)
             && identity == known.identity
         {
             let name = free(name, &found);
-            let one = Found { fd, path, identity };
+            let one = Found {
+                door,
+                path,
+                identity,
+            };
             found.insert(name, one);
         }
     }
-    for name in kernel.doors.external.keys() {
-        if !found.contains_key(name) {
-            kernel.spaces.remove(&Ns::Named(name.clone()));
-        }
-    }
-    kernel.doors.hold(found);
-    Ok(())
+    Ok(found)
 }
 
 /// A name for a namespace whose own is another's by now: the spec has another path for it.
-fn free(name: NamespaceName, taken: &BTreeMap<NamespaceName, Found>) -> NamespaceName {
+fn free<D>(name: NamespaceName, taken: &BTreeMap<NamespaceName, Found<D>>) -> NamespaceName {
     let mut free = name;
     while taken.contains_key(&free) {
         let longer = format!("{free}.before");
@@ -242,13 +247,10 @@ fn free(name: NamespaceName, taken: &BTreeMap<NamespaceName, Found>) -> Namespac
 }
 
 /// That no external namespace is one that has another name too.
-pub(super) fn distinct<'s>(
-    inodes: impl Iterator<Item = (&'s Ns, u64)>,
-    external: &External,
-) -> Result<(), Error> {
-    let mut seen: BTreeMap<u64, &Ns> = BTreeMap::new();
-    for (ns, inode) in inodes {
-        let Some(other) = seen.insert(inode, ns) else {
+pub(super) fn distinct(seen: &[Seen], external: &External) -> Result<(), Error> {
+    let mut known: BTreeMap<u64, &Ns> = BTreeMap::new();
+    for Seen { ns, inode, .. } in seen {
+        let Some(other) = known.insert(*inode, ns) else {
             continue;
         };
         let name = [ns, other].into_iter().filter_map(Ns::name);
@@ -266,11 +268,25 @@ pub(super) fn distinct<'s>(
 
 impl Doors {
     /// Keeps these open, and those only.
-    fn hold(&mut self, external: BTreeMap<NamespaceName, Found>) {
-        let names = external.iter();
-        self.names = names
-            .map(|(name, one)| (one.identity, name.clone()))
-            .collect();
-        self.external = external;
+    pub(super) fn hold(&mut self, found: BTreeMap<NamespaceName, Found<OwnedFd>>) {
+        self.names = Names::of(&found);
+        let fds = found.into_iter().map(|(name, one)| (name, one.door));
+        self.external = fds.collect();
+    }
+}
+
+impl Names {
+    /// Those of the external namespaces that were found.
+    pub(super) fn of<D>(found: &BTreeMap<NamespaceName, Found<D>>) -> Names {
+        let known = |one: &Found<D>| Known {
+            path: one.path.clone(),
+            identity: one.identity,
+        };
+        let external = found.iter().map(|(name, one)| (name.clone(), known(one)));
+        let all = found.iter().map(|(name, one)| (one.identity, name.clone()));
+        Names {
+            external: external.collect(),
+            all: all.collect(),
+        }
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
+use hmac::{Hmac, Mac};
 use ipnet::IpNet;
+use sha2::Sha256;
 
 use super::error::Error;
-use super::observe::Seen;
+use super::observe::{Host, Seen};
 use super::read::{self, Reading};
 use super::record::Record;
-use super::{Kernel, config, external, observe, programs, record, sysctl, tag};
+use super::{config, external, observe, programs, sysctl, tag};
 use crate::resource::address::Held;
 use crate::resource::firewall::Firewall;
 use crate::resource::link::bridge;
@@ -18,40 +20,50 @@ use crate::resource::route::{MAIN, RouteKey};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Family, Id, Key, Ns};
 use crate::state::{
-    DefaultRoute, External, Facts, Loan, Place, PlaceLink, PlacePorts, PlaceRoute, PlaceRule,
+    DefaultRoute, External, Facts, Loan, Machine, Place, PlaceLink, PlacePorts, PlaceRoute,
+    PlaceRule,
 };
 
 /// `rtm_protocol` of routes from router advertisements (`RTPROT_RA`).
 const ADVERTISED: u8 = 9;
 
-pub(super) fn facts(kernel: &mut Kernel, wanted: &External) -> Result<Facts, Error> {
-    external::require(kernel, wanted)?;
-    let seen = observe::see_found(kernel)?;
-    let records = record::all_seen_from(&kernel.doors)?;
+/// What is to be known of a machine, and of the namespaces of others: the host's, and some.
+pub(super) fn facts<H: Host>(host: &mut H, wanted: &External) -> Result<(Facts, Vec<Seen>), Error> {
+    external::require(host, wanted)?;
+    let seen = observe::see_found(host)?;
+    external::distinct(&seen, wanted)?;
+    let records = host.records()?.into_iter();
+    let records: Vec<Record> = records
+        .map(|record| record.seen_from(host.names()))
+        .collect();
     let loans = observe::on_loan(&records);
-    let mut facts = Facts {
-        machine: machine(),
-        force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
-        ipv6: sysctl::exists("net/ipv6/conf"),
-        resolvers: resolvers(),
-        nsswitch: config::text("/etc/nsswitch.conf").unwrap_or_default(),
-        network_manager: programs::network_manager(),
-        ..Facts::default()
-    };
+    let mut facts = Facts::default();
     for Seen { ns, reading, .. } in &seen {
         let place = place(ns, reading, &records, &loans);
         match ns {
             Ns::Host => {
+                facts.machine = host.machine(&reading.links);
                 facts.host = place;
-                facts.networkd = programs::networkd(&reading.links);
             }
             Ns::Named(name) => {
                 facts.external.insert(name.clone(), place);
             }
         }
     }
-    observe::remember(kernel, seen);
-    Ok(facts)
+    Ok((facts, seen))
+}
+
+/// What is to be known of a machine whose host has some links.
+pub(super) fn machine(links: &[read::Link]) -> Machine {
+    Machine {
+        id: id(),
+        force_forwarding: sysctl::exists("net/ipv6/conf/all/force_forwarding"),
+        ipv6: sysctl::exists("net/ipv6/conf"),
+        resolvers: resolvers(),
+        nsswitch: config::text("/etc/nsswitch.conf").unwrap_or_default(),
+        networkd: programs::networkd(links),
+        network_manager: programs::network_manager(),
+    }
 }
 
 /// What says how the sources of packets are checked.
@@ -168,12 +180,27 @@ fn resolvers() -> Vec<IpAddr> {
     servers.filter(|ip: &IpAddr| !ip.is_loopback()).collect()
 }
 
-/// The identity of this machine (`man 5 machine-id`). A machine without one gets the addresses that any
-/// such machine would get.
-fn machine() -> String {
-    std::fs::read_to_string("/etc/machine-id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
+/// What the identity of this machine is to netform: the machine's own is confidential (`man 5 machine-id`), and can't be
+/// told from this. A machine without one gets the addresses that any such machine would get.
+fn id() -> String {
+    let text = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    of_this_program(text.trim()).unwrap_or_default()
+}
+
+/// What `man 3 sd_id128_get_machine_app_specific` makes of a machine's identity for this program:
+/// `systemd-id128 machine-id --app-specific=1f7c62f41df14f3fa3a77f0c3ee0e4f9`.
+fn of_this_program(machine: &str) -> Option<String> {
+    const PROGRAM: u128 = 0x1f7c_62f4_1df1_4f3f_a3a7_7f0c_3ee0_e4f9;
+    let is_one = machine.len() == 32 && machine.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let machine = u128::from_str_radix(machine, 16).ok().filter(|_| is_one)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&machine.to_be_bytes()).ok()?;
+    mac.update(&PROGRAM.to_be_bytes());
+    let hash = mac.finalize().into_bytes();
+    let mut bytes: [u8; 16] = hash[..16].try_into().ok()?;
+    // It says of itself that it is random (RFC 9562, version 4).
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Some(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn links(reading: &Reading) -> BTreeMap<LinkName, PlaceLink> {
@@ -289,4 +316,24 @@ fn default_routes(
         routes.sort_by_key(|route| route.metric);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_this_program;
+
+    #[test]
+    fn a_machines_identity_is_made_this_programs_as_systemd_does() {
+        // What `systemd-id128 --app-specific=1f7c62f41df14f3fa3a77f0c3ee0e4f9 machine-id` says of such a machine.
+        let made = of_this_program("00112233445566778899aabbccddeeff");
+        assert_eq!(made.as_deref(), Some("ac445ea6315f4463a6943b69b682aa13"));
+        for none in [
+            "",
+            "uninitialized",
+            "0011",
+            "00112233445566778899aabbccddeefg",
+        ] {
+            assert_eq!(of_this_program(none), None, "{none}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Files in `/etc/netns/NAME`, and the directories they need.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::adoption::Was;
 use super::error::Error;
@@ -64,9 +66,30 @@ fn open(directory: &OwnedFd, kind: FileKind, flags: OFlags) -> Result<File, Errn
     }
 }
 
-/// A file's content, without the comment that names its owner, and that owner. What is no file of its own has no
-/// content: it is only in the way.
-pub(super) fn read(
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Found {
+    /// What it says, without the comment that names its owner.
+    pub(super) content: String,
+    /// The topology that wrote it.
+    pub(super) owner: Option<TopologyName>,
+    /// Whether it is a file of its own, and doesn't lead to something else.
+    pub(super) plain: bool,
+}
+
+/// A file. What is no file of its own has no content: it is only in the way.
+pub(super) fn read(ns: &NamespaceName, kind: FileKind) -> Result<Option<Found>, Error> {
+    let found = content(ns, kind)?.map(|(content, owner)| Found {
+        content,
+        owner,
+        plain: is_plain(ns, kind),
+    });
+    Ok(found)
+}
+
+/// Its content and its owner.
+fn content(
     ns: &NamespaceName,
     kind: FileKind,
 ) -> Result<Option<(String, Option<TopologyName>)>, Error> {
@@ -93,6 +116,21 @@ pub(super) fn read(
         Err(Errno::LOOP | Errno::NXIO) => Ok(Some((String::new(), None))),
         Err(e) => Err(Error::io("read", path(ns, kind), e)),
     }
+}
+
+/// The namespaces that have a directory, also if they don't exist.
+pub(super) fn namespaces() -> Result<BTreeSet<NamespaceName>, Error> {
+    let entries = match std::fs::read_dir(DIRECTORY) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(BTreeSet::new());
+        }
+        Err(e) => return Err(Error::io("read", DIRECTORY, e)),
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names
+        .filter_map(|name| NamespaceName::try_from(name.to_str()?).ok())
+        .collect())
 }
 
 /// All bytes of a file that is taken over.
@@ -241,7 +279,7 @@ pub(super) fn restore(ns: &NamespaceName, kind: FileKind, was: Option<&Was>) -> 
 }
 
 /// Whether a file can be taken over: it is one itself, and leads to none.
-pub(super) fn is_plain(ns: &NamespaceName, kind: FileKind) -> bool {
+fn is_plain(ns: &NamespaceName, kind: FileKind) -> bool {
     opened(ns)
         .and_then(|directory| {
             rustix::fs::statat(&directory, kind.file_name(), AtFlags::SYMLINK_NOFOLLOW)

@@ -43,6 +43,11 @@ fn read(kernel: &Kernel, ns: &Ns, names: &HashMap<u32, String>) -> Result<Firewa
         return Ok(Firewall::default());
     };
     namespace::enter(&door)?;
+    here(names)
+}
+
+/// Reads the namespace of this thread, whose links have some names.
+pub(super) fn here(names: &HashMap<u32, String>) -> Result<Firewall, Error> {
     let mut tables = match NfSocket::open().and_then(|mut socket| socket.foreign(names)) {
         Err(error) if tables::lacks_nftables(&error) => Vec::new(),
         result => result?,

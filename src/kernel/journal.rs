@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::execute::Failed;
 use super::record::{self, Borrowed, Membership, Record};
-use super::space::Doors;
+use super::space::Names;
 use super::{Account, Error, Kernel, file, namespace, sysctl};
 use crate::plan::{Action, Operation, Plan, Transfer};
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
@@ -32,7 +32,7 @@ impl Journal {
         let last = kernel.last.take();
         let last = last.filter(|last| last.topology == plan.topology);
         if let Some(last) = &last {
-            before = before.seen_from(&kernel.doors);
+            before = before.seen_from(&kernel.doors.names);
             abroad = Some(last.abroad.clone());
         }
         let mut record = before.clone();
@@ -58,7 +58,7 @@ impl Journal {
         }
         for operation in &plan.operations {
             if let Some(name) = operation.id.ns.name() {
-                record.enter(name.clone(), &kernel.doors);
+                record.enter(name.clone(), &kernel.doors.names);
             }
         }
         // One that the topology made once, and that somebody else made anew.
@@ -131,7 +131,7 @@ impl Journal {
                 _ => {}
             }
         }
-        withdraw(&plan.topology, &makes, &kernel.doors).map_err(fail)?;
+        withdraw(&plan.topology, &makes, &kernel.doors.names).map_err(fail)?;
         if record != written {
             record.write().map_err(fail)?;
         }
@@ -330,14 +330,14 @@ fn leave(record: &mut Record, mut abroad: BTreeSet<Id>, plan: &Plan) {
 }
 
 /// Strikes out the claims of other topologies on what a plan makes: what they had there is gone.
-fn withdraw(topology: &TopologyName, makes: &HashSet<&Id>, doors: &Doors) -> Result<(), Error> {
+fn withdraw(topology: &TopologyName, makes: &HashSet<&Id>, names: &Names) -> Result<(), Error> {
     for other in record::all()? {
         if other.topology == *topology {
             continue;
         }
         let mut left = other.clone();
         let is_theirs = |id: &Id| {
-            let here = other.seen_as(id, doors);
+            let here = other.seen_as(id, names);
             id.key == Key::Table || here.is_none_or(|id| !makes.contains(&id))
         };
         left.claims.retain(is_theirs);
@@ -450,7 +450,7 @@ fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<
     let Some(family) = key.switch() else {
         return Ok(BTreeSet::new());
     };
-    let records = record::all_seen_from(&kernel.doors)?;
+    let records = record::all_seen_from(&kernel.doors.names)?;
     if let Some(loan) = records.iter().find_map(|record| record.loan(id)) {
         return Ok(loan.links.clone());
     }

@@ -44,6 +44,9 @@ mod read;
 mod record;
 mod rename;
 mod rules;
+mod see;
+mod settings;
+mod snapshot;
 mod socket;
 mod space;
 mod survey;
@@ -65,6 +68,7 @@ pub use self::error::{Error, Failure};
 pub use self::lock::Lock;
 pub use self::provenance::Provenance;
 pub(crate) use self::read::{ifa, ifla, rta};
+pub use self::snapshot::Snapshot;
 pub(crate) use self::socket::{Requests, Socket};
 
 use self::record::Membership;
@@ -126,7 +130,7 @@ impl Kernel {
             doors: Doors {
                 host: namespace::open_own()?,
                 external: BTreeMap::new(),
-                names: BTreeMap::new(),
+                names: space::Names::default(),
             },
             room: raise_limit(),
             spaces: BTreeMap::new(),
@@ -154,7 +158,8 @@ impl Kernel {
     /// Fails with [`Error::NoExternal`], [`Error::NotNetwork`] and [`Error::SameNamespace`] where one of
     /// these can't be worked in.
     pub fn facts(&mut self, external: &External) -> Result<Facts, Error> {
-        let mut facts = facts::facts(self, external)?;
+        let (mut facts, seen) = facts::facts(self, external)?;
+        see::remember(self, seen);
         if let Some(renaming) = &self.renaming {
             renaming.facts(&mut facts);
         }
@@ -195,10 +200,17 @@ impl Kernel {
     /// topology made before, or had something in. Namespaces that don't exist are absent.
     pub fn observe(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
         let Some(renaming) = self.renaming.clone().filter(|r| r.new == *topology) else {
-            return observe::observe(self, topology, desired);
+            return self.observe_as(topology, desired);
         };
-        let mut state = observe::observe(self, &renaming.old, desired)?;
+        let mut state = self.observe_as(&renaming.old, desired)?;
         renaming.state(&mut state);
+        Ok(state)
+    }
+
+    /// The same, and without regard to a renaming.
+    fn observe_as(&mut self, topology: &TopologyName, desired: &State) -> Result<State, Error> {
+        let (state, account) = observe::observe(self, topology, desired)?;
+        self.last = Some(account);
         Ok(state)
     }
 

@@ -1,7 +1,7 @@
 //! Which end of a veth belongs to which: across the namespaces that were read.
 
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::RTM_GETNSID;
 
@@ -9,7 +9,7 @@ use super::codec::{attribute, i32_of};
 use super::error::Error;
 use super::observe::Seen;
 use super::read::Link;
-use super::socket::Requests;
+use super::socket::{Requests, Socket};
 use super::{Kernel, tag};
 use crate::resource::Ns;
 use crate::resource::link::veth;
@@ -53,8 +53,11 @@ impl Peers {
 
 /// Finds the peers. A link says the number of its peer, and which namespace that is in, in its own
 /// namespace's numbering. Two links that say each other's numbers are a pair if netform chose these,
-/// because they are random; otherwise the kernel is asked.
-pub(super) fn resolve(kernel: &mut Kernel, seen: &[Seen]) -> Result<Peers, Error> {
+/// because they are random; otherwise `number` is asked, which knows what one namespace calls another.
+pub(super) fn resolve(
+    seen: &[Seen],
+    mut number: impl FnMut(&Ns, &Ns) -> Result<Option<i32>, Error>,
+) -> Result<Peers, Error> {
     // By own number and the peer's: where.
     let mut ends: HashMap<(u32, u32), Vec<(usize, usize)>> = HashMap::new();
     for (space, one) in seen.iter().enumerate() {
@@ -81,7 +84,7 @@ pub(super) fn resolve(kernel: &mut Kernel, seen: &[Seen]) -> Result<Peers, Error
                     let mut abroad = others.iter().filter(|(other, _)| *other != space);
                     match (abroad.next(), abroad.next()) {
                         (only, None) if index >= CHOSEN && peer >= CHOSEN => only,
-                        _ => confirmed(kernel, &seen[space].ns, id, others, seen)?,
+                        _ => confirmed(&mut number, &seen[space].ns, id, others, seen)?,
                     }
                 }
             };
@@ -113,7 +116,7 @@ fn half_made(link: &Link, seen: &Seen) -> Option<TopologyName> {
 
 /// The one of several places that is in the namespace which `ns` calls `id`.
 fn confirmed<'a>(
-    kernel: &mut Kernel,
+    number: &mut impl FnMut(&Ns, &Ns) -> Result<Option<i32>, Error>,
     ns: &Ns,
     id: i32,
     places: &'a [(usize, usize)],
@@ -124,7 +127,7 @@ fn confirmed<'a>(
         if other == ns {
             continue;
         }
-        if number(kernel, ns, other)? == Some(id) {
+        if number(ns, other)? == Some(id) {
             return Ok(Some(place));
         }
     }
@@ -132,17 +135,22 @@ fn confirmed<'a>(
 }
 
 /// What one namespace calls another. None: it has no number for it.
-fn number(kernel: &mut Kernel, of: &Ns, other: &Ns) -> Result<Option<i32>, Error> {
-    let Some(fd) = kernel.descriptor(other)? else {
-        return Ok(None);
-    };
+pub(super) fn number(kernel: &mut Kernel, of: &Ns, other: &Ns) -> Result<Option<i32>, Error> {
+    match kernel.descriptor(other)? {
+        Some(other) => number_in(kernel.socket(of)?, other.as_fd()),
+        None => Ok(None),
+    }
+}
+
+/// The same, of the namespace of a socket.
+pub(super) fn number_in(socket: &mut Socket, other: BorrowedFd<'_>) -> Result<Option<i32>, Error> {
     let mut requests = Requests::default();
     let mut request = requests.request(RTM_GETNSID, 0);
     request.fixed(&[0; 4]);
-    request.put_u32(FD, fd.as_raw_fd().cast_unsigned());
+    request.put_u32(FD, other.as_raw_fd().cast_unsigned());
     drop(request);
     let mut number = None;
-    let failed = kernel.socket(of)?.send(&mut requests, |_, message| {
+    let failed = socket.send(&mut requests, |_, message| {
         let attributes = message.payload.get(4..).unwrap_or_default();
         number = attribute(attributes, NSID).map(i32_of);
     })?;

@@ -8,14 +8,13 @@ use std::os::fd::AsFd;
 
 use super::codec::{Message, attribute};
 use super::error::Error;
-use super::nftables::NfSocket;
 use super::socket::Socket;
 use super::space::door;
 use super::{Kernel, namespace, processes, tables};
 use crate::resource::Ns;
 use crate::resource::name::TopologyName;
+use crate::resource::nftables::Table;
 use crate::resource::nftables::gateway::withdrawn::{self, Lead};
-use crate::resource::nftables::{PREFIX, owner};
 use crate::state::{Facts, Listener, PlacePorts};
 
 /// `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
@@ -49,7 +48,7 @@ impl Kernel {
             };
             place.ports = namespace::inside(door.as_fd(), || {
                 Ok(PlacePorts {
-                    published: published(topology)?,
+                    published: published(&tables::of_others(topology)?, topology),
                     listeners: listeners(ports)?,
                 })
             })?;
@@ -58,39 +57,49 @@ impl Kernel {
     }
 }
 
-/// What other topologies than one publish in the namespace of this thread.
-fn published(topology: &TopologyName) -> Result<BTreeMap<TopologyName, BTreeSet<Lead>>, Error> {
-    let read = || {
-        let mut socket = NfSocket::open()?;
-        let mut published = BTreeMap::new();
-        for table in socket.tables()? {
-            let owner = table.comment.as_deref().and_then(owner);
-            let Some(owner) = owner.filter(|owner| owner != topology) else {
-                continue;
-            };
-            if table.name.starts_with(PREFIX)
-                && let Some(table) = socket.read(&table.name)?
-            {
-                let leads = withdrawn::leads(&table);
-                if !leads.is_empty() {
-                    published.insert(owner, leads);
-                }
-            }
-        }
-        Ok(published)
-    };
-    match read() {
-        Err(error) if tables::lacks_nftables(&error) => Ok(BTreeMap::new()),
-        result => Ok(result?),
-    }
+/// What the tables of other topologies than one publish.
+pub(super) fn published(
+    tables: &[Table],
+    topology: &TopologyName,
+) -> BTreeMap<TopologyName, BTreeSet<Lead>> {
+    let of_others = tables.iter().filter_map(|table| {
+        let owner = table.owner().filter(|owner| owner != topology)?;
+        Some((owner, withdrawn::leads(table)))
+    });
+    of_others.filter(|(_, leads)| !leads.is_empty()).collect()
 }
 
 /// Which of some ports processes listen at in the namespace of this thread. Without the kernel's interface that is not
 /// known.
 fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error> {
+    let mut found = listening()?;
+    found.retain(|(listener, _)| ports.iter().any(|ports| ports.contains(&listener.port)));
+    // To look at every process takes a while where there are many.
+    let holders = if found.is_empty() {
+        HashMap::new()
+    } else {
+        holders(&found.iter().map(|(_, inode)| *inode).collect())
+    };
+    Ok(held(found, &holders))
+}
+
+/// Listeners with their processes, as far as these are known.
+pub(super) fn held(
+    found: Vec<(Listener, u64)>,
+    holders: &HashMap<u64, (u32, String)>,
+) -> BTreeSet<Listener> {
+    let with_process = found.into_iter().map(|(listener, inode)| Listener {
+        process: holders.get(&inode).cloned(),
+        ..listener
+    });
+    with_process.collect()
+}
+
+/// What listens in the namespace of this thread, each with the number of its file.
+pub(super) fn listening() -> Result<Vec<(Listener, u64)>, Error> {
     let mut found: Vec<(Listener, u64)> = Vec::new();
     let Ok(mut socket) = Socket::of_sockets() else {
-        return Ok(BTreeSet::new());
+        return Ok(found);
     };
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (protocol, states) in [
@@ -120,18 +129,7 @@ fn listeners(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<Listener>, Error>
             }
         }
     }
-    found.retain(|(listener, _)| ports.iter().any(|ports| ports.contains(&listener.port)));
-    // To look at every process takes a while where there are many.
-    let holders = if found.is_empty() {
-        HashMap::new()
-    } else {
-        holders(&found.iter().map(|(_, inode)| *inode).collect())
-    };
-    let with_process = found.into_iter().map(|(listener, inode)| Listener {
-        process: holders.get(&inode).cloned(),
-        ..listener
-    });
-    Ok(with_process.collect())
+    Ok(found)
 }
 
 /// What a message says of a socket, and the number of its file. None: it is bound to no port.
@@ -159,7 +157,7 @@ pub(super) fn listener(protocol: u8, message: &Message<'_>) -> Option<(Listener,
 }
 
 /// The processes that have some sockets, by the numbers of these. Those of others may not be told.
-fn holders(sockets: &BTreeSet<u64>) -> HashMap<u64, (u32, String)> {
+pub(super) fn holders(sockets: &BTreeSet<u64>) -> HashMap<u64, (u32, String)> {
     let mut found = HashMap::new();
     for (pid, path) in processes::all().into_iter().flatten() {
         let files = fs::read_dir(path.join("fd"))

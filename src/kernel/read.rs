@@ -8,6 +8,7 @@ use libc::{
     AF_INET, AF_INET6, IFA_F_PERMANENT, IFA_F_SECONDARY, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE,
     RTM_GETRULE,
 };
+use serde::{Deserialize, Serialize};
 
 use super::codec::{
     Message, attribute, attributes, i32_of, ip_of, next_hops, text_of, u16_of, u32_of,
@@ -128,13 +129,15 @@ const CONF: [(Family, &str, usize); 9] = [
 ];
 
 /// A link.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
     /// `IFLA_INFO_KIND`, empty for a device.
     pub(super) kind: String,
     /// What the kernel tells of its kind.
+    #[serde(with = "hexadecimal")]
     pub(super) settings: Attributes,
     pub(super) flags: u32,
     /// Whether its frames are those of Ethernet.
@@ -150,12 +153,17 @@ pub(super) struct Link {
     /// The peer's namespace, in the numbering of this one. None: this one.
     pub(super) netnsid: Option<i32>,
     pub(super) altnames: BTreeSet<String>,
-    /// What [`CONF`] lists; less in a kernel that lacks a family or a setting.
-    pub(super) conf: Vec<(Family, &'static str, i32)>,
+    pub(super) conf: Conf,
 }
 
+/// The values of what [`CONF`] lists, in its order. A kernel that lacks a family or a setting says none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, i32>", into = "BTreeMap<String, i32>")]
+pub(super) struct Conf([Option<i32>; CONF.len()]);
+
 /// An address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Address {
     pub(super) index: u32,
     pub(super) ip: IpAddr,
@@ -170,7 +178,8 @@ pub(super) struct Address {
 }
 
 /// A route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Route {
     pub(super) table: u32,
     pub(super) to: IpNet,
@@ -185,7 +194,8 @@ pub(super) struct Route {
 }
 
 /// A next hop.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Hop {
     pub(super) via: Option<IpAddr>,
     pub(super) index: Option<u32>,
@@ -194,7 +204,8 @@ pub(super) struct Hop {
 }
 
 /// A policy routing rule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Rule {
     pub(super) key: RuleKey,
     pub(super) action: Action,
@@ -234,10 +245,79 @@ impl Link {
 
     /// The value of a setting that came with it.
     pub(super) fn conf(&self, family: Family, name: &str) -> Option<i32> {
-        self.conf
-            .iter()
-            .find(|(f, n, _)| *f == family && *n == name)
-            .map(|(_, _, value)| *value)
+        let mut all = CONF.iter().zip(&self.conf.0);
+        let (_, value) = all.find(|((f, n, _), _)| *f == family && *n == name)?;
+        *value
+    }
+}
+
+/// What a setting that comes with a link is called where it is written down.
+fn name_of(family: Family, name: &str) -> String {
+    format!("{family}.{name}").to_lowercase()
+}
+
+impl From<Conf> for BTreeMap<String, i32> {
+    fn from(conf: Conf) -> BTreeMap<String, i32> {
+        let all = CONF.iter().zip(conf.0);
+        all.filter_map(|((family, name, _), value)| Some((name_of(*family, name), value?)))
+            .collect()
+    }
+}
+
+impl TryFrom<BTreeMap<String, i32>> for Conf {
+    type Error = String;
+
+    fn try_from(mut values: BTreeMap<String, i32>) -> Result<Conf, String> {
+        let conf = CONF.map(|(family, name, _)| values.remove(&name_of(family, name)));
+        match values.pop_first() {
+            Some((name, _)) => Err(format!("no setting of links is called `{name}`")),
+            None => Ok(Conf(conf)),
+        }
+    }
+}
+
+/// Bytes of the kernel's as text.
+mod hexadecimal {
+    use std::collections::BTreeMap;
+    use std::fmt::Write as _;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::resource::link::Attributes;
+
+    pub(super) fn serialize<S: Serializer>(
+        attributes: &Attributes,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let digits = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+        };
+        serializer.collect_map(attributes.iter().map(|(kind, value)| (kind, digits(value))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Attributes, D::Error> {
+        let texts = BTreeMap::<u16, String>::deserialize(deserializer)?;
+        let bytes = |text: &str| -> Option<Vec<u8>> {
+            let digits = text.chars().map(|c| c.to_digit(16)?.try_into().ok());
+            let digits: Vec<u8> = digits.collect::<Option<_>>()?;
+            let pairs = digits.chunks(2).map(|pair| match pair {
+                [high, low] => Some(high << 4 | low),
+                _ => None,
+            });
+            pairs.collect()
+        };
+        let all = texts.into_iter().map(|(kind, text)| {
+            let value = bytes(&text);
+            let value = value.ok_or_else(|| D::Error::custom("an odd number in base 16"))?;
+            Ok((kind, value))
+        });
+        all.collect()
     }
 }
 
@@ -367,7 +447,7 @@ pub(super) fn link(message: &Message<'_>) -> Option<Link> {
                     .filter(|(kind, _)| *kind == ifla::ALT_IFNAME)
                     .map(|(_, name)| text_of(name)),
             ),
-            ifla::AF_SPEC => conf(value, &mut link.conf),
+            ifla::AF_SPEC => link.conf = conf(value),
             _ => {}
         }
     }
@@ -375,22 +455,21 @@ pub(super) fn link(message: &Message<'_>) -> Option<Link> {
 }
 
 /// The settings of a link (`IFLA_AF_SPEC`): an array of numbers a family.
-fn conf(bytes: &[u8], all: &mut Vec<(Family, &'static str, i32)>) {
-    for (family, attribute_of_array) in [
+fn conf(bytes: &[u8]) -> Conf {
+    let array = |(family, attribute_of_array)| {
+        attribute(bytes, u16::from(number(family)))
+            .and_then(|inside| attribute(inside, attribute_of_array))
+            .unwrap_or_default()
+    };
+    let arrays = [
         (Family::Ipv4, ifla::INET_CONF),
         (Family::Ipv6, ifla::INET6_CONF),
-    ] {
-        let array = attribute(bytes, u16::from(number(family)))
-            .and_then(|inside| attribute(inside, attribute_of_array))
-            .unwrap_or_default();
-        for (of, name, place) in CONF {
-            if of == family
-                && let Some(value) = array.get(place * 4..place * 4 + 4)
-            {
-                all.push((of, name, i32_of(value)));
-            }
-        }
-    }
+    ];
+    let arrays = arrays.map(array);
+    Conf(CONF.map(|(family, _, place)| {
+        let value = arrays[family as usize].get(place * 4..place * 4 + 4);
+        value.map(i32_of)
+    }))
 }
 
 /// The kernel's number of a family.

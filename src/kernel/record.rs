@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::external::Identity;
-use super::space::Doors;
+use super::space::Names;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::{Id, Ns};
 
@@ -162,23 +162,23 @@ impl Record {
 
     /// The same, with the names that external namespaces have here, and without what is said of those that
     /// are gone, or not of concern.
-    pub(super) fn seen_from(mut self, doors: &Doors) -> Record {
+    pub(super) fn seen_from(mut self, names: &Names) -> Record {
         let loans = self.loans.iter().filter_map(|loan| {
-            let id = self.seen_as(&loan.id, doors)?;
+            let id = self.seen_as(&loan.id, names)?;
             Some(Borrowed { id, ..loan.clone() })
         });
         let loans = loans.collect();
         let claims = self.claims.iter();
-        let claims = claims.filter_map(|id| self.seen_as(id, doors)).collect();
+        let claims = claims.filter_map(|id| self.seen_as(id, names)).collect();
         let ports = self.ports.iter().filter_map(|port| {
-            let id = self.seen_as(&port.id, doors)?;
+            let id = self.seen_as(&port.id, names)?;
             Some(Membership { id, ..port.clone() })
         });
         let ports = ports.collect();
         (self.loans, self.claims, self.ports) = (loans, claims, ports);
         for known in std::mem::take(&mut self.external).into_values() {
-            if let Some(name) = doors.names.get(&known.identity) {
-                self.enter(name.clone(), doors);
+            if let Some(name) = names.all.get(&known.identity) {
+                self.enter(name.clone(), names);
             }
         }
         self
@@ -186,10 +186,10 @@ impl Record {
 
     /// What one of its identities is from here. None: it is in an external namespace that is gone, or not
     /// of concern.
-    pub(super) fn seen_as(&self, id: &Id, doors: &Doors) -> Option<Id> {
+    pub(super) fn seen_as(&self, id: &Id, names: &Names) -> Option<Id> {
         let known = id.ns.name().and_then(|name| self.external.get(name));
         let ns = match known {
-            Some(known) => Ns::Named(doors.names.get(&known.identity)?.clone()),
+            Some(known) => Ns::Named(names.all.get(&known.identity)?.clone()),
             None => id.ns.clone(),
         };
         Some(Id::new(ns, id.key.clone()))
@@ -201,13 +201,9 @@ impl Record {
     }
 
     /// Notes an external namespace that is open here.
-    pub(super) fn enter(&mut self, name: NamespaceName, doors: &Doors) {
-        if let Some(one) = doors.external.get(&name) {
-            let known = Known {
-                path: one.path.clone(),
-                identity: one.identity,
-            };
-            self.external.insert(name, known);
+    pub(super) fn enter(&mut self, name: NamespaceName, names: &Names) {
+        if let Some(known) = names.external.get(&name) {
+            self.external.insert(name, known.clone());
         }
     }
 
@@ -274,9 +270,9 @@ pub(super) fn remove_drafts() {
 }
 
 /// All records, as they are seen from here.
-pub(super) fn all_seen_from(doors: &Doors) -> Result<Vec<Record>, Error> {
+pub(super) fn all_seen_from(names: &Names) -> Result<Vec<Record>, Error> {
     let records = all()?.into_iter();
-    Ok(records.map(|record| record.seen_from(doors)).collect())
+    Ok(records.map(|record| record.seen_from(names)).collect())
 }
 
 /// All records.
@@ -365,18 +361,14 @@ mod tests {
         let on_host = record.clone().claims;
         record.claims.insert(rule("box"));
         record.loans[0].id.ns = Ns::Named(named("box"));
-        let mut doors = Doors {
-            host: crate::kernel::namespace::open_own().expect("it exists"),
-            external: BTreeMap::new(),
-            names: BTreeMap::new(),
-        };
-        let gone = record.clone().seen_from(&doors);
+        let mut names = Names::default();
+        let gone = record.clone().seen_from(&names);
         assert_eq!((gone.claims, gone.loans), (on_host, Vec::new()));
 
         // The same one by another name.
         let identity = record.external[&named("box")].identity;
-        doors.names.insert(identity, named("other"));
-        let found = record.seen_from(&doors);
+        names.all.insert(identity, named("other"));
+        let found = record.seen_from(&names);
         assert!(found.claims.contains(&rule("other")));
         assert!(!found.claims.contains(&rule("box")));
         assert_eq!(found.loans[0].id.ns, Ns::Named(named("other")));

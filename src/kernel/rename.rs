@@ -11,7 +11,7 @@ use super::nftables::{NfSocket, PermitChange, TableChange};
 use super::outbox::Outbox;
 use super::record::Record;
 use super::space::door_of;
-use super::{Kernel, file, namespace, observe, read, record, tag};
+use super::{Kernel, file, namespace, read, record, tag};
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
 use crate::resource::permit::PermitKey;
@@ -112,7 +112,7 @@ pub(super) fn check(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Erro
     let Renaming { old, new } = renaming;
     let is_begun = Record::read(new)?.renamed.as_ref() == Some(old);
     let mut owned = |topology: &TopologyName| -> Result<bool, Error> {
-        let state = observe::observe(kernel, topology, &State::new())?;
+        let state = kernel.observe_as(topology, &State::new())?;
         let mut entries = state.entries.values();
         let loans = state
             .loans
@@ -136,7 +136,7 @@ pub(super) fn check(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Erro
 /// Renames a topology.
 pub(super) fn rename(kernel: &mut Kernel, renaming: &Renaming) -> Result<(), Error> {
     let Renaming { old, new } = renaming;
-    let state = observe::observe(kernel, old, &State::new())?;
+    let state = kernel.observe_as(old, &State::new())?;
     let written = Record::read(old)?;
     let begun = Record::read(new)?;
     if !written.is_empty() || begun.renamed.is_none() {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::Error;
-use super::external::{Found, Identity};
+use super::external::Identity;
 use super::read;
 use super::socket::Socket;
-use super::{Kernel, namespace, tag};
+use super::{Kernel, namespace, record, tag};
 use crate::resource::Ns;
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 
@@ -41,9 +41,17 @@ pub(super) struct Known {
 pub(super) struct Doors {
     pub(super) host: OwnedFd,
     /// Those that others make, as far as they exist.
-    pub(super) external: BTreeMap<NamespaceName, Found>,
-    /// What the namespaces that were read are called here, our own too.
-    pub(super) names: BTreeMap<Identity, NamespaceName>,
+    pub(super) external: BTreeMap<NamespaceName, OwnedFd>,
+    pub(super) names: Names,
+}
+
+/// What namespaces are called here.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Those that others make, as far as they exist: which each is, and where it was found.
+    pub(super) external: BTreeMap<NamespaceName, record::Known>,
+    /// All that were read, our own too.
+    pub(super) all: BTreeMap<Identity, NamespaceName>,
 }
 
 /// A descriptor of a namespace: one of the host's or of an external one is at hand, another's is opened.
@@ -67,7 +75,7 @@ pub(super) fn door<'a>(doors: &'a Doors, ns: &Ns) -> Result<Option<Door<'a>>, Er
         return Ok(Some(Door::AtHand(doors.host.as_fd())));
     };
     Ok(match doors.external.get(name) {
-        Some(one) => Some(Door::AtHand(one.fd.as_fd())),
+        Some(fd) => Some(Door::AtHand(fd.as_fd())),
         None => namespace::open(name)?.map(Door::Named),
     })
 }

@@ -1,16 +1,13 @@
 //! Reading everything that has to do with networks, whoever made it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use super::error::Error;
 use super::nftables::NfSocket;
 use super::provenance::{self, Provenance};
 use super::socket::Socket;
 use super::space::door;
-use super::{Kernel, namespace, observe, read, sysctl, tables};
+use super::{Kernel, namespace, read, settings, tables};
 use crate::resource::name::TopologyName;
 use crate::resource::namespace::{INHERITED, Namespace};
 use crate::resource::route::{Route, RouteKey, Target};
@@ -21,14 +18,13 @@ use crate::state::{Owner, State, Survey, Surveyed};
 /// The last parts of the names of settings that nobody need be told of: what says whether a namespace forwards, which
 /// a spec has a word of its own for; what the kernel writes by itself; and whether addresses are tried for being
 /// another's, which netform switches off in what it makes.
-const UNTOLD: [&str; 8] = [
+const UNTOLD: [&str; 7] = [
     "forwarding",
     "ip_forward",
     "force_forwarding",
     "mc_forwarding",
     "accept_dad",
     "mtu",
-    "stable_secret",
     "temp_prefered_lft",
 ];
 
@@ -41,9 +37,7 @@ struct Scan {
 pub(super) fn survey(kernel: &mut Kernel, topology: &TopologyName) -> Result<Survey, Error> {
     let named = namespace::names()?.into_iter().map(Ns::Named);
     let all: Vec<Ns> = named.chain([Ns::Host]).collect();
-    // Whoever looks is in the new one afterwards.
-    let usual = std::thread::scope(|scope| scope.spawn(usual).join());
-    let usual = usual.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let usual = settings::usual(is_told)?;
     let scans = namespace::spread(all, |ns| {
         let scan = scan(kernel, &ns, &usual)?;
         Ok::<_, Error>(scan.map(|scan| (ns, scan)))
@@ -86,7 +80,7 @@ pub(super) fn survey(kernel: &mut Kernel, topology: &TopologyName) -> Result<Sur
         }
         places.insert(ns, surveyed);
     }
-    let state = observe::observe(kernel, topology, &concerned)?;
+    let state = kernel.observe_as(topology, &concerned)?;
     Ok(Survey {
         concerned,
         state,
@@ -100,7 +94,7 @@ pub(super) fn see_as(
     survey: &mut Survey,
     topology: &TopologyName,
 ) -> Result<(), Error> {
-    survey.state = observe::observe(kernel, topology, &survey.concerned)?;
+    survey.state = kernel.observe_as(topology, &survey.concerned)?;
     Ok(())
 }
 
@@ -140,7 +134,7 @@ fn scan(kernel: &Kernel, ns: &Ns, usual: &BTreeMap<String, String>) -> Result<Op
         Err(error) if tables::lacks_nftables(&error) => {}
         Err(error) => return Err(error.into()),
     }
-    let here = settings()?;
+    let here = settings::here(is_told)?;
     let told = here
         .iter()
         .filter(|(path, value)| usual.get(*path) != Some(value) && !is_made_so(path, value));
@@ -148,7 +142,7 @@ fn scan(kernel: &Kernel, ns: &Ns, usual: &BTreeMap<String, String>) -> Result<Op
         let Ok(key) = SysctlKey::parse(path) else {
             continue;
         };
-        let is_told = match &key {
+        let matters = match &key {
             SysctlKey::Global(_) => *ns != Ns::Host,
             // A link begins with what `default` says.
             SysctlKey::Conf { family, link, name } => {
@@ -160,7 +154,7 @@ fn scan(kernel: &Kernel, ns: &Ns, usual: &BTreeMap<String, String>) -> Result<Op
                         && usual.get(&default) != Some(value)
             }
         };
-        if is_told {
+        if matters {
             surveyed.settings.insert(key, value.clone());
         }
     }
@@ -183,41 +177,14 @@ fn is_made_so(path: &str, value: &str) -> bool {
     values.any(|(known, values)| *known == name && values[place] == value)
 }
 
-/// The settings of a new namespace. This thread is in one afterwards.
-fn usual() -> Result<BTreeMap<String, String>, Error> {
-    namespace::fresh()?;
-    settings()
-}
-
-/// The settings of the namespace of this thread that can be read and written, by their paths.
-fn settings() -> Result<BTreeMap<String, String>, Error> {
-    let mut all = BTreeMap::new();
-    below("net", &mut all)?;
-    Ok(all)
-}
-
-fn below(path: &str, all: &mut BTreeMap<String, String>) -> Result<(), Error> {
-    let directory = Path::new("/proc/sys").join(path);
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        // A link may have gone meanwhile.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("read", directory, e)),
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (Some(name), Ok(kind)) = (name.to_str(), entry.metadata()) else {
-            continue;
-        };
-        let inside = format!("{path}/{name}");
-        if kind.is_dir() {
-            // What is known of neighbours by link is not for a spec to say.
-            if !path.ends_with("/neigh") || name == "default" {
-                below(&inside, all)?;
-            }
-        } else if kind.permissions().mode() & 0o600 == 0o600 && !UNTOLD.contains(&name) {
-            all.extend(sysctl::read(&inside)?.map(|value| (inside, value)));
-        }
-    }
-    Ok(())
+/// Whether somebody need be told of a setting, or of what is below it.
+fn is_told(path: &str) -> bool {
+    let name = settings::last(path);
+    // What is known of neighbours by link is not for a spec to say.
+    let of_neighbours = path
+        .strip_suffix(name)
+        .is_some_and(|above| above.ends_with("/neigh/"));
+    !UNTOLD.contains(&name)
+        && !settings::SECRET.contains(&name)
+        && (name == "default" || !of_neighbours)
 }

@@ -3,10 +3,10 @@
 use super::conntrack;
 use super::error::Error;
 use super::execute::{Failed, one_by_one};
-use super::nftables::{self, NfSocket, PermitChange, TableChange};
+use super::nftables::{self, NfSocket, PermitChange, TableChange, TableName};
 use crate::plan::{Action, Operation, Plan};
 use crate::resource::name::TopologyName;
-use crate::resource::nftables::Table;
+use crate::resource::nftables::{PREFIX, Table, owner};
 use crate::resource::permit::{Permit, PermitKey};
 use crate::resource::{Key, Resource};
 
@@ -15,6 +15,33 @@ pub(super) fn read(topology: &TopologyName) -> Result<Option<Table>, Error> {
     let read = || NfSocket::open()?.read(&Table::name_of(topology));
     match read() {
         Err(error) if lacks_nftables(&error) => Ok(None),
+        result => Ok(result?),
+    }
+}
+
+/// The tables of all topologies but one.
+pub(super) fn of_others(topology: &TopologyName) -> Result<Vec<Table>, Error> {
+    own(|owner| owner.is_some_and(|owner| owner != *topology))
+}
+
+/// All tables that are called as those of topologies are.
+pub(super) fn all() -> Result<Vec<Table>, Error> {
+    own(|_| true)
+}
+
+fn own(is_wanted: impl Fn(Option<TopologyName>) -> bool) -> Result<Vec<Table>, Error> {
+    let read = || {
+        let mut socket = NfSocket::open()?;
+        let mut all = Vec::new();
+        for TableName { name, comment } in socket.tables()? {
+            if name.starts_with(PREFIX) && is_wanted(comment.as_deref().and_then(owner)) {
+                all.extend(socket.read(&name)?);
+            }
+        }
+        Ok(all)
+    };
+    match read() {
+        Err(error) if lacks_nftables(&error) => Ok(Vec::new()),
         result => Ok(result?),
     }
 }

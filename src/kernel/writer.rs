@@ -445,7 +445,7 @@ fn hush(kernel: &Kernel, ns: &Ns, links: &[(usize, u32, LinkName)]) -> Result<()
     };
     let external = ns.name().and_then(|name| kernel.doors.external.get(name));
     let hushed = match external {
-        Some(one) => namespace::inside(one.fd.as_fd(), inside),
+        Some(fd) => namespace::inside(fd.as_fd(), inside),
         None if *ns == Ns::Host => inside(),
         None => Ok(()),
     };

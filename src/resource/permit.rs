@@ -39,7 +39,7 @@ pub struct PermitKey {
 }
 
 /// Where in its chain a rule stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permit {
     /// Before all rules of others. It is made there.

@@ -57,13 +57,13 @@ pub struct Mark {
 }
 
 /// What happens to the packets of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// That.
     pub action: Action,
     /// What the same rule does besides where it is there more than once, because one that should have gone when it
     /// was changed didn't. None is asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub surplus: Vec<Action>,
 }
 
@@ -78,7 +78,7 @@ impl Rule {
 }
 
 /// What happens to a packet (`FR_ACT_*` of `linux/fib_rules.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The route is looked up in the table of this number. If that has none, the next rule is asked.

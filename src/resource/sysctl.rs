@@ -279,7 +279,7 @@ fn swapped(c: char) -> char {
 }
 
 /// A sysctl's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sysctl {
     /// The text, without the newline at its end, with single spaces for tabs.
     pub value: String,

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::gateway::withdrawn::Lead;
 
 /// What may get in the way of what a topology publishes there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacePorts {
     /// What other topologies lead to their members there.
     pub published: BTreeMap<TopologyName, BTreeSet<Lead>>,
@@ -18,7 +18,7 @@ pub struct PlacePorts {
 }
 
 /// A port that a process listens at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     /// The number of the transport protocol.
     pub protocol: u8,

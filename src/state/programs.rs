@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::resource::name::LinkName;
 
 /// systemd-networkd, where it runs and manages links (`man 8 systemd-networkd`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Networkd {
     /// Whether it removes routes that it didn't make (`ManageForeignRoutes` of `man 5 networkd.conf`).
     pub routes: bool,
@@ -18,7 +18,7 @@ pub struct Networkd {
 }
 
 /// How systemd-networkd manages a link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Managed {
     /// The file that says so.
     pub file: String,
@@ -28,7 +28,7 @@ pub struct Managed {
 
 /// What systemd-networkd leaves on a link of what it didn't make (`KeepConfiguration` of
 /// `man 5 systemd.network`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keeps {
     /// Nothing that has to do with it.
@@ -40,7 +40,7 @@ pub enum Keeps {
 }
 
 /// NetworkManager, where it runs (`man 5 NetworkManager.conf`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkManager {
     /// The devices that `unmanaged-devices` lists.
     pub unmanaged: Vec<String>,

@@ -282,7 +282,7 @@ fn facts_are_those_of_the_host() {
         assert!(!facts.host.links["lo"].takes_ra);
         assert_eq!(facts.host.default[&Family::Ipv4][0].link.as_str(), "wan");
         assert_eq!(facts.host.default[&Family::Ipv6][0].link.as_str(), "wan");
-        assert!(facts.ipv6 && !facts.host.ipv6_forwarding);
+        assert!(facts.machine.ipv6 && !facts.host.ipv6_forwarding);
         sh("sysctl -qw net.ipv6.conf.all.forwarding=1");
         let facts = Kernel::open()
             .expect("open")

@@ -1,12 +1,12 @@
 //! The match `conntrack` of iptables, which is no expression of nftables but a structure of its own.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bits::{Bits, Truth};
 use super::packet::{DST_NAT, Packet, SRC_NAT};
 
 /// What `-m conntrack` asks (`struct xt_conntrack_mtinfo3` of `linux/netfilter/xt_conntrack.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conntrack {
     /// What it asks for (`XT_CONNTRACK_*`).
     flags: u16,

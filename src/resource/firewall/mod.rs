@@ -25,7 +25,7 @@ pub use self::judge::{Finding, Judge, Place};
 pub use self::packet::{Destination, Flow, Side, Stage, addresses};
 
 /// What others have at the hook `forward` of one network namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
     /// The tables that have a base chain there, netform's own left out.
     pub tables: Vec<Table>,
@@ -37,7 +37,7 @@ pub struct Firewall {
 }
 
 /// A table with a base chain at `forward`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Which packets it sees.
     pub family: TableFamily,
@@ -93,7 +93,7 @@ impl fmt::Display for TableFamily {
 pub use super::nftables::Policy;
 
 /// A chain and its rules, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// The rules.
     pub rules: Vec<Rule>,
@@ -102,7 +102,7 @@ pub struct Chain {
 }
 
 /// A rule.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// What the kernel calls it within its table (`nft -a list ruleset`); in one of `iptables-legacy` its number within
     /// the chain (`iptables-legacy -L --line-numbers`).
@@ -122,7 +122,7 @@ pub type Register = usize;
 pub const REGISTERS: usize = 64;
 
 /// An instruction of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
     /// Loads something known about the packet.
@@ -230,7 +230,7 @@ pub enum Step {
 }
 
 /// Something known about a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Field {
     /// The name of the link that it came by.
@@ -258,7 +258,7 @@ pub enum Field {
 }
 
 /// An order of two numbers, the first byte being the largest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
     /// They are the same.
@@ -276,7 +276,7 @@ pub enum Op {
 }
 
 /// A set or a map to verdicts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
     /// How many bytes each field of a key has, and each begins at a multiple of four.
     pub fields: Vec<usize>,
@@ -287,7 +287,7 @@ pub struct Set {
 }
 
 /// An element of a set: a range in each field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Element {
     /// The first of each range, all fields together.
     pub from: Vec<u8>,

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use self::set::{Element, Field, Lookup, Set, Value};
 pub use self::statement::{CtState, Direction, End, Icmpv6Type, Key, Statement, Verdict};
@@ -34,19 +34,19 @@ pub const PREFIX: &str = "netform-";
 const TAG: &str = "netform:";
 
 /// A table of family `inet`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Its name: `netform-TOPOLOGY`.
     pub name: String,
     /// Its comment: `netform:TOPOLOGY`, the tag of its owner, then a space and any text a person likes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Its named sets.
     pub sets: BTreeMap<String, Set>,
     /// Its chains.
     pub chains: BTreeMap<String, Chain>,
     /// What else the kernel says it has, such as `flags dormant`. None of ours has any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }
 
@@ -142,20 +142,20 @@ pub fn owner(comment: &str) -> Option<TopologyName> {
 }
 
 /// A chain and its rules.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// Where packets enter it; none: only by `goto` and `jump`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
     /// What else the kernel says it has, such as a device. None of ours has any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }
 
 /// Where packets enter a base chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// What it is for.
     pub kind: ChainKind,
@@ -168,7 +168,7 @@ pub struct Base {
 }
 
 /// What a base chain is for (`man 8 nft`, chain types).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChainKind {
     /// Judging packets.
@@ -180,7 +180,7 @@ pub enum ChainKind {
 }
 
 /// A point of a packet's way (`enum nf_inet_hooks` of `linux/netfilter.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hook {
     /// Before routing.
@@ -198,7 +198,7 @@ pub enum Hook {
 }
 
 /// What becomes of a packet that no rule of a base chain decides on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// It goes on.
@@ -208,7 +208,7 @@ pub enum Policy {
 }
 
 /// A rule: statements from left to right, until one doesn't match.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The statements.
     pub statements: Vec<Statement>,
@@ -230,12 +230,5 @@ impl Rule {
     pub fn because(mut self, comment: &str) -> Rule {
         self.comment = Some(comment.to_owned());
         self
-    }
-}
-
-/// As `nft` would write it.
-impl Serialize for Rule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

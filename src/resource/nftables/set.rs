@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::statement::{CtState, Icmpv6Type, Verdict};
 use crate::resource::Family;
 use crate::resource::name::LinkName;
 
 /// A set, or a map to verdicts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Set {
     /// A remark for people, at most 127 bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// What its elements consist of, in order; several are a concatenation.
     pub key: Vec<Field>,
@@ -22,17 +22,17 @@ pub struct Set {
     pub lookup: Lookup,
     /// In a map, what its elements lead to, in order; several are a concatenation. Empty: it is a set, or a
     /// map to verdicts.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<Field>,
     /// Its elements.
     pub elements: BTreeSet<Element>,
     /// What else the kernel says it has, such as `size 5`. None of ours has any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }
 
 /// How the elements of a set are compared with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lookup {
     /// By value, in a hash table.
@@ -97,7 +97,7 @@ impl Set {
 }
 
 /// A part of a set's key: a data type of `nft` (`man 8 nft`, data types).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Field {
     /// A link's name, 16 bytes, filled up with NUL.
     Ifname,
@@ -205,14 +205,8 @@ impl Field {
     }
 }
 
-impl Serialize for Field {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.name())
-    }
-}
-
 /// An element of a set: one value a field, and where it leads to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Element {
     /// One value a field.
     pub key: Vec<Value>,
@@ -285,15 +279,8 @@ impl Element {
     }
 }
 
-/// As `nft` would write it.
-impl Serialize for Element {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// A value of a field.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Value {
     /// A link's name.
     Link(LinkName),

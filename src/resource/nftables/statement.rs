@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::resource::Family;
 
 /// A match or an action of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Statement {
     /// The packet is of a family: `meta nfproto ipv4`.
     Family(Family),
@@ -76,7 +76,7 @@ pub enum Statement {
 }
 
 /// Whether a translation is one of ports too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Port {
     /// The port stays.
     Kept,
@@ -85,7 +85,7 @@ pub enum Port {
 }
 
 /// A part of a packet that is looked up in a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Key {
     /// The name of the link that it came by or leaves by.
     Link(Direction),
@@ -113,7 +113,7 @@ impl Key {
 }
 
 /// One of the two links of a packet on its way through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     /// That it came by.
     In,
@@ -122,7 +122,7 @@ pub enum Direction {
 }
 
 /// One of the two addresses of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// Where it comes from.
     Source,
@@ -131,7 +131,7 @@ pub enum End {
 }
 
 /// What is decided on a packet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It leaves this base chain; those of others still see it.
@@ -149,7 +149,7 @@ pub enum Verdict {
 }
 
 /// A type of `ICMPv6` message (RFC 4443 and the registry "`ICMPv6` Parameters" of IANA).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Icmpv6Type(pub u8);
 
 impl Icmpv6Type {
@@ -190,7 +190,7 @@ impl Icmpv6Type {
 }
 
 /// A state of connection tracking, as a bit (`NF_CT_STATE_BIT` of `nf_conntrack_common.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CtState {
     /// It belongs to no connection and can't begin one.
     Invalid,

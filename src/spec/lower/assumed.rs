@@ -16,7 +16,7 @@ use crate::resource::namespace::Namespace;
 use crate::resource::sysctl::{Sysctl, SysctlKey};
 use crate::resource::{Family, Id, Key, Ns, Resource};
 use crate::spec::model::{Nat, Route, Spec};
-use crate::state::{DefaultRoute, Facts, Owner, Place, PlaceLink, State};
+use crate::state::{DefaultRoute, Facts, Machine, Owner, Place, PlaceLink, State};
 
 /// The link of the default route of a host that isn't known.
 pub const UPLINK: &str = "uplink";
@@ -37,7 +37,10 @@ pub fn facts<'s>(specs: impl IntoIterator<Item = &'s Spec>) -> Facts {
         owner: None,
     };
     let mut facts = Facts {
-        ipv6: true,
+        machine: Machine {
+            ipv6: true,
+            ..Machine::default()
+        },
         host: Place {
             links: [(uplink.clone(), link())].into(),
             default: Family::BOTH.map(|family| (family, vec![route()])).into(),
@@ -234,7 +237,7 @@ pub fn derived(topology: &TopologyName, state: &State, facts: &Facts) -> BTreeSe
         let (Key::Link(name), Resource::Link(link)) = (&id.key, &entry.resource) else {
             return None;
         };
-        let derived = mac::derived(&facts.machine, topology, &id.ns, name);
+        let derived = mac::derived(&facts.machine.id, topology, &id.ns, name);
         (link.mac == Some(derived)).then_some(derived)
     });
     links.collect()

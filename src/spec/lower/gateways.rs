@@ -394,7 +394,7 @@ impl<'s> Lowering<'s> {
             let everywhere = !self.spec.is_found(ns) || self.state.get(&id).is_some();
             match family {
                 _ if everywhere => self.set(ns, switch, Sysctl::on()),
-                Family::Ipv6 if !self.facts.force_forwarding => {
+                Family::Ipv6 if !self.facts.machine.force_forwarding => {
                     self.forward_everywhere(ns, family);
                     fallback = (!self.place(ns).ipv6_forwarding).then(|| self.fallback(ns));
                 }
@@ -438,7 +438,7 @@ impl<'s> Lowering<'s> {
 
     /// No member can make itself the router of a gateway by a router advertisement.
     fn ignore_advertisements(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) {
-        if !self.facts.ipv6 {
+        if !self.facts.machine.ipv6 {
             return;
         }
         let deaf: Vec<LinkName> = self

@@ -42,7 +42,7 @@ impl Lowering<'_> {
         let ns = &end.ns.value;
         let name = &end.name.value;
         let mac = end.mac.as_ref().map_or_else(
-            || mac::derived(&self.facts.machine, self.topology, ns, name),
+            || mac::derived(&self.facts.machine.id, self.topology, ns, name),
             |mac| mac.value,
         );
         let link = Link {

@@ -85,7 +85,7 @@ fn without_ipv6(spec: &Spec, facts: &Facts) -> Result<(), Vec<Diagnostic>> {
     let routes = routes.map(|route| (route.to.value.addr(), route.to.span));
     let mut found = held.chain(routes).filter(|(ip, _)| ip.is_ipv6());
     match found.next() {
-        Some((ip, span)) if !facts.ipv6 => {
+        Some((ip, span)) if !facts.machine.ipv6 => {
             let message = format!("this kernel has no IPv6, and the spec has {ip}");
             let help = "remove all IPv6 from the spec, or boot without `ipv6.disable=1`";
             Err(vec![Diagnostic::new(message, span, help)])
@@ -236,7 +236,7 @@ impl<'s> Lowering<'s> {
 
     /// The families whose sysctls exist on this host.
     fn families(&self) -> impl Iterator<Item = Family> + use<> {
-        let ipv6 = self.facts.ipv6;
+        let ipv6 = self.facts.machine.ipv6;
         Family::BOTH
             .into_iter()
             .filter(move |family| ipv6 || *family == Family::Ipv4)
@@ -250,7 +250,7 @@ impl<'s> Lowering<'s> {
                 self.namespace(&ns, namespace);
             }
             if let Some(dns) = &namespace.dns {
-                let names = nsswitch::nsswitch(&self.facts.nsswitch);
+                let names = nsswitch::nsswitch(&self.facts.machine.nsswitch);
                 for (kind, file) in [files::resolv_conf(dns)].into_iter().chain(names) {
                     self.put(&ns, Key::File(kind), Resource::File(file));
                 }
@@ -372,12 +372,12 @@ impl<'s> Lowering<'s> {
             if exists && !said(&localnet) {
                 self.set(ns, localnet, Sysctl::off());
             }
-            if self.facts.ipv6 && has_ipv6(end) {
+            if self.facts.machine.ipv6 && has_ipv6(end) {
                 let accept_ra = conf(Family::Ipv6, "accept_ra");
                 if !said(&accept_ra) {
                     self.set(ns, accept_ra, Sysctl::off());
                 }
-                if exists && self.facts.force_forwarding {
+                if exists && self.facts.machine.force_forwarding {
                     self.set(ns, conf(Family::Ipv6, FORCED), Sysctl::off());
                 }
             }

@@ -20,7 +20,7 @@ enum Lists {
 impl Lowering<'_> {
     /// Ends of pairs on the host that nothing tells it to leave alone.
     pub(super) fn network_manager(&mut self) {
-        let Some(manager) = &self.facts.network_manager else {
+        let Some(manager) = &self.facts.machine.network_manager else {
             return;
         };
         let entries = self.state.entries.iter();

@@ -16,7 +16,7 @@ const DROP_IN: &str = "/etc/systemd/networkd.conf.d/50-netform.conf";
 impl Lowering<'_> {
     /// What of the topology's on the host it will remove.
     pub(super) fn networkd(&mut self) {
-        let Some(networkd) = &self.facts.networkd else {
+        let Some(networkd) = &self.facts.machine.networkd else {
             return;
         };
         let mut texts = Vec::new();

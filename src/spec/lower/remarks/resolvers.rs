@@ -19,7 +19,7 @@ impl Lowering<'_> {
             if own.is_empty() {
                 continue;
             }
-            let instead = match self.facts.resolvers.as_slice() {
+            let instead = match self.facts.machine.resolvers.as_slice() {
                 [] => "write the address of one that is reached over the network, or of one of the host's that \
                        listens on a gateway's address"
                     .to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Connection;
 use crate::resource::Family;
@@ -14,7 +14,7 @@ use crate::resource::nftables::gateway::{Service, publish};
 use crate::resource::nftables::{Element, Table, Value};
 
 /// What leads to a member.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Lead {
     /// The member.
     pub to: IpAddr,
@@ -29,7 +29,7 @@ pub struct Lead {
 }
 
 /// From where connections come.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Whence {
     /// From members, and from the gateway itself.

@@ -7,7 +7,7 @@
 # FUZZ_OPTIONS goes to libFuzzer. What is found to cover more stays in target/fuzz/corpus, and is begun with the next time.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- spec saved netlink nftables xtables dns
+[ $# -gt 0 ] || set -- spec saved snapshot netlink nftables xtables dns
 host=$(rustc -vV | sed -n 's/^host: //p')
 # Coverage by LLVM's own pass, which stable Rust has; overflows and failed assertions count as crashes. With a target
 # given, the flags are for it alone, and not for the build scripts.

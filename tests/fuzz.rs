@@ -37,6 +37,11 @@ fn saved_plans_are_read() {
 }
 
 #[test]
+fn snapshots_are_read() {
+    replay("fuzz/corpus/snapshot", netform::fuzz::snapshot);
+}
+
+#[test]
 fn answers_of_the_kernel_are_read() {
     replay("fuzz/corpus/netlink", netform::fuzz::netlink);
 }

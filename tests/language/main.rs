@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use case::{Case, FOREIGN, next, number};
 use common::{assert_same_world, in_sandbox, sh, world};
 use fastrand::Rng;
-use netform::kernel::Kernel;
+use netform::kernel::{Kernel, Snapshot};
 use netform::plan::{Plan, plan};
 use netform::resource::link::LinkKind;
 use netform::resource::name::TopologyName;
@@ -57,6 +57,22 @@ impl Host {
         (wanted, observed, plan)
     }
 
+    /// That a snapshot of this host leads to the same facts, the same State and so the same plan.
+    fn as_in_a_snapshot(&mut self, spec: Option<&Spec>) {
+        let text = self.kernel.snapshot().expect("a snapshot").to_text();
+        let mut snapshot = Snapshot::parse(&text).expect("it is one");
+        assert_eq!(snapshot.to_text(), text);
+        let wanted = spec.map_or_else(State::new, |spec| {
+            let external = spec.external();
+            let facts = snapshot.facts(&external).expect("facts");
+            assert_eq!(facts, self.kernel.facts(&external).expect("facts"));
+            spec::lower(spec, &facts).expect("it fits this host").state
+        });
+        let kept = snapshot.observe(&self.topology, &wanted).expect("read");
+        let observed = self.kernel.observe(&self.topology, &wanted);
+        assert_eq!(kept, observed.expect("the host is read"));
+    }
+
     fn execute(&mut self, plan: &Plan) {
         if let Err(failure) = self.kernel.execute(plan) {
             let place = failure.operation.expect("an operation failed");
@@ -72,6 +88,9 @@ impl Host {
             part.operations
                 .truncate(random.usize(..=part.operations.len()));
             self.execute(&part);
+        }
+        if random.u8(..3) == 0 {
+            self.as_in_a_snapshot(spec);
         }
         let (_, _, plan) = self.plan(spec);
         self.execute(&plan);

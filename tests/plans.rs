@@ -236,7 +236,7 @@ fn specs_are_compared_without_a_host() {
 #[test]
 fn what_can_not_be_together_is_refused() {
     for (arguments, word) in [
-        (&["--from", "a", "--adopt"][..], "--adopt"),
+        (&["--from", "a", "--adopt-from", "b"][..], "--adopt-from"),
         (&["--from", "a", "--out", "b"], "--out"),
         (&["--from", "a", "--previous", "b"], "--previous"),
     ] {

@@ -8,6 +8,7 @@ mod found;
 mod ports;
 mod programs;
 mod survey;
+mod traffic;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use self::found::{PlaceRoute, PlaceRule};
 pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 pub use self::survey::{Match, Matches, Meaning, Survey, Surveyed, Translation};
+pub use self::traffic::{Connections, Counted, Traffic};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,30 +1,54 @@
 //! `netform show`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::session::failed;
-use super::{Status, completions, output};
-use crate::kernel::{Error, Kernel};
+use super::ground::Ground;
+use super::session::{self, Given, failed};
+use super::{Status, completions, from, output};
+use crate::kernel::{self, Kernel};
 use crate::plan;
 use crate::render::document::shown;
+use crate::render::show::{Portrait, Sync};
 use crate::render::{hints, show};
 use crate::resource::name::TopologyName;
+use crate::spec;
 use crate::state::{External, State};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What has drifted: netform show -f lab.yaml
+What is dropped, as it happens: netform show lab --watch")]
 pub(super) struct Arguments {
     /// The topology of which everything is listed
     #[arg(value_name = "NAME", add = completions::topologies())]
     name: Option<TopologyName>,
 
+    /// Tell too whether each topology is as a spec says: a file, or a directory with its *.yaml and *.yml
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Look every so many seconds, 2 if nothing is said, and print it whenever it has changed; on a terminal, in place
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86400)
+    )]
+    watch: Option<u64>,
+
     /// Print files that have udev, NetworkManager and systemd-networkd leave alone what netform makes, as a
     /// script that puts them in place
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "files", "watch"])]
     hints: bool,
 
     /// Print all that a plan depends on, as a snapshot that `netform plan --from` plans against, on any machine and without
     /// privilege
-    #[arg(long, conflicts_with_all = ["name", "hints"])]
+    #[arg(long, conflicts_with_all = ["name", "files", "watch", "hints"])]
     snapshot: bool,
 
     /// How to print it
@@ -54,36 +78,71 @@ pub(super) fn run(arguments: &Arguments) -> Status {
     let told = if arguments.snapshot {
         snapshot()
     } else {
-        text(arguments)
+        topologies(arguments)
     };
-    told.unwrap_or_else(|error| failed(&error))
+    told.unwrap_or_else(|status| status)
 }
 
-fn snapshot() -> Result<Status, Error> {
-    let snapshot = Kernel::open()?.snapshot()?;
+fn snapshot() -> Result<Status, Status> {
+    let snapshot = Kernel::open().and_then(|kernel| kernel.snapshot());
+    let snapshot = snapshot.map_err(|error| failed(&error))?;
     Ok(output::result(&snapshot.to_text()))
 }
 
-fn text(arguments: &Arguments) -> Result<Status, Error> {
+fn topologies(arguments: &Arguments) -> Result<Status, Status> {
+    let specs = (!arguments.files.is_empty()).then(|| from::parse(&arguments.files));
+    let specs = specs.transpose()?;
+    let mut kernel = Kernel::open().map_err(|error| failed(&error))?;
+    let mut last = String::new();
+    loop {
+        let text = text(arguments, &mut kernel, specs.as_deref())?;
+        if text != last {
+            let in_place = arguments.watch.is_some() && stdout().is_terminal();
+            let status = output::result(&shown_in_place(&text, in_place));
+            if !status.is_success() {
+                return Err(status);
+            }
+            last = text;
+        }
+        match arguments.watch {
+            Some(seconds) => std::thread::sleep(Duration::from_secs(seconds)),
+            None => return Ok(Status::Done),
+        }
+    }
+}
+
+/// A text that takes the place of all that a terminal shows: it is cleared (`man 4 console_codes`, ED and CUP).
+fn shown_in_place(text: &str, in_place: bool) -> String {
+    let clear = if in_place { "\x1b[2J\x1b[H" } else { "" };
+    format!("{clear}{text}")
+}
+
+/// What there is to print.
+fn text(
+    arguments: &Arguments,
+    kernel: &mut Kernel,
+    specs: Option<&[Given]>,
+) -> Result<String, Status> {
     let is_data = arguments.output == Format::Json;
     let colour = output::colour_of_stdout();
-    let mut kernel = Kernel::open()?;
-    let known = known(&mut kernel)?;
+    let known = known(kernel).map_err(|error| failed(&error))?;
     let Some(name) = &arguments.name else {
-        let mut all = Vec::new();
-        for name in known {
-            let state = kernel.observe(&name, &State::new())?;
-            all.push((name, state));
-        }
-        let told = |(name, state): &(TopologyName, State)| {
-            let lost = plan::lost(name, &State::new(), state);
-            shown::Topology::of(name, state, lost.as_ref())
-        };
-        return Ok(output::result(&if is_data {
-            shown::text(all.iter().map(told).collect())
+        let named = specs.into_iter().flatten();
+        let named = named.map(|one| one.spec.name.value.clone());
+        let all: BTreeSet<TopologyName> = known.iter().cloned().chain(named).collect();
+        let portraits = all.iter().map(|name| {
+            let mut portrait = portrait(kernel, name, specs, is_data)?;
+            if let (Some(Sync::Differs(changes)), false) = (portrait.sync, known.contains(name)) {
+                portrait.sync = Some(Sync::NotApplied(changes));
+            }
+            Ok(portrait)
+        });
+        let portraits: Vec<Portrait> = portraits.collect::<Result<_, _>>()?;
+        return Ok(if is_data {
+            shown::text(&portraits)
         } else {
-            show::list(&all, colour)
-        }));
+            show::list(&portraits, colour)
+        });
     };
     if !known.contains(name) {
         let names: Vec<&str> = known.iter().map(TopologyName::as_str).collect();
@@ -93,19 +152,62 @@ fn text(arguments: &Arguments) -> Result<Status, Error> {
             format!("there are: {}", names.join(", "))
         };
         output::error(&format!("there is no topology {name} here; {there}"));
-        return Ok(Status::Failed);
+        return Err(Status::Failed);
     }
-    let state = kernel.observe(name, &State::new())?;
-    let lost = plan::lost(name, &State::new(), &state);
-    Ok(output::result(&if is_data {
-        shown::text(vec![shown::Topology::of(name, &state, lost.as_ref())])
+    let portrait = portrait(kernel, name, specs, true)?;
+    Ok(if is_data {
+        shown::text(&[portrait])
     } else {
-        show::one(name, &state, lost.as_ref(), colour)
-    }))
+        show::one(&portrait, colour)
+    })
+}
+
+/// All that there is to tell of a topology. `whole`: what goes by its tables, too.
+fn portrait(
+    kernel: &mut Kernel,
+    name: &TopologyName,
+    specs: Option<&[Given]>,
+    whole: bool,
+) -> Result<Portrait, Status> {
+    let sync = specs.map(|specs| sync(kernel, name, specs)).transpose()?;
+    let read = |kernel: &mut Kernel| -> Result<Portrait, kernel::Error> {
+        let state = kernel.observe(name, &State::new())?;
+        let traffic = if whole {
+            kernel.traffic(name, &state)?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Portrait {
+            name: name.clone(),
+            lost: plan::lost(name, &State::new(), &state),
+            state,
+            traffic,
+            sync,
+        })
+    };
+    read(kernel).map_err(|error| failed(&error))
+}
+
+/// Whether a topology is as one of some specs says.
+fn sync(kernel: &mut Kernel, name: &TopologyName, specs: &[Given]) -> Result<Sync, Status> {
+    let mut specs = specs.iter();
+    let Some(given) = specs.find(|one| one.spec.name.value == *name) else {
+        return Ok(Sync::NoSpec);
+    };
+    let facts = Ground::facts(kernel, &given.spec, name).map_err(|error| failed(&error))?;
+    let lowered = spec::lower(&given.spec, &facts)
+        .map_err(|found| session::report(&found, &given.sources))?;
+    let observed = kernel.observe(name, &lowered.state);
+    let observed = observed.map_err(|error| failed(&error))?;
+    Ok(match plan::plan(name, &lowered.state, &observed) {
+        Ok(plan) if plan.operations.is_empty() => Sync::Same,
+        Ok(plan) => Sync::Differs(plan.operations.len()),
+        Err(conflicts) => Sync::Blocked(conflicts.len()),
+    })
 }
 
 /// The topologies that have a record, or a link of the host.
-pub(super) fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, Error> {
+pub(super) fn known(kernel: &mut Kernel) -> Result<BTreeSet<TopologyName>, kernel::Error> {
     let links = kernel.facts(&External::new())?.host.links;
     let tagged = links.into_values().filter_map(|link| link.owner);
     Ok(Kernel::topologies()?.into_iter().chain(tagged).collect())

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::read;
 use super::socket::{DATAGRAM, Requests, Socket};
 use crate::resource::nftables::gateway::withdrawn::{Connection, Withdrawn};
+use crate::state::Connections;
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`.
 const GET: u16 = 0x101;
@@ -42,24 +43,12 @@ pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
     if withdrawn.is_empty() {
         return Ok(());
     }
-    let local = read::addresses(&mut Socket::open()?)?;
-    let local: BTreeSet<IpAddr> = local.into_iter().map(|address| address.ip).collect();
     let mut socket = Socket::of_netfilter()?;
-    let entries = socket.dump(
-        GET,
-        |request| request.fixed(&[0; FIXED]),
-        |all: &mut Vec<Vec<u8>>, message| {
-            let ends = connection(&message).is_some_and(|found| withdrawn.covers(&found, &local));
-            all.extend(ends.then(|| message.payload.to_vec()));
-        },
-    );
-    let entries = match entries {
-        // What `nfnetlink_rcv_msg` of `net/netfilter/nfnetlink.c` says of a subsystem that it hasn't.
-        Err(Error::Refused {
-            errno: libc::EINVAL | libc::EOPNOTSUPP,
-            ..
-        }) => return Ok(()),
-        entries => entries?,
+    let keep = |all: &mut Vec<Vec<u8>>, message: &Message<'_>, _: &Connection| {
+        all.push(message.payload.to_vec());
+    };
+    let Some(entries) = covered(&mut socket, withdrawn, keep)? else {
+        return Ok(());
     };
     let mut entries = entries.iter().peekable();
     while entries.peek().is_some() {
@@ -80,14 +69,66 @@ pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
     Ok(())
 }
 
+/// How many connections of this thread's namespace would end. None: the kernel has no such interface.
+pub(super) fn count(withdrawn: &Withdrawn) -> Result<Option<Connections>, Error> {
+    if withdrawn.is_empty() {
+        return Ok(Some(Connections::default()));
+    }
+    let mut socket = Socket::of_netfilter()?;
+    covered(
+        &mut socket,
+        withdrawn,
+        |count: &mut Connections, message, found| {
+            let attributes = message.payload.get(FIXED..).unwrap_or_default();
+            let answered_to = address(attributes, cta::TUPLE_REPLY, cta::DESTINATION);
+            count.all += 1;
+            count.source_rewritten += u64::from(answered_to.is_some_and(|to| to != found.from));
+            count.destination_rewritten +=
+                u64::from((found.to, found.port) != (found.at, found.at_port));
+        },
+    )
+}
+
+/// Takes in each of those connections of this thread's namespace that end. None: the kernel has no such interface.
+fn covered<T: Default>(
+    socket: &mut Socket,
+    withdrawn: &Withdrawn,
+    take: impl Fn(&mut T, &Message<'_>, &Connection),
+) -> Result<Option<T>, Error> {
+    let local = read::addresses(&mut Socket::open()?)?;
+    let local: BTreeSet<IpAddr> = local.into_iter().map(|address| address.ip).collect();
+    let taken = socket.dump(
+        GET,
+        |request| request.fixed(&[0; FIXED]),
+        |all: &mut T, message| {
+            if let Some(found) = connection(&message)
+                && withdrawn.covers(&found, &local)
+            {
+                take(all, &message, &found);
+            }
+        },
+    );
+    match taken {
+        // What `nfnetlink_rcv_msg` of `net/netfilter/nfnetlink.c` says of a subsystem that it hasn't.
+        Err(Error::Refused {
+            errno: libc::EINVAL | libc::EOPNOTSUPP,
+            ..
+        }) => Ok(None),
+        taken => taken.map(Some),
+    }
+}
+
+/// An address of a connection, in one of its directions.
+fn address(attributes: &[u8], tuple: u16, end: [u16; 2]) -> Option<IpAddr> {
+    let addresses = attribute(attribute(attributes, tuple)?, cta::TUPLE_IP)?;
+    let mut ends = end.into_iter();
+    ends.find_map(|kind| attribute(addresses, kind).and_then(ip_of))
+}
+
 /// What of a connection matters. None: it is of another family.
 pub(super) fn connection(message: &Message<'_>) -> Option<Connection> {
     let attributes = message.payload.get(FIXED..)?;
-    let address = |tuple: u16, end: [u16; 2]| {
-        let addresses = attribute(attribute(attributes, tuple)?, cta::TUPLE_IP)?;
-        let mut ends = end.into_iter();
-        ends.find_map(|kind| attribute(addresses, kind).and_then(ip_of))
-    };
+    let address = |tuple, end| address(attributes, tuple, end);
     let transport = |tuple: u16| attribute(attribute(attributes, tuple)?, cta::TUPLE_PROTO);
     let port = |tuple: u16, end: u16| {
         let port = attribute(transport(tuple)?, end)?;

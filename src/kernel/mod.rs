@@ -53,6 +53,7 @@ mod survey;
 mod sysctl;
 mod tables;
 mod tag;
+mod traffic;
 mod witness;
 mod writer;
 mod xtables;

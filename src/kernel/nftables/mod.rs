@@ -5,6 +5,7 @@
 //! `net/netfilter/nf_tables_api.c`.
 
 mod attribute;
+mod counters;
 mod error;
 mod expression;
 mod foreign;
@@ -26,6 +27,7 @@ use self::write::Messages;
 use crate::resource::firewall;
 use crate::resource::nftables::Table;
 use crate::resource::permit::{Permit, PermitKey};
+use crate::state::Counted;
 
 pub use self::error::{Error, Object};
 
@@ -136,6 +138,15 @@ impl NfSocket {
             }
         }
         Err(Error::Restless)
+    }
+
+    /// What the rules of a table of family `inet` have counted, all as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Restless`] if the ruleset changes all the time, else what the kernel says.
+    pub fn counters(&mut self, table: &str) -> Result<Vec<Counted>, Error> {
+        self.at_rest(|channel| counters::read(channel, table))
     }
 
     /// What others have at the hook `forward`, as far as it is understood: all of it as of one moment. `names` are

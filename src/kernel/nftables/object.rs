@@ -296,6 +296,12 @@ impl ExpressionRef {
         }
     }
 
+    /// An attribute that is a number of 64 bits.
+    pub(super) fn long(&self, attribute: u32) -> Option<u64> {
+        let bytes = self.data(attribute)?;
+        bytes.try_into().ok().map(u64::from_ne_bytes)
+    }
+
     /// As libnftnl writes it.
     pub(super) fn describe(&self) -> String {
         let mut buffer = vec![0_u8; 1024];

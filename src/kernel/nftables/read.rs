@@ -357,7 +357,7 @@ fn rule(object: &RuleObject, sets: &BTreeMap<String, Found>) -> Rule {
     }
 }
 
-fn dump(kind: libc::c_int) -> Header {
+pub(super) fn dump(kind: libc::c_int) -> Header {
     Header {
         kind: u16::try_from(kind).expect("kinds of messages are few"),
         flags: u16::try_from(libc::NLM_F_DUMP).expect("flags have 16 bits"),

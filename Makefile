@@ -47,6 +47,7 @@ fuzz:
 bless:
 	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors
 	NETFORM_BLESS=1 $(CARGO) test --locked --test specs reviews
+	NETFORM_BLESS=1 $(CARGO) test --locked --test graph
 
 # Not a part of `test`: it needs Node.js and the npm registry.
 editor-test:

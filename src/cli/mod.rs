@@ -9,6 +9,7 @@ mod destroy;
 mod exec;
 mod export;
 mod from;
+mod graph;
 mod ground;
 mod man;
 mod output;
@@ -126,6 +127,8 @@ enum Verb {
     Check(check::Arguments),
     /// Print a spec of what exists, whoever made it
     Export(export::Arguments),
+    /// Draw topologies: as Mermaid, DOT, SVG or a page
+    Graph(graph::Arguments),
     /// Run a command in a namespace, with the namespace's files of /etc
     Exec(exec::Arguments),
     /// Run a command on a private host with a small internet behind it; no root needed
@@ -170,6 +173,7 @@ fn run(verb: Verb) -> Status {
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Export(arguments) => export::run(&arguments),
+        Verb::Graph(arguments) => graph::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Sandbox(arguments) => sandbox::run(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),

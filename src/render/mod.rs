@@ -4,6 +4,7 @@ pub mod changes;
 pub mod check;
 pub mod document;
 mod fold;
+pub mod graph;
 pub mod hints;
 pub mod left;
 pub mod phrase;

@@ -330,7 +330,7 @@ fn led(lead: &Lead) -> String {
 }
 
 /// Services as a list. None: all of them.
-fn services(services: &BTreeSet<Service>) -> Option<String> {
+pub(super) fn services(services: &BTreeSet<Service>) -> Option<String> {
     let texts: Option<Vec<String>> = services
         .iter()
         .map(|service| match service {

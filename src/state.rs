@@ -9,6 +9,7 @@ mod ports;
 mod programs;
 mod survey;
 mod traffic;
+mod way;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 pub use self::survey::{Match, Matches, Meaning, Survey, Surveyed, Translation};
 pub use self::traffic::{Connections, Counted, Traffic};
+pub use self::way::{Step, Way, WayEnd};
 
 /// Whose a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

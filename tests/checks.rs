@@ -3,6 +3,8 @@
 #[path = "checks/apply.rs"]
 mod apply;
 mod common;
+#[path = "checks/explain.rs"]
+mod explain;
 #[path = "checks/lab.rs"]
 mod lab;
 #[path = "checks/many.rs"]

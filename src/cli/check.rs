@@ -1,10 +1,10 @@
 //! `netform check`, and the checks of `apply --check`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::session::{self, Given, Session};
 use super::source::Files;
-use super::{Status, output, signals};
+use super::{Status, explain, output, signals};
 use crate::checks::{self, Outcome};
 use crate::kernel::{self, doors};
 use crate::render::check::{self as render, Report};
@@ -22,6 +22,11 @@ them too, and takes back what it has done if one isn't as expected.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+
+    /// Say of each check that isn't as expected where its packets get, namespace by namespace, and what stops them. Each is
+    /// tried once more for that
+    #[arg(long)]
+    explain: bool,
 
     /// How the results are printed
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
@@ -49,7 +54,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
     let mut reports = Vec::new();
     let mut status = Status::Done;
     for (place, one) in given.iter().enumerate() {
-        let report = tried(one)?;
+        let report = tried(one, arguments.explain)?;
         if !report.is_as_expected() {
             status = Status::Failed;
         }
@@ -70,11 +75,18 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
 }
 
 /// Tries the checks of a spec.
-fn tried(given: &Given) -> Result<Report<'_>, Status> {
+fn tried(given: &Given, explained: bool) -> Result<Report<'_>, Status> {
     let spec = &given.spec;
     let outcomes = try_all(&spec.checks, &spec.external(), &|| false);
     let outcomes = outcomes.map_err(|error| session::failed(&error))?;
-    Ok(Report::new(&spec.name.value, &spec.checks, outcomes))
+    let explanations = if explained {
+        let explained = explain::explain(&spec.checks, &outcomes, &spec.external());
+        explained.map_err(|error| session::failed(&error))?
+    } else {
+        BTreeMap::new()
+    };
+    let report = Report::new(&spec.name.value, &spec.checks, outcomes);
+    Ok(report.explained(explanations))
 }
 
 /// Tries checks.

@@ -7,6 +7,7 @@ mod confirm;
 mod conflict;
 mod destroy;
 mod exec;
+mod explain;
 mod export;
 mod from;
 mod graph;

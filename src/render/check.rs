@@ -1,6 +1,7 @@
 //! How checks ended: for a person, for programs, and for continuous integration.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
+use super::explain::Explanation;
 use super::style::{Colour, Role};
 use crate::checks::{Failure, Outcome};
 use crate::resource::name::TopologyName;
@@ -24,6 +26,8 @@ const WIDEST: usize = 60;
 pub struct Report<'s> {
     topology: &'s TopologyName,
     checks: Vec<(&'s Check, Outcome)>,
+    /// By the places of the checks.
+    explanations: BTreeMap<usize, Explanation>,
 }
 
 impl<'s> Report<'s> {
@@ -36,6 +40,15 @@ impl<'s> Report<'s> {
         Report {
             topology,
             checks: checks.iter().zip(outcomes).collect(),
+            explanations: BTreeMap::new(),
+        }
+    }
+
+    /// The same with what there is to say of some of the checks, by their places.
+    pub fn explained(self, explanations: BTreeMap<usize, Explanation>) -> Report<'s> {
+        Report {
+            explanations,
+            ..self
         }
     }
 
@@ -71,7 +84,8 @@ pub fn text(report: &Report<'_>, colour: Colour) -> String {
     let verbs = widest(&|row| row.1.len());
     let times = widest(&|row| row.2.len());
     let mut text = format!("{title}\n\n");
-    for ((check, outcome), (way, verb, time)) in report.checks.iter().zip(&rows) {
+    let checks = report.checks.iter().zip(&rows).enumerate();
+    for (place, ((check, outcome), (way, verb, time))) in checks {
         let (word, role) = if outcome.is_as_expected(check) {
             ("ok  ", Role::Added)
         } else {
@@ -84,6 +98,10 @@ pub fn text(report: &Report<'_>, colour: Colour) -> String {
             colour.paint(role, word),
         );
         let _ = writeln!(text, "{}", line.trim_end());
+        let explanation = report.explanations.get(&place);
+        for line in explanation.map(Explanation::lines).unwrap_or_default() {
+            let _ = writeln!(text, "          {line}");
+        }
     }
     let _ = writeln!(
         text,
@@ -176,8 +194,15 @@ pub fn json(reports: &[Report<'_>]) -> String {
     let topologies: Vec<Value> = reports
         .iter()
         .map(|report| {
-            let checks = report.checks.iter();
-            let checks: Vec<Value> = checks.map(|(check, outcome)| one(check, outcome)).collect();
+            let checks = report.checks.iter().enumerate();
+            let checks = checks.map(|(place, (check, outcome))| {
+                let mut told = one(check, outcome);
+                if let Some(explanation) = report.explanations.get(&place) {
+                    told["explanation"] = explanation.json();
+                }
+                told
+            });
+            let checks: Vec<Value> = checks.collect();
             json!({
                 "name": report.topology.as_str(),
                 "ok": report.is_as_expected(),
@@ -237,7 +262,7 @@ pub fn junit(reports: &[Report<'_>]) -> String {
             count(report, false),
             seconds(longest.unwrap_or_default()),
         );
-        for (check, outcome) in &report.checks {
+        for (place, (check, outcome)) in report.checks.iter().enumerate() {
             let title = match &check.name {
                 Some(name) => name.value.clone(),
                 None => title(check),
@@ -263,11 +288,16 @@ pub fn junit(reports: &[Report<'_>]) -> String {
                 Err(failure) => failure.word(),
             };
             let said = said(check, outcome);
+            let mut whole = format!("{}: {said}", title_of_way(check));
+            let explanation = report.explanations.get(&place);
+            for line in explanation.map(Explanation::lines).unwrap_or_default() {
+                let _ = write!(whole, "; {line}");
+            }
             let _ = writeln!(
                 text,
                 ">\n      <{element} type=\"{word}\" message=\"{}\">{}</{element}>\n    </testcase>",
                 escaped(&said),
-                escaped(&format!("{}: {said}", title_of_way(check))),
+                escaped(&whole),
             );
         }
         text.push_str("  </testsuite>\n");

@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod check;
 pub mod document;
+pub mod explain;
 mod fold;
 pub mod graph;
 pub mod hints;

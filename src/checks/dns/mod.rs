@@ -14,6 +14,7 @@ use self::config::Source;
 use self::message::{Answer, Kind, Name};
 use super::reactor::{Boxed, together};
 use super::socket::{Place, Socket};
+use crate::resource::name::NamespaceName;
 
 /// How long it is waited for the addresses of the other family, besides as long again as those of the first took (RFC 8305,
 /// section 3).
@@ -26,6 +27,12 @@ const AGAIN: Duration = Duration::from_millis(400);
 /// Reads a message of a server's, for the fuzzer.
 pub(crate) fn fuzz(bytes: &[u8]) {
     message::fuzz(bytes);
+}
+
+/// The servers that the host, or a namespace, asks.
+pub(crate) fn servers(of: Option<&NamespaceName>) -> Vec<IpAddr> {
+    let servers = Config::read(of).servers.into_iter();
+    servers.map(|server| server.ip()).collect()
 }
 
 /// The most bytes of an answer in a datagram; more than is asked for.

@@ -282,7 +282,7 @@ impl Withdrawn {
 
 impl Service {
     /// Whether connections of a protocol to a port are among these.
-    fn has(self, protocol: u8, port: u16) -> bool {
+    pub(crate) fn has(self, protocol: u8, port: u16) -> bool {
         match self {
             Service::All => true,
             Service::Ports {

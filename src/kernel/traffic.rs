@@ -39,15 +39,16 @@ impl Kernel {
     }
 }
 
-/// What the rules of all topologies have counted in some namespaces, by table.
+/// What rules have counted, by namespace and table.
+pub type Counts = BTreeMap<(Ns, String), Vec<Counted>>;
+
+/// What the rules of all topologies have counted in some namespaces.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn counted(
-    doors: &BTreeMap<Ns, OwnedFd>,
-) -> Result<BTreeMap<(Ns, String), Vec<Counted>>, Error> {
-    let read = |(ns, door): (&Ns, &OwnedFd)| -> Result<Vec<((Ns, String), Vec<Counted>)>, Error> {
+pub fn counted(doors: &BTreeMap<Ns, OwnedFd>) -> Result<Counts, Error> {
+    let read = |(ns, door): (&Ns, &OwnedFd)| -> Result<Counts, Error> {
         namespace::enter(door)?;
         let tables = tables::all()?.into_iter().map(|table| {
             let counted = NfSocket::open()?.counters(&table.name)?;

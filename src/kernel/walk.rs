@@ -141,7 +141,7 @@ impl<'s> Walker<'s> {
                         continue;
                     }
                     let elsewhere = source.filter(|_| here != *from);
-                    let end = self.arrived(site, port, elsewhere)?;
+                    let end = site.arrived(port, elsewhere)?;
                     return Ok(Way { steps, end });
                 }
                 Found::Not(errno) => {
@@ -274,24 +274,21 @@ impl<'s> Walker<'s> {
             link.is_some_and(|link| link.master.is_some())
         })
     }
+}
 
+impl Site<'_> {
     /// What becomes of it where its destination is. `source` is where answers go, if that is known and elsewhere.
-    fn arrived(
-        &self,
-        site: Site<'_>,
-        port: Option<u16>,
-        source: Option<IpAddr>,
-    ) -> Result<WayEnd, Error> {
-        let ns = site.seen.ns.clone();
+    fn arrived(&self, port: Option<u16>, source: Option<IpAddr>) -> Result<WayEnd, Error> {
+        let ns = self.seen.ns.clone();
         if let Some(to) = source
-            && let Found::Not(_) = site.route(to, None)?
+            && let Found::Not(_) = self.route(to, None)?
         {
             return Ok(WayEnd::NoReturn { ns, to });
         }
         let Some(port) = port else {
             return Ok(WayEnd::Arrived { ns });
         };
-        let listening = namespace::inside(site.door.as_fd(), ports::listening)?;
+        let listening = namespace::inside(self.door.as_fd(), ports::listening)?;
         let tcp = |listener: &Listener| i32::from(listener.protocol) == libc::IPPROTO_TCP;
         let mut listening = listening.iter().map(|(listener, _)| listener);
         let is_there = listening.any(|listener| tcp(listener) && listener.port == port);
@@ -301,9 +298,7 @@ impl<'s> Walker<'s> {
             WayEnd::NobodyListens { ns, port }
         })
     }
-}
 
-impl Site<'_> {
     fn has(&self, ip: IpAddr) -> bool {
         let mut addresses = self.seen.reading.addresses.iter();
         addresses.any(|address| address.ip == ip)

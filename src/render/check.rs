@@ -45,6 +45,7 @@ impl<'s> Report<'s> {
     }
 
     /// The same with what there is to say of some of the checks, by their places.
+    #[must_use]
     pub fn explained(self, explanations: BTreeMap<usize, Explanation>) -> Report<'s> {
         Report {
             explanations,

@@ -6,16 +6,18 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::checks::{self, Failure, Outcome, Unresolved, dns};
-use crate::kernel::walk::{self, Packet};
-use crate::kernel::{self, doors, namespace, traffic};
-use crate::render::explain::{Explanation, Stopped};
+use crate::kernel::{self, doors, namespace, trace, walk};
+use crate::render::explain::Explanation;
 use crate::resource::Ns;
 use crate::spec::model::{Check, Peer, What};
-use crate::state::External;
+use crate::state::{External, Flow, Step, Transport, Way};
 
-/// The most checks that are explained, and how long each is tried again: to see which rules count its packets.
+/// The most checks that are explained, and how long each is tried again: to see which rules its packets come by.
 const MOST: usize = 20;
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The port of name servers (RFC 1035, section 4.2).
+const DNS: u16 = 53;
 
 /// Explains those checks that didn't end as they must, by their places.
 pub(super) fn explain(
@@ -47,45 +49,47 @@ fn one(
     outcome: &Outcome,
     doors: &BTreeMap<Ns, OwnedFd>,
 ) -> Result<Explanation, kernel::Error> {
-    let before = traffic::counted(doors)?;
+    let from = &check.from.value;
+    let (targets, of_servers) = targets(check, outcome, doors);
+    let transport = match check.what {
+        _ if of_servers => Transport::Udp(DNS),
+        What::Tcp(_, port) => Transport::Tcp(port),
+        What::Ping(_) | What::Resolve(_) => Transport::Echo,
+    };
+    let ways = targets.into_iter().map(|to| {
+        let way = walk::walk(doors, from, Flow { to, transport })?;
+        Ok((to, way))
+    });
+    let ways: Vec<(IpAddr, Way)> = ways.collect::<Result<_, kernel::Error>>()?;
+    let flows = ways.iter().flat_map(|(to, way)| flows(*to, transport, way));
+    let places = ways.iter().flat_map(|(_, way)| way.places());
     let mut again = check.clone();
     again.within = again.within.min(AGAIN);
-    let _ = checks::run(&[again], doors, &|| false);
-    let after = traffic::counted(doors)?;
-    let mut stopped = Vec::new();
-    for ((ns, table), rules) in after {
-        let was = before.get(&(ns.clone(), table.clone()));
-        for (place, rule) in rules.into_iter().enumerate() {
-            let was = was.and_then(|rules| rules.get(place));
-            let was = was.map_or(0, |rule| rule.packets);
-            if rule.packets > was {
-                stopped.push(Stopped {
-                    ns: ns.clone(),
-                    table: table.clone(),
-                    chain: rule.chain,
-                    rule: rule.rule,
-                    packets: rule.packets - was,
-                });
-            }
-        }
-    }
-    let from = &check.from.value;
-    let port = match check.what {
-        What::Tcp(_, port) => Some(port),
-        What::Ping(_) | What::Resolve(_) => None,
-    };
-    let (targets, of_servers) = targets(check, outcome, doors);
-    let port = port.filter(|_| !of_servers);
-    let ways = targets.into_iter().map(|to| {
-        let way = walk::walk(doors, from, Packet { to, port })?;
-        Ok((to, way))
+    let tried = || checks::run(&[again], doors, &|| false);
+    let (outcomes, traced) = trace::during(doors, &places.collect(), &flows.collect(), tried);
+    let traced = traced.into_iter().map(|(ns, traced)| {
+        let traced = traced.map_err(|error| error.to_string());
+        (ns, traced)
     });
     Ok(Explanation {
         passes: outcome.result.is_ok(),
         of_servers,
-        ways: ways.collect::<Result<_, kernel::Error>>()?,
-        stopped,
+        mended: outcomes.iter().all(|outcome| outcome.is_as_expected(check)),
+        traced: traced.collect(),
+        ways,
     })
+}
+
+/// What goes on a way: where it is led elsewhere, with another address.
+fn flows(to: IpAddr, transport: Transport, way: &Way) -> Vec<Flow> {
+    let mut flows = vec![Flow { to, transport }];
+    for step in &way.steps {
+        if let Step::Led { to, port, .. } = step {
+            let transport = port.map_or(transport, |port| transport.to_port(port));
+            flows.push(Flow { to: *to, transport });
+        }
+    }
+    flows
 }
 
 /// Where packets of a check go. Whether that are name servers, because no address is known.

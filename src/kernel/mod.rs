@@ -53,6 +53,7 @@ mod survey;
 mod sysctl;
 mod tables;
 mod tag;
+pub mod trace;
 pub mod traffic;
 pub mod walk;
 mod witness;

@@ -1,17 +1,17 @@
 //! What has come by a topology's tables, and what goes through them now.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::error::Error;
 use super::nftables::NfSocket;
 use super::space::door;
-use super::{Kernel, conntrack, namespace, tables};
+use super::{Kernel, conntrack, namespace};
 use crate::resource::name::TopologyName;
 use crate::resource::nftables::Table;
 use crate::resource::nftables::gateway::withdrawn::Withdrawn;
 use crate::resource::{Ns, Resource};
-use crate::state::{Counted, State, Traffic};
+use crate::state::{State, Traffic};
 
 impl Kernel {
     /// Reads what the tables of a topology have counted, and the connections of their members, by namespace, where `state`
@@ -37,30 +37,6 @@ impl Kernel {
         }
         Ok(all)
     }
-}
-
-/// What rules have counted, by namespace and table.
-pub type Counts = BTreeMap<(Ns, String), Vec<Counted>>;
-
-/// What the rules of all topologies have counted in some namespaces.
-///
-/// # Errors
-///
-/// What the kernel says.
-pub fn counted(doors: &BTreeMap<Ns, OwnedFd>) -> Result<Counts, Error> {
-    let read = |(ns, door): (&Ns, &OwnedFd)| -> Result<Counts, Error> {
-        namespace::enter(door)?;
-        let tables = tables::all()?.into_iter().map(|table| {
-            let counted = NfSocket::open()?.counters(&table.name)?;
-            Ok(((ns.clone(), table.name), counted))
-        });
-        tables.collect()
-    };
-    let mut all = BTreeMap::new();
-    for counted in namespace::spread(doors.iter().collect(), read) {
-        all.extend(counted?);
-    }
-    Ok(all)
 }
 
 /// That of a table in the namespace of this thread.

@@ -19,7 +19,7 @@ use crate::resource::Ns;
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{Nat, Service};
 use crate::resource::sysctl::SysctlKey;
-use crate::state::{Listener, Step, Way, WayEnd};
+use crate::state::{Flow, Listener, Step, Transport, Way, WayEnd};
 
 /// Attributes of requests for a route (`linux/rtnetlink.h`).
 const SOURCE: u16 = 2;
@@ -34,15 +34,6 @@ const LOWER_UP: u32 = 1 << 16;
 
 /// The most namespaces that a packet goes through.
 const MOST: usize = 32;
-
-/// What a packet is, as far as its way depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
-    /// Where it is to go.
-    pub to: IpAddr,
-    /// The TCP port there; none: it is an echo request.
-    pub port: Option<u16>,
-}
 
 /// A namespace on the way.
 #[derive(Clone, Copy)]
@@ -68,7 +59,7 @@ enum Found {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn walk(doors: &BTreeMap<Ns, OwnedFd>, from: &Ns, packet: Packet) -> Result<Way, Error> {
+pub fn walk(doors: &BTreeMap<Ns, OwnedFd>, from: &Ns, flow: Flow) -> Result<Way, Error> {
     let seen = namespace::spread(doors.iter().collect(), |(ns, door)| see(ns, door));
     let seen: Vec<Seen> = seen.into_iter().collect::<Result<_, _>>()?;
     let number = |of: &Ns, other: &Ns| match (doors.get(of), doors.get(other)) {
@@ -87,7 +78,7 @@ pub fn walk(doors: &BTreeMap<Ns, OwnedFd>, from: &Ns, packet: Packet) -> Result<
         sites: sites.collect(),
         peers,
     };
-    walker.walk(from, packet)
+    walker.walk(from, flow)
 }
 
 /// Reads a namespace, on a thread that ends afterwards.
@@ -113,8 +104,11 @@ struct Walker<'s> {
 }
 
 impl<'s> Walker<'s> {
-    fn walk(&self, from: &Ns, packet: Packet) -> Result<Way, Error> {
-        let Packet { mut to, mut port } = packet;
+    fn walk(&self, from: &Ns, flow: Flow) -> Result<Way, Error> {
+        let Flow {
+            mut to,
+            mut transport,
+        } = flow;
         let mut steps = Vec::new();
         let mut here = from.clone();
         // The link that it came in by, and its source as long as that is known.
@@ -132,16 +126,18 @@ impl<'s> Walker<'s> {
             }
             let (link, via) = match site.route(to, came)? {
                 Found::Local => {
-                    if let Some((member, at)) = site.led(to, port)? {
+                    if let Some((member, at)) = site.led(to, transport)? {
                         steps.push(Step::Led {
                             ns: here.clone(),
                             to: member,
+                            port: at,
                         });
-                        (to, port) = (member, at);
+                        (to, transport) =
+                            (member, at.map_or(transport, |port| transport.to_port(port)));
                         continue;
                     }
                     let elsewhere = source.filter(|_| here != *from);
-                    let end = site.arrived(port, elsewhere)?;
+                    let end = site.arrived(transport, elsewhere)?;
                     return Ok(Way { steps, end });
                 }
                 Found::Not(errno) => {
@@ -278,24 +274,24 @@ impl<'s> Walker<'s> {
 
 impl Site<'_> {
     /// What becomes of it where its destination is. `source` is where answers go, if that is known and elsewhere.
-    fn arrived(&self, port: Option<u16>, source: Option<IpAddr>) -> Result<WayEnd, Error> {
+    fn arrived(&self, transport: Transport, source: Option<IpAddr>) -> Result<WayEnd, Error> {
         let ns = self.seen.ns.clone();
         if let Some(to) = source
             && let Found::Not(_) = self.route(to, None)?
         {
             return Ok(WayEnd::NoReturn { ns, to });
         }
-        let Some(port) = port else {
+        let Some((protocol, port)) = transport.port() else {
             return Ok(WayEnd::Arrived { ns });
         };
         let listening = namespace::inside(self.door.as_fd(), ports::listening)?;
-        let tcp = |listener: &Listener| i32::from(listener.protocol) == libc::IPPROTO_TCP;
         let mut listening = listening.iter().map(|(listener, _)| listener);
-        let is_there = listening.any(|listener| tcp(listener) && listener.port == port);
+        let is_it = |listener: &Listener| listener.protocol == protocol && listener.port == port;
+        let is_there = listening.any(is_it);
         Ok(if is_there {
             WayEnd::Arrived { ns }
         } else {
-            WayEnd::NobodyListens { ns, port }
+            WayEnd::NobodyListens { ns, transport }
         })
     }
 
@@ -455,18 +451,22 @@ impl Site<'_> {
     }
 
     /// The member that a topology publishes at an address and a port of this namespace, and the port there.
-    fn led(&self, to: IpAddr, port: Option<u16>) -> Result<Option<(IpAddr, Option<u16>)>, Error> {
+    fn led(
+        &self,
+        to: IpAddr,
+        transport: Transport,
+    ) -> Result<Option<(IpAddr, Option<u16>)>, Error> {
         let tables = namespace::inside(self.door.as_fd(), tables::all)?;
-        let tcp = u8::try_from(libc::IPPROTO_TCP).unwrap_or_default();
         let published = tables.iter().flat_map(|table| table.raised().published);
         let mut fitting = published.filter(|published| {
-            let fits = match port {
-                Some(port) => published.service.has(tcp, port),
+            let fits = match transport.port() {
+                Some((protocol, port)) => published.service.has(protocol, port),
                 None => published.service == Service::All,
             };
             fits && published.address.is_none_or(|at| at == to) && published.to != to
         });
         let led = fitting.next();
+        let port = transport.port().map(|(_, port)| port);
         Ok(led.map(|published| (published.to, published.port.or(port))))
     }
 

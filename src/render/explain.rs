@@ -1,12 +1,13 @@
 //! Where a packet of a check gets, in words and as data.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
-use crate::state::{Step, Way, WayEnd};
+use crate::state::{Judged, Judgement, Step, Traced, Way, WayEnd};
 
 /// What there is to tell of a check that didn't end as it must.
 #[derive(Debug)]
@@ -17,23 +18,10 @@ pub struct Explanation {
     pub of_servers: bool,
     /// The ways to the addresses that were tried.
     pub ways: Vec<(IpAddr, Way)>,
-    /// The rules of netform's that counted packets while it was tried again.
-    pub stopped: Vec<Stopped>,
-}
-
-/// A rule that stopped packets.
-#[derive(Debug)]
-pub struct Stopped {
-    /// The namespace of its table.
-    pub ns: Ns,
-    /// The table.
-    pub table: String,
-    /// The chain.
-    pub chain: String,
-    /// Its comment: why.
-    pub rule: Option<String>,
-    /// How many packets.
-    pub packets: u64,
+    /// Whether it ended as it must when it was tried again.
+    pub mended: bool,
+    /// What was seen in which namespaces when it was tried again, or why nothing could be.
+    pub traced: BTreeMap<Ns, Result<Traced, String>>,
 }
 
 impl Explanation {
@@ -49,21 +37,77 @@ impl Explanation {
             lines.extend(way.steps.iter().map(step));
             lines.push(end(&way.end));
         }
-        lines.extend(self.stopped.iter().map(stopped));
-        let leads = |way: &Way| matches!(way.end, WayEnd::Arrived { .. } | WayEnd::Outside { .. });
-        if self.stopped.is_empty()
-            && !self.ways.is_empty()
-            && self.ways.iter().all(|(_, way)| leads(way))
-        {
-            let nothing =
-                "nothing on this way stops it, neither a route nor a rule of netform's".to_owned();
-            lines.push(if self.passes { nothing } else {
-                "no rule of netform's stops it: what is lost on such a way, a firewall drops; `nft monitor trace` in those \
-                 namespaces shows which (man 8 nft)"
-                    .to_owned()
-            });
+        let told = self.told();
+        lines.extend(told.iter().map(|(ns, judged)| judgement(ns, judged)));
+        let unknown = self.traced.iter().filter_map(|(ns, traced)| {
+            let why = traced.as_ref().err()?;
+            Some(format!("{ns}: what its rules do isn't known: {why}"))
+        });
+        lines.extend(unknown);
+        if self.mended {
+            lines.push("when it was tried again, it ended as it must".to_owned());
+        } else if let [(_, way)] = self.ways.as_slice() {
+            lines.extend(self.lost(way));
         }
         lines
+    }
+
+    /// What was decided that matters: by what it was stopped, or if it passes, let through.
+    fn told(&self) -> Vec<(&Ns, &Judged)> {
+        let mut places: Vec<&Ns> = Vec::new();
+        let ways = self.ways.iter().flat_map(|(_, way)| way.places());
+        for ns in ways {
+            if !places.contains(&ns) {
+                places.push(ns);
+            }
+        }
+        let traced = places.into_iter().filter_map(|ns| {
+            let traced = self.traced.get(ns)?.as_ref().ok()?;
+            Some((ns, traced))
+        });
+        let all = traced.flat_map(|(ns, traced)| traced.judged.iter().map(move |one| (ns, one)));
+        let matters = |one: &Judged| self.passes == (one.judgement == Judgement::Accept);
+        all.filter(|(_, one)| matters(one)).collect()
+    }
+
+    /// Where it was lost, if routes lead on and no rule stops it.
+    fn lost(&self, way: &Way) -> Option<String> {
+        let leaves = matches!(way.end, WayEnd::Outside { .. });
+        if !leaves && !matches!(way.end, WayEnd::Arrived { .. }) {
+            return None;
+        }
+        if !self.told().is_empty() {
+            return None;
+        }
+        if self.passes {
+            let nothing = "nothing on this way stops it, neither a route nor a rule";
+            return Some(nothing.to_owned());
+        }
+        let places = way.places();
+        let traced = places.iter().map(|ns| self.traced.get(ns)?.as_ref().ok());
+        let traced: Vec<&Traced> = traced.collect::<Option<_>>()?;
+        let last = traced.iter().rposition(|traced| traced.there);
+        let back = traced.iter().position(|traced| traced.back);
+        Some(match (last, back) {
+            (_, Some(at)) => format!(
+                "an answer comes as far as {}, and isn't taken there, though no rule of nftables drops it: {OTHERS}",
+                places[at]
+            ),
+            (None, None) => "no packet of it was seen".to_owned(),
+            (Some(at), None) if at + 1 < places.len() => format!(
+                "it is last seen in {}, and not in {}, though no rule of nftables drops it: {OTHERS}",
+                places[at],
+                places[at + 1]
+            ),
+            (Some(at), None) if leaves => format!(
+                "{}: it leaves, no rule of nftables drops it, and no answer comes in",
+                places[at]
+            ),
+            (Some(at), None) => format!(
+                "{}: it comes in, no rule of nftables drops it, and no answer leaves: {OTHERS}",
+                places[at]
+            ),
+        })
     }
 
     /// The same for programs.
@@ -72,39 +116,72 @@ impl Explanation {
             let steps: Vec<Value> = way.steps.iter().map(step_json).collect();
             json!({ "to": to, "steps": steps, "end": end_word(&way.end), "message": end(&way.end) })
         });
-        let stopped = self.stopped.iter().map(|one| {
-            json!({
-                "namespace": one.ns.to_string(),
-                "table": one.table,
-                "chain": one.chain,
-                "rule": one.rule,
-                "packets": one.packets,
-            })
+        let traced = self.traced.iter().map(|(ns, traced)| match traced {
+            Ok(traced) => json!({
+                "namespace": ns.to_string(),
+                "seen": { "there": traced.there, "back": traced.back },
+                "verdicts": traced.judged.iter().map(judgement_json).collect::<Vec<_>>(),
+            }),
+            Err(why) => json!({ "namespace": ns.to_string(), "error": why }),
         });
         json!({
             "name_servers": self.of_servers,
             "ways": ways.collect::<Vec<_>>(),
-            "stopped": stopped.collect::<Vec<_>>(),
+            "again": { "ok": self.mended },
+            "traced": traced.collect::<Vec<_>>(),
         })
     }
 }
 
-fn stopped(one: &Stopped) -> String {
-    let Stopped {
-        ns,
+/// What drops packets besides rules of nftables, and where to look.
+const OTHERS: &str = "rp_filter, `sysctl net.ipv4.icmp_echo_ignore_all`, `iptables-legacy -L -v`, `tc filter`, or a BPF program";
+
+fn judgement(ns: &Ns, judged: &Judged) -> String {
+    let Judged {
         table,
         chain,
         rule,
-        packets,
-    } = one;
-    let packets = match packets {
-        1 => "1 packet".to_owned(),
-        packets => format!("{packets} packets"),
+        judgement,
+        answer,
+    } = judged;
+    let what = if *answer { "the answer" } else { "it" };
+    let does = match judgement {
+        Judgement::Accept => format!("lets {what} through"),
+        Judgement::Drop => format!("drops {what}"),
+        Judgement::Queue => format!("hands {what} to a program, which decides"),
     };
-    let rule = rule.as_deref().unwrap_or("a rule without a comment");
-    format!(
-        "{ns}: table inet {table}, chain {chain} stopped {packets} when it was tried again: {rule}"
-    )
+    let Some(rule) = rule else {
+        return format!("{ns}: table {table}, the policy of chain {chain} {does}");
+    };
+    let place = match rule.number {
+        Some(number) => format!("rule {number} (handle {})", rule.handle),
+        None => format!("a rule that is gone (handle {})", rule.handle),
+    };
+    let why = rule.comment.as_ref().or(rule.text.as_ref());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{ns}: table {table}, chain {chain}, {place} {does}{why}")
+}
+
+fn judgement_json(judged: &Judged) -> Value {
+    let rule = judged.rule.as_ref().map(|rule| {
+        json!({
+            "number": rule.number,
+            "handle": rule.handle,
+            "comment": rule.comment,
+            "text": rule.text,
+        })
+    });
+    json!({
+        "table": judged.table,
+        "chain": judged.chain,
+        "rule": rule,
+        "verdict": match judged.judgement {
+            Judgement::Accept => "accept",
+            Judgement::Drop => "drop",
+            Judgement::Queue => "queue",
+        },
+        "answer": judged.answer,
+    })
 }
 
 fn step(step: &Step) -> String {
@@ -124,7 +201,13 @@ fn step(step: &Step) -> String {
                 came.unwrap_or_default()
             )
         }
-        Step::Led { ns, to } => format!("{ns}: led to {to}, which is published here"),
+        Step::Led { ns, to, port } => {
+            let to = match port {
+                Some(port) => SocketAddr::new(*to, *port).to_string(),
+                None => to.to_string(),
+            };
+            format!("{ns}: led to {to}, which is published here")
+        }
     }
 }
 
@@ -143,7 +226,9 @@ fn step_json(step: &Step) -> Value {
             "out": by.as_str(),
             "via": via,
         }),
-        Step::Led { ns, to } => json!({ "namespace": ns.to_string(), "led_to": to }),
+        Step::Led { ns, to, port } => {
+            json!({ "namespace": ns.to_string(), "led_to": to, "port": port })
+        }
     }
 }
 
@@ -153,9 +238,9 @@ fn end(end: &WayEnd) -> String {
         WayEnd::Arrived { ns } => {
             format!("{ns}: it has come to who has the address, as far as routes lead")
         }
-        WayEnd::NobodyListens { ns, port } => {
+        WayEnd::NobodyListens { ns, transport } => {
             format!(
-                "{ns}: no program listens at TCP port {port}; start it, or see what it is bound to: `ss -tln`"
+                "{ns}: no program listens at {transport}; start it, or see what it is bound to: `ss -tuln`"
             )
         }
         WayEnd::NoReturn { ns, to } => {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::traced::Transport;
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
 
@@ -36,6 +37,8 @@ pub enum Step {
         ns: Ns,
         /// The member.
         to: IpAddr,
+        /// The port there, if that matters.
+        port: Option<u16>,
     },
 }
 
@@ -51,8 +54,8 @@ pub enum WayEnd {
     NobodyListens {
         /// The namespace.
         ns: Ns,
-        /// At which TCP port.
-        port: u16,
+        /// At which port.
+        transport: Transport,
     },
     /// It has come, and an answer has no way back.
     NoReturn {
@@ -131,4 +134,36 @@ pub enum WayEnd {
     },
     /// It went through too many namespaces: in a circle.
     Circle,
+}
+
+impl WayEnd {
+    /// Where it ends.
+    pub fn ns(&self) -> Option<&Ns> {
+        match self {
+            WayEnd::Arrived { ns }
+            | WayEnd::NobodyListens { ns, .. }
+            | WayEnd::NoReturn { ns, .. }
+            | WayEnd::Outside { ns, .. }
+            | WayEnd::NoRoute { ns, .. }
+            | WayEnd::Barred { ns, .. }
+            | WayEnd::LinkDown { ns, .. }
+            | WayEnd::NoCarrier { ns, .. }
+            | WayEnd::NoNeighbour { ns, .. }
+            | WayEnd::NotForwarding { ns, .. }
+            | WayEnd::ReversePath { ns, .. } => Some(ns),
+            WayEnd::Circle => None,
+        }
+    }
+}
+
+impl Way {
+    /// The namespaces that it goes through, in order.
+    pub fn places(&self) -> Vec<&Ns> {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Leaves { ns, .. } | Step::Led { ns, .. } => ns,
+        });
+        let mut places: Vec<&Ns> = steps.chain(self.end.ns()).collect();
+        places.dedup();
+        places
+    }
 }

@@ -3,6 +3,7 @@
 //! Rules of others may hold what libnftnl doesn't know, and it refuses such a rule as a whole. Here what isn't known
 //! is left aside, attribute by attribute. The kernel writes numbers in network order (`nla_put_be32`).
 
+use super::number as attr;
 use super::socket::SUBSYSTEM;
 
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`, which aren't part of a number.
@@ -146,6 +147,14 @@ impl Request {
     /// Adds an element to a list.
     pub(super) fn element(&mut self, build: impl FnOnce(&mut Request)) {
         self.put_nested(ELEMENT, build);
+    }
+
+    /// Adds an instruction to the list of a rule's.
+    pub(super) fn expression(&mut self, name: &str, build: impl FnOnce(&mut Request)) {
+        self.element(|element| {
+            element.put_text(attr::EXPR_NAME, name);
+            element.put_nested(attr::EXPR_DATA, build);
+        });
     }
 
     /// Adds an attribute that has others in it.

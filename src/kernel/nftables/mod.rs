@@ -17,6 +17,7 @@ mod object;
 mod permit;
 mod read;
 mod socket;
+pub(super) mod trace;
 mod userdata;
 mod write;
 

@@ -129,7 +129,7 @@ fn is_ours(number: u8, name: &str) -> bool {
 }
 
 /// What `nft` calls a family.
-fn word(number: u8) -> String {
+pub(super) fn word(number: u8) -> String {
     let word = match i32::from(number) {
         libc::NFPROTO_IPV4 => "ip",
         libc::NFPROTO_IPV6 => "ip6",

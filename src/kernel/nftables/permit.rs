@@ -163,10 +163,7 @@ fn expression(list: &mut Request, step: &Step) {
         }),
         _ => return,
     };
-    list.element(|element| {
-        element.put_text(attr::EXPR_NAME, name);
-        element.put_nested(attr::EXPR_DATA, build);
-    });
+    list.expression(name, build);
 }
 
 fn small(number: usize) -> u32 {

@@ -13,7 +13,7 @@ use super::{code, expression};
 use crate::resource::nftables::expression::SetRef;
 use crate::resource::nftables::recognise::recognise;
 use crate::resource::nftables::{
-    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Table,
+    Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Statement, Table,
 };
 
 /// `NFT_TABLE_F_DORMANT` (`linux/netfilter/nf_tables.h`).
@@ -356,6 +356,45 @@ fn rule(object: &RuleObject, sets: &BTreeMap<String, Found>) -> Rule {
         comment: userdata::find_comment(&userdata, COMMENT),
     }
 }
+
+/// A rule as `nft` would print it, without its comment, from a message about a table of a family. None: there is something in it
+/// that isn't known here.
+pub(super) fn text(
+    channel: &mut Channel,
+    message: &[u8],
+    family: u8,
+    table: &str,
+) -> Result<Option<String>, Error> {
+    let Some(object) = RuleObject::parse(message) else {
+        return Ok(None);
+    };
+    let print = |sets: &BTreeMap<String, Found>| {
+        let is_unknown = |statement: &Statement| matches!(statement, Statement::Unknown(_));
+        let rule = Rule {
+            comment: None,
+            ..rule(&object, sets)
+        };
+        let is_known = !rule.statements.iter().any(is_unknown);
+        is_known.then(|| rule.to_string())
+    };
+    let text = print(&BTreeMap::new());
+    let has_sets = |text: &String| ANONYMOUS.iter().any(|name| text.contains(name));
+    if !text.as_ref().is_some_and(has_sets) {
+        return Ok(text);
+    }
+    let mut sets = match sets(channel, table)? {
+        Some(sets) if i32::from(family) == libc::NFPROTO_INET => sets,
+        _ => return Ok(None),
+    };
+    sets.retain(|_, found| found.anonymous);
+    for (name, found) in &mut sets {
+        elements(channel, table, name, found)?;
+    }
+    Ok(print(&sets))
+}
+
+/// What a rule looks up in an anonymous set, without what is in it (`nf_tables_set_alloc_name`).
+const ANONYMOUS: [&str; 2] = ["@__set", "@__map"];
 
 pub(super) fn dump(kind: libc::c_int) -> Header {
     Header {

@@ -235,6 +235,34 @@ impl Channel {
         }
     }
 
+    /// Has what the kernel tells a group be kept for [`Channel::overheard`] (`enum nfnetlink_groups`).
+    pub(super) fn join(&mut self, group: u32) -> Result<(), Error> {
+        let joined = self.socket.add_membership(group);
+        joined.map_err(|source| Error::Open { source })
+    }
+
+    /// Calls `visit` with each message that was told a group since the last time. What didn't fit in the socket's buffer is lost.
+    pub(super) fn overheard(&mut self, mut visit: impl FnMut(&[u8])) -> Result<(), Error> {
+        loop {
+            let received = self.receive(libc::MSG_DONTWAIT, |reply| {
+                visit(reply.bytes);
+                ControlFlow::Continue(())
+            });
+            match received {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(source) => {
+                    return Err(Error::Socket {
+                        action: "read",
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
     /// Receives a datagram and calls `visit` with each message in it, until that breaks off.
     fn receive(
         &mut self,

@@ -24,7 +24,7 @@ pub use self::found::{PlaceRoute, PlaceRule};
 pub use self::ports::{Listener, PlacePorts};
 pub use self::programs::{Keeps, Managed, NetworkManager, Networkd};
 pub use self::survey::{Match, Matches, Meaning, Survey, Surveyed, Translation};
-pub use self::traced::{Flow, Judged, Judgement, RuleAt, Traced, Transport};
+pub use self::traced::{Flow, Judged, Judgement, Passage, RuleAt, Traced, Transport};
 pub use self::traffic::{Connections, Counted, Traffic};
 pub use self::way::{Step, Way, WayEnd};
 

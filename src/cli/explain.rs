@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use crate::checks::{self, Failure, Outcome, Unresolved, dns};
 use crate::kernel::{self, doors, namespace, trace, walk};
-use crate::render::explain::Explanation;
+use crate::render::explain::{Ended, Explanation};
 use crate::resource::Ns;
 use crate::spec::model::{Check, Peer, What};
-use crate::state::{External, Flow, Step, Transport, Way};
+use crate::state::{External, Flow, Step, Transport, Way, WayEnd};
 
 /// The most checks that are explained, and how long each is tried again: to see which rules its packets come by.
 const MOST: usize = 20;
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long who doesn't answer on a link is asked for again: the kernel asks every second (`retrans_time_ms` in
+/// `Documentation/networking/ip-sysctl.rst`).
+const ASKED: Duration = Duration::from_millis(1200);
 
 /// The port of name servers (RFC 1035, section 4.2).
 const DNS: u16 = 53;
@@ -64,7 +68,12 @@ fn one(
     let flows = ways.iter().flat_map(|(to, way)| flows(*to, transport, way));
     let places = ways.iter().flat_map(|(_, way)| way.places());
     let mut again = check.clone();
-    again.within = again.within.min(AGAIN);
+    let asks = |(_, way): &(IpAddr, Way)| matches!(way.end, WayEnd::NoNeighbour { .. });
+    again.within = if ways.iter().any(asks) {
+        ASKED
+    } else {
+        again.within.min(AGAIN)
+    };
     let tried = || checks::run(&[again], doors, &|| false);
     let (outcomes, traced) = trace::during(doors, &places.collect(), &flows.collect(), tried);
     let traced = traced.into_iter().map(|(ns, traced)| {
@@ -72,7 +81,11 @@ fn one(
         (ns, traced)
     });
     Ok(Explanation {
-        passes: outcome.result.is_ok(),
+        ended: match outcome.result {
+            Ok(_) => Ended::Passed,
+            Err(Failure::Refused(_) | Failure::Unreachable { .. }) => Ended::Refused,
+            Err(_) => Ended::Lost,
+        },
         of_servers,
         mended: outcomes.iter().all(|outcome| outcome.is_as_expected(check)),
         traced: traced.collect(),
@@ -88,6 +101,12 @@ fn flows(to: IpAddr, transport: Transport, way: &Way) -> Vec<Flow> {
             let transport = port.map_or(transport, |port| transport.to_port(port));
             flows.push(Flow { to: *to, transport });
         }
+    }
+    if let WayEnd::NoNeighbour { ip, .. } = way.end {
+        flows.push(Flow {
+            to: ip,
+            transport: Transport::Neighbour,
+        });
     }
     flows
 }

@@ -27,17 +27,18 @@ fn colour(terminal: bool) -> Colour {
     }
 }
 
-/// A text as a stream takes it: a terminal that is set to another character set than UTF-8 gets ASCII. Files and other programs
-/// get what it is, everywhere the same.
+/// A text as a stream takes it: a terminal gets nothing that would move its cursor, and ASCII if it is set to another character
+/// set than UTF-8. Files and other programs get what it is, everywhere the same.
 fn fitting(text: &str, terminal: bool) -> Cow<'_, str> {
     if !terminal {
         return Cow::Borrowed(text);
     }
+    let text = plain::harmless(text);
     let values = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).ok());
     if plain::is_utf8(values.each_ref().map(Option::as_deref)) {
-        return Cow::Borrowed(text);
+        return text;
     }
-    Cow::Owned(plain::ascii(text))
+    Cow::Owned(plain::ascii(&text))
 }
 
 /// Prints a result. A reader that went away (`| head`) is no failure. Any other is told, and is one of
@@ -60,6 +61,17 @@ pub(super) fn result(text: &str) -> Status {
 pub(super) fn remark(text: &str) {
     let text = fitting(text, stderr().is_terminal());
     let _ = stderr().write_all(text.as_bytes());
+}
+
+/// Prints something in the last line of a terminal, in the place of what was printed there so: nothing erases it
+/// (`man 4 console_codes`, EL).
+pub(super) fn passing(text: &str) {
+    let _ = write!(stderr(), "\r{}\x1b[K", fitting(text, true));
+}
+
+/// Clears the terminal that standard output is (`man 4 console_codes`, ED and CUP).
+pub(super) fn clear() {
+    let _ = write!(stdout(), "\x1b[2J\x1b[H");
 }
 
 /// Prints an error and, in lines of its own, what to do.

@@ -39,22 +39,22 @@ impl Progress {
     /// Says how many operations are done.
     pub(super) fn tell(&mut self, done: usize) {
         if let Some(line) = self.line(done, self.began.elapsed()) {
-            output::remark(&line);
+            output::passing(&line);
             self.shown = true;
         }
     }
 
-    /// What to print, if anything: back to the first column, the text, and the rest of the line erased.
+    /// What to print, if anything.
     fn line(&self, done: usize, elapsed: Duration) -> Option<String> {
         (self.terminal && elapsed > PATIENCE)
-            .then(|| format!("\r{} {done} of {}\x1b[K", self.word, self.total))
+            .then(|| format!("{} {done} of {}", self.word, self.total))
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            output::remark("\r\x1b[K");
+            output::passing("");
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         let long = Duration::from_secs(2);
         assert_eq!(
             progress(true).line(312, long).as_deref(),
-            Some("\rapplied 312 of 15003\x1b[K")
+            Some("applied 312 of 15003")
         );
         assert_eq!(progress(false).line(312, long), None);
         assert_eq!(progress(true).line(312, Duration::from_millis(300)), None);

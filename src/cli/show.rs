@@ -98,7 +98,10 @@ fn topologies(arguments: &Arguments) -> Result<Status, Status> {
         let text = text(arguments, &mut kernel, specs.as_deref())?;
         if text != last {
             let in_place = arguments.watch.is_some() && stdout().is_terminal();
-            let status = output::result(&shown_in_place(&text, in_place));
+            if in_place {
+                output::clear();
+            }
+            let status = output::result(&text);
             if !status.is_success() {
                 return Err(status);
             }
@@ -109,12 +112,6 @@ fn topologies(arguments: &Arguments) -> Result<Status, Status> {
             None => return Ok(Status::Done),
         }
     }
-}
-
-/// A text that takes the place of all that a terminal shows: it is cleared (`man 4 console_codes`, ED and CUP).
-fn shown_in_place(text: &str, in_place: bool) -> String {
-    let clear = if in_place { "\x1b[2J\x1b[H" } else { "" };
-    format!("{clear}{text}")
 }
 
 /// What there is to print.

@@ -188,6 +188,16 @@ impl<'s> Walker<'s> {
             });
             let next = via.unwrap_or(to);
             let holder = self.holder(next, &here);
+            let port = peer.as_ref().and_then(|(ns, name)| {
+                let bridge = self.bridge_of(ns, name)?;
+                Some((ns.clone(), name.clone(), bridge))
+            });
+            let is_bridged = port.is_some() || link.kind == "bridge";
+            steps.extend(port.map(|(ns, came_by, bridge)| Step::Bridged {
+                ns,
+                came_by,
+                bridge,
+            }));
             if site.is_silent(link.index, next)? {
                 // Who drops what comes from there answers no question from there either (`arp_process` of `net/ipv4/arp.c`).
                 if let Some(end) = self.dropped_by(holder.as_ref(), next, source)? {
@@ -203,12 +213,7 @@ impl<'s> Walker<'s> {
                 return Ok(Way { steps, end });
             }
             // Between the ports of a bridge it goes on to who has the address.
-            let after = match peer {
-                Some((ns, name)) if !self.is_port(&ns, &name) => Some((ns, name)),
-                Some(_) => holder,
-                None if link.kind == "bridge" => holder,
-                None => None,
-            };
+            let after = if is_bridged { holder } else { peer };
             let after = after.and_then(|(ns, name)| {
                 let index = self.site(&ns)?.index(&name)?;
                 Some((ns, index))
@@ -262,13 +267,12 @@ impl<'s> Walker<'s> {
         holders.next()
     }
 
-    fn is_port(&self, ns: &Ns, name: &LinkName) -> bool {
-        let site = self.site(ns);
-        site.is_some_and(|site| {
-            let mut links = site.seen.reading.links.iter();
-            let link = links.find(|link| link.name == name.as_str());
-            link.is_some_and(|link| link.master.is_some())
-        })
+    /// The bridge that a link is a port of.
+    fn bridge_of(&self, ns: &Ns, name: &LinkName) -> Option<LinkName> {
+        let site = self.site(ns)?;
+        let mut links = site.seen.reading.links.iter();
+        let port = links.find(|link| link.name == name.as_str())?;
+        Some(site.link(port.master?)?.1)
     }
 }
 

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::resource::name::LinkName;
 use crate::resource::{Family, Ns};
-use crate::state::{Judged, Judgement, Step, Traced, Way, WayEnd};
+use crate::state::{Judged, Judgement, Passage, Step, Traced, Way, WayEnd};
 
 /// What there is to tell of a check that didn't end as it must.
 #[derive(Debug)]
 pub struct Explanation {
-    /// Whether it got through, and must not.
-    pub passes: bool,
+    /// How it ended.
+    pub ended: Ended,
     /// Whether the ways are those to name servers.
     pub of_servers: bool,
     /// The ways to the addresses that were tried.
@@ -22,6 +22,17 @@ pub struct Explanation {
     pub mended: bool,
     /// What was seen in which namespaces when it was tried again, or why nothing could be.
     pub traced: BTreeMap<Ns, Result<Traced, String>>,
+}
+
+/// How a check ended that had to end otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It got through.
+    Passed,
+    /// Somebody answered that it gets no further.
+    Refused,
+    /// Nobody answered.
+    Lost,
 }
 
 impl Explanation {
@@ -38,7 +49,14 @@ impl Explanation {
             lines.push(end(&way.end));
         }
         let told = self.told();
-        lines.extend(told.iter().map(|(ns, judged)| judgement(ns, judged)));
+        let asks = |way: &Way| matches!(way.end, WayEnd::NoNeighbour { .. });
+        let what = if self.ways.iter().all(|(_, way)| asks(way)) {
+            "the question"
+        } else {
+            "it"
+        };
+        let told = told.iter();
+        lines.extend(told.map(|(ns, judged)| judgement(ns, judged, what)));
         let unknown = self.traced.iter().filter_map(|(ns, traced)| {
             let why = traced.as_ref().err()?;
             Some(format!("{ns}: what its rules do isn't known: {why}"))
@@ -66,7 +84,8 @@ impl Explanation {
             Some((ns, traced))
         });
         let all = traced.flat_map(|(ns, traced)| traced.judged.iter().map(move |one| (ns, one)));
-        let matters = |one: &Judged| self.passes == (one.judgement == Judgement::Accept);
+        let matters =
+            |one: &Judged| (self.ended == Ended::Passed) == (one.judgement == Judgement::Accept);
         all.filter(|(_, one)| matters(one)).collect()
     }
 
@@ -76,37 +95,44 @@ impl Explanation {
         if !leaves && !matches!(way.end, WayEnd::Arrived { .. }) {
             return None;
         }
-        if !self.told().is_empty() {
+        if self.ended == Ended::Refused || !self.told().is_empty() {
             return None;
         }
-        if self.passes {
+        if self.ended == Ended::Passed {
             let nothing = "nothing on this way stops it, neither a route nor a rule";
             return Some(nothing.to_owned());
         }
         let places = way.places();
         let traced = places.iter().map(|ns| self.traced.get(ns)?.as_ref().ok());
         let traced: Vec<&Traced> = traced.collect::<Option<_>>()?;
-        let last = traced.iter().rposition(|traced| traced.there);
-        let back = traced.iter().position(|traced| traced.back);
-        Some(match (last, back) {
-            (_, Some(at)) => format!(
-                "an answer comes as far as {}, and isn't taken there, though no rule of nftables drops it: {OTHERS}",
-                places[at]
-            ),
-            (None, None) => "no packet of it was seen".to_owned(),
-            (Some(at), None) if at + 1 < places.len() => format!(
-                "it is last seen in {}, and not in {}, though no rule of nftables drops it: {OTHERS}",
-                places[at],
-                places[at + 1]
-            ),
-            (Some(at), None) if leaves => format!(
-                "{}: it leaves, no rule of nftables drops it, and no answer comes in",
-                places[at]
-            ),
-            (Some(at), None) => format!(
-                "{}: it comes in, no rule of nftables drops it, and no answer leaves: {OTHERS}",
-                places[at]
-            ),
+        let nobody = "though no rule of nftables drops it";
+        if let Some(at) = traced.iter().position(|traced| traced.back.came) {
+            let here = places[at];
+            let lost = match at.checked_sub(1).map(|before| places[before]) {
+                None => format!("an answer comes to {here}, and isn't taken"),
+                Some(before) if traced[at].back.left => {
+                    format!("an answer leaves {here}, and doesn't come to {before}")
+                }
+                Some(_) => format!("an answer comes to {here}, and doesn't leave it"),
+            };
+            return Some(format!("{lost}, {nobody}: {OTHERS}"));
+        }
+        let Some(at) = traced.iter().rposition(|traced| traced.there.came) else {
+            return Some("no packet of it was seen".to_owned());
+        };
+        let here = places[at];
+        let next = places.get(at + 1);
+        if next.is_none() && !leaves {
+            return Some(format!(
+                "{here}: it comes in, and no answer leaves, {nobody}: {OTHERS}"
+            ));
+        }
+        if !traced[at].there.left {
+            return Some(format!("{here}: it doesn't leave, {nobody}: {OTHERS}"));
+        }
+        Some(match next {
+            Some(next) => format!("it leaves {here}, and doesn't come to {next}: {OTHERS}"),
+            None => format!("{here}: it leaves, and no answer comes in"),
         })
     }
 
@@ -119,7 +145,8 @@ impl Explanation {
         let traced = self.traced.iter().map(|(ns, traced)| match traced {
             Ok(traced) => json!({
                 "namespace": ns.to_string(),
-                "seen": { "there": traced.there, "back": traced.back },
+                "there": passage_json(traced.there),
+                "back": passage_json(traced.back),
                 "verdicts": traced.judged.iter().map(judgement_json).collect::<Vec<_>>(),
             }),
             Err(why) => json!({ "namespace": ns.to_string(), "error": why }),
@@ -134,9 +161,9 @@ impl Explanation {
 }
 
 /// What drops packets besides rules of nftables, and where to look.
-const OTHERS: &str = "rp_filter, `sysctl net.ipv4.icmp_echo_ignore_all`, `iptables-legacy -L -v`, `tc filter`, or a BPF program";
+const OTHERS: &str = "see `iptables-legacy -L -v`, `tc filter`, BPF programs, rp_filter, net.ipv4.icmp_echo_ignore_all";
 
-fn judgement(ns: &Ns, judged: &Judged) -> String {
+fn judgement(ns: &Ns, judged: &Judged, what: &str) -> String {
     let Judged {
         table,
         chain,
@@ -144,7 +171,7 @@ fn judgement(ns: &Ns, judged: &Judged) -> String {
         judgement,
         answer,
     } = judged;
-    let what = if *answer { "the answer" } else { "it" };
+    let what = if *answer { "the answer" } else { what };
     let does = match judgement {
         Judgement::Accept => format!("lets {what} through"),
         Judgement::Drop => format!("drops {what}"),
@@ -158,8 +185,18 @@ fn judgement(ns: &Ns, judged: &Judged) -> String {
         None => format!("a rule that is gone (handle {})", rule.handle),
     };
     let why = rule.comment.as_ref().or(rule.text.as_ref());
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{ns}: table {table}, chain {chain}, {place} {does}{why}")
+    let why = why.cloned().unwrap_or_else(|| {
+        let enter = match ns {
+            Ns::Host => String::new(),
+            Ns::Named(name) => format!("ip netns exec {name} "),
+        };
+        format!("`{enter}nft -a list chain {table} {chain}`")
+    });
+    format!("{ns}: table {table}, chain {chain}, {place} {does}: {why}")
+}
+
+fn passage_json(passage: Passage) -> Value {
+    json!({ "in": passage.came, "out": passage.left })
 }
 
 fn judgement_json(judged: &Judged) -> Value {
@@ -201,6 +238,11 @@ fn step(step: &Step) -> String {
                 came.unwrap_or_default()
             )
         }
+        Step::Bridged {
+            ns,
+            came_by,
+            bridge,
+        } => format!("{ns}: comes in by {came_by}, goes through bridge {bridge}"),
         Step::Led { ns, to, port } => {
             let to = match port {
                 Some(port) => SocketAddr::new(*to, *port).to_string(),
@@ -226,6 +268,15 @@ fn step_json(step: &Step) -> Value {
             "out": by.as_str(),
             "via": via,
         }),
+        Step::Bridged {
+            ns,
+            came_by,
+            bridge,
+        } => json!({
+            "namespace": ns.to_string(),
+            "in": came_by.as_str(),
+            "bridge": bridge.as_str(),
+        }),
         Step::Led { ns, to, port } => {
             json!({ "namespace": ns.to_string(), "led_to": to, "port": port })
         }
@@ -247,7 +298,7 @@ fn end(end: &WayEnd) -> String {
             format!("{ns}: it has come, and an answer to {to} has no route back")
         }
         WayEnd::Outside { ns, by } => {
-            format!("{ns}: by {by} it is outside of what is known here")
+            format!("{ns}: what is beyond {by} isn't known here")
         }
         WayEnd::NoRoute { ns, to } => format!("{ns}: there is no route to {to}"),
         WayEnd::Barred { ns, to, kind } => {

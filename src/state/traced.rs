@@ -17,17 +17,19 @@ pub struct Flow {
 pub enum Transport {
     /// ICMP echo requests.
     Echo,
-    /// TCP to a port: what begins connections.
+    /// TCP to a port: what begins connections, and refuses them.
     Tcp(u16),
     /// UDP to a port.
     Udp(u16),
+    /// Questions of ARP, or of neighbour discovery.
+    Neighbour,
 }
 
 impl Transport {
     /// The number of its protocol, and the port, where it has one.
     pub fn port(self) -> Option<(u8, u16)> {
         let (protocol, port) = match self {
-            Transport::Echo => return None,
+            Transport::Echo | Transport::Neighbour => return None,
             Transport::Tcp(port) => (libc::IPPROTO_TCP, port),
             Transport::Udp(port) => (libc::IPPROTO_UDP, port),
         };
@@ -38,7 +40,7 @@ impl Transport {
     #[must_use]
     pub fn to_port(self, port: u16) -> Transport {
         match self {
-            Transport::Echo => Transport::Echo,
+            Transport::Echo | Transport::Neighbour => self,
             Transport::Tcp(_) => Transport::Tcp(port),
             Transport::Udp(_) => Transport::Udp(port),
         }
@@ -49,6 +51,7 @@ impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Transport::Echo => write!(f, "ICMP echo"),
+            Transport::Neighbour => write!(f, "neighbours"),
             Transport::Tcp(port) => write!(f, "TCP port {port}"),
             Transport::Udp(port) => write!(f, "UDP port {port}"),
         }
@@ -94,13 +97,22 @@ pub struct RuleAt {
     pub text: Option<String>,
 }
 
+/// Whether packets came into a namespace, or began there, and whether they left it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// Whether they came in, or began.
+    pub came: bool,
+    /// Whether they left.
+    pub left: bool,
+}
+
 /// What was seen of some packets in a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traced {
-    /// Whether packets on their way there were.
-    pub there: bool,
-    /// Whether answers were.
-    pub back: bool,
+    /// Of those on their way there.
+    pub there: Passage,
+    /// Of answers.
+    pub back: Passage,
     /// Which rules and policies decided, each once.
     pub judged: Vec<Judged>,
 }

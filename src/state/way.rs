@@ -31,6 +31,15 @@ pub enum Step {
         /// The router that it goes to; none: its destination is on that link.
         via: Option<IpAddr>,
     },
+    /// It goes from one port of a bridge to another, or to the bridge itself.
+    Bridged {
+        /// The namespace.
+        ns: Ns,
+        /// The port that it came in by.
+        came_by: LinkName,
+        /// The bridge.
+        bridge: LinkName,
+    },
     /// A topology's table leads it to a member.
     Led {
         /// The namespace.
@@ -160,9 +169,13 @@ impl Way {
     /// The namespaces that it goes through, in order.
     pub fn places(&self) -> Vec<&Ns> {
         let steps = self.steps.iter().map(|step| match step {
-            Step::Leaves { ns, .. } | Step::Led { ns, .. } => ns,
+            Step::Leaves { ns, .. } | Step::Bridged { ns, .. } | Step::Led { ns, .. } => ns,
         });
-        let mut places: Vec<&Ns> = steps.chain(self.end.ns()).collect();
+        let holder = match &self.end {
+            WayEnd::NoNeighbour { holder, .. } => holder.as_ref().map(|(ns, _)| ns),
+            _ => None,
+        };
+        let mut places: Vec<&Ns> = steps.chain(self.end.ns()).chain(holder).collect();
         places.dedup();
         places
     }

@@ -117,7 +117,7 @@ impl Waiter {
         loop {
             let left = self.time.saturating_sub(began.elapsed());
             if shows && !left.is_zero() {
-                output::remark(&format!("\r{} left\x1b[K", span(left)));
+                output::passing(&format!("{} left", span(left)));
                 shown = true;
             }
             let control = PollFd::new(&self.control, PollFlags::IN);
@@ -132,7 +132,7 @@ impl Waiter {
             }
         }
         if shown {
-            output::remark("\r\x1b[K");
+            output::passing("");
         }
         let mut text = String::new();
         let read = self.control.read_to_string(&mut text);

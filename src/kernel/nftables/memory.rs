@@ -13,7 +13,12 @@ pub(super) struct Header {
     pub(super) kind: u16,
     /// Flags (`NLM_F_*`) besides that it is a request.
     pub(super) flags: u16,
+    /// The family of the table (`NFPROTO_*`).
+    pub(super) family: u8,
 }
+
+/// The family of netform's own tables.
+pub(super) const INET: u8 = 1;
 
 /// Bytes of the buffer that a message is made in: more than twice the 64 KB that an attribute can hold. A
 /// message has one large attribute at most: the elements of a set, or the expressions of a rule.
@@ -32,11 +37,16 @@ pub(super) fn write(
     }
     BUFFER.with_borrow_mut(|buffer| {
         let start = buffer.as_mut_ptr().cast::<c_char>();
-        let family = u16::try_from(libc::NFPROTO_INET).expect("a family's number is small");
         // SAFETY: the buffer is aligned, and `ROOM` bytes long, which is more than any message here; its
         // first four bytes hold the length of what was written.
         let message = unsafe {
-            let message = sys::nftnl_nlmsg_build_hdr(start, header.kind, family, header.flags, 0);
+            let message = sys::nftnl_nlmsg_build_hdr(
+                start,
+                header.kind,
+                u16::from(header.family),
+                header.flags,
+                0,
+            );
             fill(message);
             let length = (*message).nlmsg_len as usize;
             assert!(

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use nftnl_sys as sys;
 
 use super::error::{Error, Object};
-use super::memory::{Header, write};
+use super::memory::{Header, INET, write};
 use super::object::{ChainObject, ElementRef, RuleObject, SetObject, TableObject};
 use super::socket::Channel;
 use super::userdata::{self, COMMENT, SET_COMMENT};
 use super::{code, expression};
-use crate::resource::nftables::expression::SetRef;
+use crate::resource::nftables::expression::{Expression, SetRef};
 use crate::resource::nftables::recognise::recognise;
 use crate::resource::nftables::{
     Base, Chain, ChainKind, Element, Field, Hook, Lookup, Policy, Rule, Set, Statement, Table,
@@ -65,11 +65,11 @@ fn table(message: &[u8]) -> Option<Table> {
 
 /// Reads what is in a table. Some if the answers are of one piece each.
 pub(super) fn contents(channel: &mut Channel, table: &mut Table) -> Result<Option<()>, Error> {
-    let Some(mut sets) = sets(channel, &table.name)? else {
+    let Some(mut sets) = sets(channel, INET, &table.name)? else {
         return Ok(None);
     };
     for (name, found) in &mut sets {
-        if !elements(channel, &table.name, name, found)? {
+        if !elements(channel, INET, &table.name, name, found)? {
             return Ok(None);
         }
     }
@@ -91,6 +91,7 @@ pub(super) fn generation(channel: &mut Channel) -> Result<u32, Error> {
     let header = Header {
         kind: u16::try_from(libc::NFT_MSG_GETGEN).expect("kinds of messages are few"),
         flags: u16::try_from(libc::NLM_F_ACK).expect("flags have 16 bits"),
+        family: INET,
     };
     write(&mut request, header, |_| {});
     let mut generation = None;
@@ -111,11 +112,19 @@ struct Found {
     anonymous: bool,
 }
 
-fn sets(channel: &mut Channel, table: &str) -> Result<Option<BTreeMap<String, Found>>, Error> {
+fn sets(
+    channel: &mut Channel,
+    family: u8,
+    table: &str,
+) -> Result<Option<BTreeMap<String, Found>>, Error> {
     let mut object = SetObject::new();
     object.set_str(sys::NFTNL_SET_TABLE, table);
     let mut request = Vec::new();
-    object.build(&mut request, dump(libc::NFT_MSG_GETSET));
+    let header = Header {
+        family,
+        ..dump(libc::NFT_MSG_GETSET)
+    };
+    object.build(&mut request, header);
     let mut sets = BTreeMap::new();
     let about = Object::Table(table.to_owned());
     let whole = channel.dump(request, &about, |message| {
@@ -198,6 +207,7 @@ pub(super) fn fields(mut kind: u32) -> Vec<Field> {
 /// Reads the elements of a set. Whether the answer is of one piece.
 fn elements(
     channel: &mut Channel,
+    family: u8,
     table: &str,
     name: &str,
     found: &mut Found,
@@ -206,7 +216,11 @@ fn elements(
     object.set_str(sys::NFTNL_SET_TABLE, table);
     object.set_str(sys::NFTNL_SET_NAME, name);
     let mut request = Vec::new();
-    object.build_elements(&mut request, dump(libc::NFT_MSG_GETSETELEM));
+    let header = Header {
+        family,
+        ..dump(libc::NFT_MSG_GETSETELEM)
+    };
+    object.build_elements(&mut request, header);
     let about = Object::Elements(table.to_owned(), name.to_owned());
     let set = &mut found.set;
     channel.dump(request, &about, |message| {
@@ -342,6 +356,14 @@ fn rules(
 }
 
 fn rule(object: &RuleObject, sets: &BTreeMap<String, Found>) -> Rule {
+    let userdata = object.data(sys::NFTNL_RULE_USERDATA).unwrap_or_default();
+    Rule {
+        statements: recognise(&expressions_of(object, sets)),
+        comment: userdata::find_comment(&userdata, COMMENT),
+    }
+}
+
+fn expressions_of(object: &RuleObject, sets: &BTreeMap<String, Found>) -> Vec<Expression> {
     let mut expressions = Vec::new();
     object.for_each(|expression| {
         let set = |name: &str| match sets.get(name) {
@@ -350,11 +372,7 @@ fn rule(object: &RuleObject, sets: &BTreeMap<String, Found>) -> Rule {
         };
         expressions.push(expression::decode(expression, set));
     });
-    let userdata = object.data(sys::NFTNL_RULE_USERDATA).unwrap_or_default();
-    Rule {
-        statements: recognise(&expressions),
-        comment: userdata::find_comment(&userdata, COMMENT),
-    }
+    expressions
 }
 
 /// A rule as `nft` would print it, without its comment, from a message about a table of a family. None: there is something in it
@@ -370,35 +388,69 @@ pub(super) fn text(
     };
     let print = |sets: &BTreeMap<String, Found>| {
         let is_unknown = |statement: &Statement| matches!(statement, Statement::Unknown(_));
+        let mut expressions = of_family(family);
+        expressions.extend(expressions_of(&object, sets));
+        let mut statements = recognise(&expressions);
+        // What goes without saying in such a table.
+        if !of_family(family).is_empty() && matches!(statements[..], [Statement::Family(_), ..]) {
+            statements.remove(0);
+        }
+        let is_known = !statements.iter().any(is_unknown);
+        let comment = None;
         let rule = Rule {
-            comment: None,
-            ..rule(&object, sets)
+            statements,
+            comment,
         };
-        let is_known = !rule.statements.iter().any(is_unknown);
         is_known.then(|| rule.to_string())
     };
-    let text = print(&BTreeMap::new());
-    let has_sets = |text: &String| ANONYMOUS.iter().any(|name| text.contains(name));
-    if !text.as_ref().is_some_and(has_sets) {
-        return Ok(text);
+    let none = BTreeMap::new();
+    if !expressions_of(&object, &none).iter().any(is_anonymous) {
+        return Ok(print(&none));
     }
-    let mut sets = match sets(channel, table)? {
-        Some(sets) if i32::from(family) == libc::NFPROTO_INET => sets,
-        _ => return Ok(None),
+    let Some(mut sets) = sets(channel, family, table)? else {
+        return Ok(None);
     };
     sets.retain(|_, found| found.anonymous);
     for (name, found) in &mut sets {
-        elements(channel, table, name, found)?;
+        elements(channel, family, table, name, found)?;
     }
     Ok(print(&sets))
 }
 
-/// What a rule looks up in an anonymous set, without what is in it (`nf_tables_set_alloc_name`).
-const ANONYMOUS: [&str; 2] = ["@__set", "@__map"];
+/// What asks for a family, as rules of tables for one family needn't.
+fn of_family(number: u8) -> Vec<Expression> {
+    let is_one = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6].contains(&i32::from(number));
+    let register = 1;
+    let asks = [
+        Expression::Meta {
+            key: super::number::META_NFPROTO,
+            dreg: register,
+        },
+        Expression::Compare {
+            sreg: register,
+            op: 0,
+            data: vec![number],
+        },
+    ];
+    asks.into_iter().filter(|_| is_one).collect()
+}
+
+/// Whether an expression looks something up in an anonymous set that isn't read: `nft` calls them so.
+fn is_anonymous(expression: &Expression) -> bool {
+    let Expression::Lookup {
+        set: SetRef::Named(name),
+        ..
+    } = expression
+    else {
+        return false;
+    };
+    name.starts_with("__set") || name.starts_with("__map")
+}
 
 pub(super) fn dump(kind: libc::c_int) -> Header {
     Header {
         kind: u16::try_from(kind).expect("kinds of messages are few"),
         flags: u16::try_from(libc::NLM_F_DUMP).expect("flags have 16 bits"),
+        family: INET,
     }
 }

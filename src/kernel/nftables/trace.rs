@@ -12,7 +12,6 @@ use super::error::{Error, Object};
 use super::socket::Channel;
 use super::write::Message;
 use super::{code, number as attr, read};
-use crate::resource::Family;
 use crate::state::{Flow, Judged, Judgement, RuleAt, Traced, Transport};
 
 /// `NFT_TABLE_F_OWNER` of `linux/netfilter/nf_tables.h`.
@@ -25,18 +24,69 @@ const RULE: u32 = 3;
 /// The families whose packets are marked: what is routed, and what goes through bridges.
 const FAMILIES: [libc::c_int; 2] = [libc::NFPROTO_INET, libc::NFPROTO_BRIDGE];
 
-/// The chains that mark packets: the name, the hook, and whether they are for answers.
-const CHAINS: [(&str, libc::c_int, bool); 4] = [
-    ("there_in", libc::NF_INET_PRE_ROUTING, false),
-    ("there_out", libc::NF_INET_LOCAL_OUT, false),
-    ("back_in", libc::NF_INET_PRE_ROUTING, true),
-    ("back_out", libc::NF_INET_LOCAL_OUT, true),
+/// A chain that marks packets.
+struct Marking {
+    name: &'static str,
+    hook: libc::c_int,
+    /// Whether for answers.
+    answers: bool,
+}
+
+impl Marking {
+    const fn new(name: &'static str, hook: libc::c_int, answers: bool) -> Marking {
+        Marking {
+            name,
+            hook,
+            answers,
+        }
+    }
+
+    /// First, because what is marked too late isn't traced; but last where it is seen what leaves.
+    fn priority(&self) -> i32 {
+        match self.hook {
+            libc::NF_INET_POST_ROUTING => i32::MAX,
+            _ => i32::MIN,
+        }
+    }
+
+    /// Says where packets have been seen.
+    fn sees(&self, heard: &mut Traced) {
+        let passage = if self.answers {
+            &mut heard.back
+        } else {
+            &mut heard.there
+        };
+        match self.hook {
+            libc::NF_INET_PRE_ROUTING | libc::NF_INET_LOCAL_OUT => passage.came = true,
+            libc::NF_INET_POST_ROUTING => passage.left = true,
+            _ => {}
+        }
+    }
+}
+
+/// All hooks: a packet that is copied, because it goes to several ports of a bridge, has another number from there on.
+const CHAINS: [Marking; 10] = [
+    Marking::new("there_in", libc::NF_INET_PRE_ROUTING, false),
+    Marking::new("there_ends", libc::NF_INET_LOCAL_IN, false),
+    Marking::new("there_through", libc::NF_INET_FORWARD, false),
+    Marking::new("there_begins", libc::NF_INET_LOCAL_OUT, false),
+    Marking::new("there_out", libc::NF_INET_POST_ROUTING, false),
+    Marking::new("back_in", libc::NF_INET_PRE_ROUTING, true),
+    Marking::new("back_ends", libc::NF_INET_LOCAL_IN, true),
+    Marking::new("back_through", libc::NF_INET_FORWARD, true),
+    Marking::new("back_begins", libc::NF_INET_LOCAL_OUT, true),
+    Marking::new("back_out", libc::NF_INET_POST_ROUTING, true),
 ];
+
+/// `NFT_CMP_EQ` and `NFT_CMP_NEQ`.
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
 
 /// The register that values are loaded into.
 const REGISTER: u32 = 1;
-/// `SYN` among the flags of TCP, and where these are in its header (RFC 9293, section 3.1).
-const SYN: u8 = 0x02;
+/// `SYN` and `RST` among the flags of TCP, and where these are in its header (RFC 9293, section 3.1): what begins connections, and
+/// refuses them.
+const SYN_OR_RST: u8 = 0x02 | 0x04;
 const TCP_FLAGS: u32 = 13;
 
 /// A socket that hears what becomes of some packets in its network namespace, for as long as it lives.
@@ -88,14 +138,13 @@ impl Trace {
         put(table
             .text(attr::TABLE_NAME, &self.table)
             .bytes(attr::TABLE_FLAGS, &OWNER.to_be_bytes()));
-        for (chain, hook, answers) in CHAINS {
+        for chain in &CHAINS {
             let request = Request::new(libc::NFT_MSG_NEWCHAIN, create, family)
                 .text(attr::CHAIN_TABLE, &self.table)
-                .text(attr::CHAIN_NAME, chain)
+                .text(attr::CHAIN_NAME, chain.name)
                 .nest(attr::CHAIN_HOOK, |nested| {
-                    nested.put_u32(attr::HOOK_NUMBER, code(hook));
-                    // Before all others: what is marked too late isn't traced.
-                    nested.put_u32(attr::HOOK_PRIORITY, i32::MIN.cast_unsigned());
+                    nested.put_u32(attr::HOOK_NUMBER, code(chain.hook));
+                    nested.put_u32(attr::HOOK_PRIORITY, chain.priority().cast_unsigned());
                 })
                 .text(attr::CHAIN_TYPE, "filter");
             put(request);
@@ -103,8 +152,10 @@ impl Trace {
                 let request =
                     Request::new(libc::NFT_MSG_NEWRULE, create | libc::NLM_F_APPEND, family)
                         .text(attr::RULE_TABLE, &self.table)
-                        .text(attr::RULE_CHAIN, chain)
-                        .nest(attr::RULE_EXPRESSIONS, |list| mark(list, flow, answers));
+                        .text(attr::RULE_CHAIN, chain.name)
+                        .nest(attr::RULE_EXPRESSIONS, |list| {
+                            mark(list, flow, chain.answers);
+                        });
                 put(request);
             }
         }
@@ -128,11 +179,13 @@ impl Trace {
                 return;
             };
             if of == table {
-                let answer = chain.starts_with("back");
-                if event.u32(attr::TRACE_TYPE) == Some(RULE) {
-                    heard.there |= !answer;
-                    heard.back |= answer;
-                    answers.insert(id, answer);
+                let marking = CHAINS.iter().find(|marking| marking.name == chain);
+                // The first message of a chain is about no rule: it has the headers of the packet.
+                if let Some(marking) = marking
+                    && event.bytes(attr::TRACE_RULE_HANDLE).is_some()
+                {
+                    marking.sees(&mut heard);
+                    answers.insert(id, marking.answers);
                 }
                 return;
             }
@@ -224,50 +277,15 @@ fn judged(event: Attributes<'_>) -> Option<(Judgement, Option<u64>)> {
 
 /// What marks the packets of a flow, or the answers to them.
 fn mark(list: &mut Request, flow: &Flow, answers: bool) {
-    let is_ipv4 = flow.to.is_ipv4();
-    let protocol = match Family::of(flow.to) {
-        Family::Ipv4 => libc::ETH_P_IP,
-        Family::Ipv6 => libc::ETH_P_IPV6,
-    };
-    let protocol = u16::try_from(protocol).expect("ethertypes have 16 bits");
-    load_meta(list, attr::META_PROTOCOL);
-    compare(list, &protocol.to_be_bytes());
-    let (source, destination) = if is_ipv4 { (12, 16) } else { (8, 24) };
-    let address = match flow.to {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let offset = if answers { source } else { destination };
-    let length = if is_ipv4 { 4 } else { 16 };
-    load(list, attr::NETWORK_HEADER, offset, length);
-    compare(list, &address);
-    let number = match flow.transport {
-        Transport::Echo if is_ipv4 => libc::IPPROTO_ICMP,
-        Transport::Echo => libc::IPPROTO_ICMPV6,
-        Transport::Tcp(_) => libc::IPPROTO_TCP,
-        Transport::Udp(_) => libc::IPPROTO_UDP,
-    };
-    load_meta(list, attr::META_L4PROTO);
-    compare(
-        list,
-        &[u8::try_from(number).expect("protocols have 8 bits")],
-    );
-    match flow.transport {
-        Transport::Echo => {
-            // RFC 792 and RFC 4443.
-            let kind = match (is_ipv4, answers) {
-                (true, false) => 8,
-                (true, true) => 0,
-                (false, false) => 128,
-                (false, true) => 129,
-            };
-            load(list, attr::TRANSPORT_HEADER, 0, 1);
-            compare(list, &[kind]);
+    for (part, value) in wanted(flow, answers) {
+        match part {
+            Part::Meta(key) => load_meta(list, key),
+            Part::Header(base, offset) => {
+                let length = u32::try_from(value.len()).expect("fields are short");
+                load(list, base, offset, length);
+            }
         }
-        Transport::Tcp(port) | Transport::Udp(port) => {
-            load(list, attr::TRANSPORT_HEADER, if answers { 0 } else { 2 }, 2);
-            compare(list, &port.to_be_bytes());
-        }
+        compare_as(list, EQUAL, &value);
     }
     if let Transport::Tcp(_) = flow.transport {
         load(list, attr::TRANSPORT_HEADER, TCP_FLAGS, 1);
@@ -275,10 +293,10 @@ fn mark(list: &mut Request, flow: &Flow, answers: bool) {
             data.put_u32(attr::BITWISE_SREG, REGISTER);
             data.put_u32(attr::BITWISE_DREG, REGISTER);
             data.put_u32(attr::BITWISE_LEN, 1);
-            data.put_value(attr::BITWISE_MASK, &[SYN]);
+            data.put_value(attr::BITWISE_MASK, &[SYN_OR_RST]);
             data.put_value(attr::BITWISE_XOR, &[0]);
         });
-        compare(list, &[SYN]);
+        compare_as(list, NOT_EQUAL, &[0]);
     }
     list.expression("immediate", |data| {
         data.put_u32(attr::IMMEDIATE_DREG, REGISTER);
@@ -288,6 +306,75 @@ fn mark(list: &mut Request, flow: &Flow, answers: bool) {
         data.put_u32(attr::META_KEY, code(libc::NFT_META_NFTRACE));
         data.put_u32(attr::META_SREG, REGISTER);
     });
+}
+
+/// What rules look at of a packet.
+enum Part {
+    /// What is known of it (`enum nft_meta_keys`).
+    Meta(u32),
+    /// From some place in a header on.
+    Header(u32, u32),
+}
+
+/// What the packets of a flow have in common, or the answers to them.
+fn wanted(flow: &Flow, answers: bool) -> Vec<(Part, Vec<u8>)> {
+    let is_ipv4 = flow.to.is_ipv4();
+    let address = match flow.to {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let ether = |kind: libc::c_int| {
+        let kind = u16::try_from(kind).expect("ethertypes have 16 bits");
+        (Part::Meta(attr::META_PROTOCOL), kind.to_be_bytes().to_vec())
+    };
+    let of_protocol = |number: libc::c_int| {
+        let number = u8::try_from(number).expect("protocols have 8 bits");
+        (Part::Meta(attr::META_L4PROTO), vec![number])
+    };
+    let network = |offset: u32, value| (Part::Header(attr::NETWORK_HEADER, offset), value);
+    let transport = |offset: u32, value| (Part::Header(attr::TRANSPORT_HEADER, offset), value);
+    // The types of ICMP (RFC 792), or of ICMPv6 (RFC 4443, RFC 4861).
+    let of_type = |question: u8, answer: u8| {
+        let kind = if answers { answer } else { question };
+        transport(0, vec![kind])
+    };
+    let port = |port: u16| {
+        let offset = if answers { 0 } else { 2 };
+        transport(offset, port.to_be_bytes().to_vec())
+    };
+    let to = |address| match (is_ipv4, answers) {
+        (true, false) => network(16, address),
+        (true, true) => network(12, address),
+        (false, false) => network(24, address),
+        (false, true) => network(8, address),
+    };
+    let ip = ether(if is_ipv4 {
+        libc::ETH_P_IP
+    } else {
+        libc::ETH_P_IPV6
+    });
+    let icmpv6 = || of_protocol(libc::IPPROTO_ICMPV6);
+    match flow.transport {
+        // The addresses of who is asked and of who asks (RFC 826).
+        Transport::Neighbour if is_ipv4 => {
+            let offset = if answers { 14 } else { 24 };
+            vec![ether(libc::ETH_P_ARP), network(offset, address)]
+        }
+        Transport::Neighbour => vec![ip, icmpv6(), of_type(135, 136), transport(8, address)],
+        Transport::Echo if is_ipv4 => {
+            let icmp = of_protocol(libc::IPPROTO_ICMP);
+            vec![ip, to(address), icmp, of_type(8, 0)]
+        }
+        Transport::Echo => vec![ip, to(address), icmpv6(), of_type(128, 129)],
+        Transport::Tcp(number) => {
+            let tcp = of_protocol(libc::IPPROTO_TCP);
+            vec![ip, to(address), tcp, port(number)]
+        }
+        Transport::Udp(number) => {
+            let udp = of_protocol(libc::IPPROTO_UDP);
+            vec![ip, to(address), udp, port(number)]
+        }
+    }
 }
 
 fn load_meta(list: &mut Request, key: u32) {
@@ -306,10 +393,74 @@ fn load(list: &mut Request, base: u32, offset: u32, length: u32) {
     });
 }
 
-fn compare(list: &mut Request, bytes: &[u8]) {
+fn compare_as(list: &mut Request, operator: u32, bytes: &[u8]) {
     list.expression("cmp", |data| {
         data.put_u32(attr::CMP_SREG, REGISTER);
-        data.put_u32(attr::CMP_OP, 0);
+        data.put_u32(attr::CMP_OP, operator);
         data.put_value(attr::CMP_DATA, bytes);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message about a rule or a policy.
+    fn message(
+        kind: u32,
+        verdict: Option<i32>,
+        handle: Option<u64>,
+        policy: Option<u32>,
+    ) -> Vec<u8> {
+        let mut request = Request::new(libc::NFT_MSG_TRACE, 0, 1);
+        request.put_u32(attr::TRACE_TYPE, kind);
+        if let Some(verdict) = verdict {
+            request.put_nested(attr::TRACE_VERDICT, |nested| {
+                nested.put_u32(attr::VERDICT_CODE, verdict.cast_unsigned());
+            });
+        }
+        if let Some(policy) = policy {
+            request.put_u32(attr::TRACE_POLICY, policy);
+        }
+        let request = match handle {
+            Some(handle) => request.bytes(attr::TRACE_RULE_HANDLE, &handle.to_be_bytes()),
+            None => request,
+        };
+        request.finish()
+    }
+
+    #[test]
+    fn verdicts_are_told_apart() {
+        let queue_of_seven = libc::NF_QUEUE | 7 << 16;
+        let drop_with_errno = libc::NF_DROP | 1 << 16;
+        for (message, expected) in [
+            (
+                message(RULE, Some(libc::NF_DROP), Some(7), None),
+                Some((Judgement::Drop, Some(7))),
+            ),
+            (
+                message(RULE, Some(drop_with_errno), Some(7), None),
+                Some((Judgement::Drop, Some(7))),
+            ),
+            (
+                message(RULE, Some(libc::NF_ACCEPT), Some(7), None),
+                Some((Judgement::Accept, Some(7))),
+            ),
+            (
+                message(RULE, Some(queue_of_seven), Some(7), None),
+                Some((Judgement::Queue, Some(7))),
+            ),
+            (message(RULE, Some(libc::NFT_CONTINUE), Some(7), None), None),
+            (message(RULE, Some(libc::NFT_JUMP), Some(7), None), None),
+            // The headers of a packet.
+            (message(RULE, None, None, None), None),
+            (
+                message(POLICY, None, None, Some(0)),
+                Some((Judgement::Drop, None)),
+            ),
+            (message(POLICY, None, None, Some(1)), None),
+        ] {
+            assert_eq!(judged(Attributes::of(&message)), expected);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use nftnl_sys as sys;
 
 use super::error::{Error, Object};
 use super::expression;
-use super::memory::Header;
+use super::memory::{Header, INET};
 use super::object::{ChainObject, ElementObject, RuleObject, SetObject, TableObject};
 use super::userdata::{self, ByteOrder};
 use super::{TableChange, code};
@@ -386,5 +386,6 @@ fn header(kind: libc::c_int, flags: libc::c_int) -> Header {
     Header {
         kind: u16::try_from(kind).expect("kinds of messages are few"),
         flags: u16::try_from(flags).expect("flags have 16 bits"),
+        family: INET,
     }
 }

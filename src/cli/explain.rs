@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::checks::{self, Failure, Outcome, Unresolved, dns};
-use crate::kernel::{self, doors, namespace, trace, walk};
+use crate::kernel::walk::Map;
+use crate::kernel::{self, doors, namespace, trace};
 use crate::render::explain::{Ended, Explanation};
 use crate::resource::Ns;
 use crate::spec::model::{Check, Peer, What};
@@ -40,9 +41,10 @@ pub(super) fn explain(
     let external_ones = external.keys().cloned().map(Ns::Named);
     let all: BTreeSet<Ns> = named.chain(external_ones).chain([Ns::Host]).collect();
     let doors = doors::open(&all.iter().collect(), external, false)?;
+    let map = Map::of(&doors)?;
     for (place, (check, outcome)) in wrong {
         if doors.contains_key(&check.from.value) {
-            explained.insert(place, one(check, outcome, &doors)?);
+            explained.insert(place, one(check, outcome, &doors, &map)?);
         }
     }
     Ok(explained)
@@ -52,6 +54,7 @@ fn one(
     check: &Check,
     outcome: &Outcome,
     doors: &BTreeMap<Ns, OwnedFd>,
+    map: &Map<'_>,
 ) -> Result<Explanation, kernel::Error> {
     let from = &check.from.value;
     let (targets, of_servers) = targets(check, outcome, doors);
@@ -61,7 +64,7 @@ fn one(
         What::Ping(_) | What::Resolve(_) => Transport::Echo,
     };
     let ways = targets.into_iter().map(|to| {
-        let way = walk::walk(doors, from, Flow { to, transport })?;
+        let way = map.way(from, Flow { to, transport })?;
         Ok((to, way))
     });
     let ways: Vec<(IpAddr, Way)> = ways.collect::<Result<_, kernel::Error>>()?;

@@ -54,33 +54,6 @@ enum Found {
     Not(i32),
 }
 
-/// Where a packet would get from one of some namespaces. Nothing is sent, and nothing is changed.
-///
-/// # Errors
-///
-/// What the kernel says.
-pub fn walk(doors: &BTreeMap<Ns, OwnedFd>, from: &Ns, flow: Flow) -> Result<Way, Error> {
-    let seen = namespace::spread(doors.iter().collect(), |(ns, door)| see(ns, door));
-    let seen: Vec<Seen> = seen.into_iter().collect::<Result<_, _>>()?;
-    let number = |of: &Ns, other: &Ns| match (doors.get(of), doors.get(other)) {
-        (Some(of), Some(other)) => {
-            let mut socket = namespace::inside(of.as_fd(), Socket::open)?;
-            peers::number_in(&mut socket, other.as_fd())
-        }
-        _ => Ok(None),
-    };
-    let peers = peers::resolve(&seen, number)?;
-    let sites = seen.iter().filter_map(|seen| {
-        let door = doors.get(&seen.ns)?;
-        Some(Site { seen, door })
-    });
-    let walker = Walker {
-        sites: sites.collect(),
-        peers,
-    };
-    walker.walk(from, flow)
-}
-
 /// Reads a namespace, on a thread that ends afterwards.
 fn see(ns: &Ns, door: &OwnedFd) -> Result<Seen, Error> {
     namespace::enter(door)?;
@@ -98,13 +71,39 @@ fn see(ns: &Ns, door: &OwnedFd) -> Result<Seen, Error> {
     })
 }
 
-struct Walker<'s> {
-    sites: Vec<Site<'s>>,
+/// Namespaces, their links and addresses, and how they are joined: for walks from one to another.
+pub struct Map<'d> {
+    doors: &'d BTreeMap<Ns, OwnedFd>,
+    seen: Vec<Seen>,
     peers: peers::Peers,
 }
 
-impl<'s> Walker<'s> {
-    fn walk(&self, from: &Ns, flow: Flow) -> Result<Way, Error> {
+impl<'d> Map<'d> {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn of(doors: &'d BTreeMap<Ns, OwnedFd>) -> Result<Map<'d>, Error> {
+        let seen = namespace::spread(doors.iter().collect(), |(ns, door)| see(ns, door));
+        let seen: Vec<Seen> = seen.into_iter().collect::<Result<_, _>>()?;
+        let number = |of: &Ns, other: &Ns| match (doors.get(of), doors.get(other)) {
+            (Some(of), Some(other)) => {
+                let mut socket = namespace::inside(of.as_fd(), Socket::open)?;
+                peers::number_in(&mut socket, other.as_fd())
+            }
+            _ => Ok(None),
+        };
+        let peers = peers::resolve(&seen, number)?;
+        Ok(Map { doors, seen, peers })
+    }
+
+    /// Where a packet would get from one of the namespaces. Nothing is sent, and nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn way(&self, from: &Ns, flow: Flow) -> Result<Way, Error> {
         let Flow {
             mut to,
             mut transport,
@@ -251,18 +250,21 @@ impl<'s> Walker<'s> {
         }
     }
 
-    fn site(&self, ns: &Ns) -> Option<Site<'s>> {
-        let mut sites = self.sites.iter();
-        sites.find(|site| site.seen.ns == *ns).copied()
+    fn site(&self, ns: &Ns) -> Option<Site<'_>> {
+        let mut seen = self.seen.iter();
+        let seen = seen.find(|seen| seen.ns == *ns)?;
+        let door = self.doors.get(ns)?;
+        Some(Site { seen, door })
     }
 
     /// Who has an address, elsewhere than in a namespace.
     fn holder(&self, ip: IpAddr, but: &Ns) -> Option<(Ns, LinkName)> {
-        let others = self.sites.iter().filter(|site| site.seen.ns != *but);
-        let mut holders = others.filter_map(|site| {
-            let mut addresses = site.seen.reading.addresses.iter();
+        let others = self.seen.iter().filter(|seen| seen.ns != *but);
+        let mut holders = others.filter_map(|seen| {
+            let mut addresses = seen.reading.addresses.iter();
             let address = addresses.find(|address| address.ip == ip)?;
-            Some((site.seen.ns.clone(), site.link(address.index)?.1))
+            let site = self.site(&seen.ns)?;
+            Some((seen.ns.clone(), site.link(address.index)?.1))
         });
         holders.next()
     }

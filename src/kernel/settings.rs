@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use super::error::Error;
 use super::{namespace, sysctl};
@@ -17,7 +20,8 @@ pub(super) const SECRET: [&str; 2] = ["stable_secret", "tcp_fastopen_key"];
 /// `net/ipv4/conf` and all that is below, or one of it.
 pub(super) fn here(is_wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, String>, Error> {
     let mut all = BTreeMap::new();
-    below("net", &is_wanted, &mut all)?;
+    let top = fs::File::open("/proc/sys").map_err(|e| Error::io("read", "/proc/sys", e))?;
+    below("net", top.as_fd(), &is_wanted, &mut all)?;
     Ok(all)
 }
 
@@ -36,31 +40,48 @@ pub(super) fn last(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Reads what is in a directory. All is opened from there: the kernel finds a name below `/proc/sys/net` among those of all
+/// namespaces with such a setting, one after the other (`proc_sys_compare` of `fs/proc/proc_sysctl.c`), but what is in a directory of a namespace is its own.
 fn below(
     path: &str,
+    at: BorrowedFd<'_>,
     is_wanted: &impl Fn(&str) -> bool,
     all: &mut BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let directory = Path::new("/proc/sys").join(path);
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        // A link may have gone meanwhile.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("read", directory, e)),
+    let failed = |path: &str, e: Errno| {
+        let path = Path::new("/proc/sys").join(path);
+        Error::io("read", path, io::Error::from(e))
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (Some(name), Ok(kind)) = (name.to_str(), entry.metadata()) else {
+    let name = last(path);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match openat(at, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        // A link may have gone meanwhile.
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(failed(path, e)),
+    };
+    let entries = Dir::read_from(&directory).map_err(|e| failed(path, e))?;
+    for entry in entries {
+        let Ok(entry) = entry else {
+            break;
+        };
+        let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
         let inside = format!("{path}/{name}");
-        if !is_wanted(&inside) {
+        if matches!(name, "." | "..") || !is_wanted(&inside) {
             continue;
         }
-        if kind.is_dir() {
-            below(&inside, is_wanted, all)?;
-        } else if kind.permissions().mode() & 0o600 == 0o600 {
-            all.extend(sysctl::read(&inside)?.map(|value| (inside, value)));
+        if entry.file_type() == FileType::Directory {
+            below(&inside, directory.as_fd(), is_wanted, all)?;
+            continue;
+        }
+        let Ok(kind) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        if kind.st_mode & 0o600 == 0o600 {
+            let value = sysctl::read_at(directory.as_fd(), name, &inside)?;
+            all.extend(value.map(|value| (inside, value)));
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -20,7 +20,28 @@ fn file(path: &str) -> PathBuf {
 /// A value, without the newline at its end and with single spaces for tabs. None: there is no such
 /// sysctl, or it can't be read.
 pub(super) fn read(path: &str) -> Result<Option<String>, Error> {
-    match fs::read_to_string(file(path)) {
+    value(path, fs::read_to_string(file(path)))
+}
+
+/// The same of a file in a directory.
+pub(super) fn read_at(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    path: &str,
+) -> Result<Option<String>, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = openat(directory, name, flags, Mode::empty());
+    let text = opened.map_err(io::Error::from).and_then(|opened| {
+        let mut text = String::new();
+        File::from(opened).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    value(path, text)
+}
+
+/// What was read, or why nothing was.
+fn value(path: &str, read: io::Result<String>) -> Result<Option<String>, Error> {
+    match read {
         Ok(text) => Ok(Some(text.trim_end().replace('\t', " "))),
         // EINVAL and EIO are how some of them say that they are only for writing.
         Err(e) if e.kind() == ErrorKind::NotFound || e.kind() == ErrorKind::PermissionDenied => {

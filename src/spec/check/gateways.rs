@@ -18,7 +18,7 @@ type Addresses<'s> = Vec<(&'s Spanned<Held>, &'s End)>;
 /// Checks the gateways of all namespaces.
 pub(super) fn check(spec: &Spec, found: &mut Findings) {
     let mut addresses: BTreeMap<&Ns, Addresses> = BTreeMap::new();
-    let mut holders: HashMap<IpAddr, Vec<(&Ns, Span)>> = HashMap::new();
+    let mut holders: HashMap<IpAddr, Vec<(&End, Span)>> = HashMap::new();
     for end in spec.ends() {
         for address in &end.addresses {
             addresses
@@ -28,7 +28,7 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
             holders
                 .entry(address.value.addr())
                 .or_default()
-                .push((&end.ns.value, address.span));
+                .push((end, address.span));
         }
     }
     for subnet in spec.subnets.values() {
@@ -56,10 +56,10 @@ pub(super) fn check(spec: &Spec, found: &mut Findings) {
     }
 }
 
-/// A gateway is in one namespace.
+/// A gateway is one link of one namespace.
 fn check_holder(
     subnet: &Subnet,
-    holders: &HashMap<IpAddr, Vec<(&Ns, Span)>>,
+    holders: &HashMap<IpAddr, Vec<(&End, Span)>>,
     found: &mut Findings,
 ) {
     let Some(gateway) = &subnet.gateway else {
@@ -68,10 +68,23 @@ fn check_holder(
     let Some([(first, at), rest @ ..]) = holders.get(&gateway.value).map(Vec::as_slice) else {
         return;
     };
-    if let Some((other, second)) = rest.iter().find(|(ns, _)| ns != first) {
-        let (name, ip) = (&subnet.name.value, gateway.value);
-        let message = format!("`{first}` and `{other}` both have {ip}, the gateway of `{name}`");
+    let (name, ip) = (&subnet.name.value, gateway.value);
+    let ns = &first.ns.value;
+    if let Some((other, second)) = rest.iter().find(|(end, _)| end.ns.value != *ns) {
+        let other = &other.ns.value;
+        let message = format!("`{ns}` and `{other}` both have {ip}, the gateway of `{name}`");
         let help = "a gateway is in one namespace: choose another address here, or there";
+        found.push(Diagnostic::new(message, *second, help).also(*at, "the other"));
+    } else if let Some((other, second)) = rest
+        .iter()
+        .find(|(end, _)| end.name.value != first.name.value)
+    {
+        let links = (&first.name.value, &other.name.value);
+        let message = format!(
+            "`{}` and `{}` of `{ns}` both have {ip}, the gateway of `{name}`",
+            links.0, links.1
+        );
+        let help = "a gateway is one link: give each pair a subnet of its own, or plug them into a bridge that has the gateway";
         found.push(Diagnostic::new(message, *second, help).also(*at, "the other"));
     }
 }

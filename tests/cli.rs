@@ -185,3 +185,46 @@ fn standard_input_is_a_spec_too() {
         assert_eq!(again.status, 0, "{}{}", again.stdout, again.stderr);
     });
 }
+
+/// What a command prints on a terminal with so many columns, without colours.
+fn on_a_terminal(columns: u32, arguments: &str) -> String {
+    let script = format!(
+        "import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 24, {columns}, 0, 0))
+    os.execvpe('{}', ['netform'] + sys.argv[1:], dict(os.environ, NO_COLOR='1', LC_ALL='C.UTF-8'))
+try:
+    while part := os.read(fd, 65536):
+        os.write(1, part)
+except OSError:
+    pass
+os.waitpid(pid, 0)
+",
+        env!("CARGO_BIN_EXE_netform")
+    );
+    std::fs::write("/run/terminal.py", script).expect("write");
+    let printed = sh(&format!("python3 /run/terminal.py {arguments}")).ok();
+    printed.replace('\r', "")
+}
+
+#[test]
+fn a_narrow_terminal_gets_lines_that_fit_and_a_wide_one_what_a_file_gets() {
+    in_sandbox(|| {
+        let plan = format!("plan -f {SPEC}");
+        let whole = netform(&["plan", "-f", SPEC]).ok();
+        assert!(whole.lines().any(|line| line.chars().count() > 60));
+        assert_eq!(on_a_terminal(300, &plan), whole);
+        let narrow = on_a_terminal(60, &plan);
+        for line in narrow.lines() {
+            let is_word = !line.trim_start().contains(' ');
+            assert!(line.chars().count() <= 60 || is_word, "{line}");
+        }
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        assert_eq!(words(&narrow), words(&whole));
+        // What is for programs stays as it is.
+        let json = netform(&["plan", "-f", SPEC, "-o", "json"]).ok();
+        assert_eq!(on_a_terminal(60, &format!("{plan} -o json")), json);
+    });
+}

@@ -20,7 +20,7 @@ fn lab(name: &str, third: u8, members: u8) -> String {
         format!(
             "  - ends:
       - {{ namespace: {name}{n}, name: eth0, addresses: [10.7.{third}.{n}] }}
-      - {{ namespace: host, name: {name}-{n}, addresses: [10.7.{third}.1] }}
+      - {{ namespace: host, name: {name}-{n}, bridge: {name}-br }}
 "
         )
     };
@@ -28,7 +28,7 @@ fn lab(name: &str, third: u8, members: u8) -> String {
     format!(
         "version: 1
 name: {name}
-namespaces: {{ {} }}
+namespaces: {{ host: {{ links: {{ {name}-br: {{ bridge: {{}}, addresses: [10.7.{third}.1] }} }} }}, {} }}
 subnets: {{ lan: {{ cidr: 10.7.{third}.0/24, gateway: 10.7.{third}.1, egress: {{}} }} }}
 veths:
 {}",

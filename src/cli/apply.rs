@@ -234,7 +234,7 @@ pub(super) fn carry_out(mut session: Session, options: &Options, verb: Verb) -> 
 pub(super) fn show(session: &Session, options: &Options) -> Status {
     let colour = output::colour_of_stdout();
     if let Some(old) = &session.renamed {
-        output::result(&render::renaming::text(
+        output::page(&render::renaming::text(
             old,
             &session.topology,
             &session.observed,
@@ -244,7 +244,7 @@ pub(super) fn show(session: &Session, options: &Options) -> Status {
         full: options.full,
         ..View::full(colour)
     };
-    output::result(&render::plan::plan(&session.plan, &view))
+    output::page(&render::plan::plan(&session.plan, &view))
 }
 
 /// Gives the topology its new name, if it is to have one, and plans again what is to be done to it then: after a

@@ -61,7 +61,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         if arguments.output == Format::Text {
             let before = if place > 0 { "\n" } else { "" };
             let text = render::text(&report, output::colour_of_stdout());
-            let printed = output::result(&format!("{before}{text}"));
+            let printed = output::page(&format!("{before}{text}"));
             status = status.worse(printed);
         }
         reports.push(report);
@@ -129,7 +129,7 @@ pub(super) fn after(session: &Session) -> Status {
 fn told(topology: &TopologyName, checks: &[Check], outcomes: Vec<Outcome>) -> Status {
     let report = Report::new(topology, checks, outcomes);
     let text = render::text(&report, output::colour_of_stdout());
-    output::result(&format!("\n{text}"));
+    output::page(&format!("\n{text}"));
     match (report.is_as_expected(), signals::asked()) {
         (true, _) => Status::Done,
         (false, Some(signal)) => {

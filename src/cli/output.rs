@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
+use std::os::fd::AsFd;
+
+use rustix::termios::tcgetwinsize;
 
 use super::Status;
 use crate::render::plain;
 use crate::render::style::{Colour, Role};
+use crate::render::wrap::wrapped;
 
 /// Whether standard output takes colour: on a terminal, unless `NO_COLOR` says otherwise.
 pub(super) fn colour_of_stdout() -> Colour {
@@ -57,10 +61,24 @@ pub(super) fn result(text: &str) -> Status {
     }
 }
 
-/// Prints a remark, as it stands.
+/// Prints a result that is for reading: on a terminal that is narrower than its lines, these are broken between words.
+pub(super) fn page(text: &str) -> Status {
+    result(&broken(text, stdout()))
+}
+
+/// Prints a remark, as it stands, or on a narrow terminal with its lines broken.
 pub(super) fn remark(text: &str) {
-    let text = fitting(text, stderr().is_terminal());
+    let text = broken(text, stderr());
+    let text = fitting(&text, stderr().is_terminal());
     let _ = stderr().write_all(text.as_bytes());
+}
+
+/// A text with lines that are no longer than those of the terminal, if there is one.
+fn broken(text: &str, stream: impl AsFd) -> Cow<'_, str> {
+    match tcgetwinsize(stream) {
+        Ok(size) if size.ws_col > 0 => wrapped(text, usize::from(size.ws_col)),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 /// Prints something in the last line of a terminal, in the place of what was printed there so: nothing erases it

@@ -257,7 +257,7 @@ impl Printer<'_> {
                 if outcome.of_specs {
                     text.push_str(&legend(&text));
                 }
-                let status = output::result(&text);
+                let status = output::page(&text);
                 self.worst = self.worst.worse(status);
                 self.first = false;
             }

@@ -101,7 +101,10 @@ fn topologies(arguments: &Arguments) -> Result<Status, Status> {
             if in_place {
                 output::clear();
             }
-            let status = output::result(&text);
+            let status = match arguments.output {
+                Format::Text => output::page(&text),
+                Format::Json => output::result(&text),
+            };
             if !status.is_success() {
                 return Err(status);
             }

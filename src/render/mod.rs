@@ -15,3 +15,4 @@ pub mod renaming;
 pub mod shell;
 pub mod show;
 pub mod style;
+pub mod wrap;

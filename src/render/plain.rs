@@ -32,7 +32,7 @@ fn is_harmful(c: char) -> bool {
 }
 
 /// How long the sequence is that sets a colour, if a text begins with one (`man 4 console_codes`, SGR).
-fn colour(text: &str) -> Option<usize> {
+pub(super) fn colour(text: &str) -> Option<usize> {
     let rest = text.strip_prefix("\x1b[")?;
     let numbers = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     rest[numbers..].starts_with('m').then_some(numbers + 3)

@@ -32,7 +32,7 @@ fn five_hundred_checks_take_no_longer_than_the_slowest_of_them() {
         let ended = again();
         let time = start.elapsed();
         assert!(
-            time > Duration::from_secs(2) && time < Duration::from_secs(4),
+            time > Duration::from_secs(2) && time < Duration::from_secs(10),
             "{time:?}"
         );
         assert_eq!(ended.len(), 500);

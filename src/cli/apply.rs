@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use super::check::Trial;
 use super::confirm::{self, Waiter};
 use super::progress::Progress;
 use super::session::{self, Access, Session, Takeover};
@@ -38,8 +39,23 @@ pub(super) struct Arguments {
     #[arg(long)]
     check: bool,
 
+    /// Say of each check that isn't as expected where its packets get and what stops them, before everything is taken back
+    #[arg(long, requires = "check")]
+    explain: bool,
+
     #[command(flatten)]
     options: Options,
+}
+
+impl Arguments {
+    /// What is tried afterwards.
+    fn trial(&self) -> Trial {
+        match (self.check, self.explain) {
+            (false, _) => Trial::None,
+            (true, false) => Trial::Checks,
+            (true, true) => Trial::Explained,
+        }
+    }
 }
 
 /// What `apply` and `destroy` both take.
@@ -100,7 +116,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
     if let Some(path) = &arguments.plan {
         let saved = saved::read(path, &arguments.files)?;
         let mut session = saved::session(path, &saved, arguments.options.access())?;
-        check::keep(&mut session, arguments.check);
+        check::keep(&mut session, arguments.trial());
         return Ok(carry_out(session, &arguments.options, Verb::Apply));
     }
     let directory = arguments
@@ -117,7 +133,7 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
         }
         let status = match Session::of_spec(one, &arguments.takeover, arguments.options.access()) {
             Ok(mut session) => {
-                check::keep(&mut session, arguments.check);
+                check::keep(&mut session, arguments.trial());
                 carry_out(session, &arguments.options, Verb::Apply)
             }
             Err(status) => status,

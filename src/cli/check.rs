@@ -9,7 +9,6 @@ use crate::checks::{self, Outcome};
 use crate::kernel::{self, doors};
 use crate::render::check::{self as render, Report};
 use crate::resource::Ns;
-use crate::resource::name::TopologyName;
 use crate::spec::model::{Check, What};
 use crate::state::External;
 
@@ -80,8 +79,7 @@ fn tried(given: &Given, explained: bool) -> Result<Report<'_>, Status> {
     let outcomes = try_all(&spec.checks, &spec.external(), &|| false);
     let outcomes = outcomes.map_err(|error| session::failed(&error))?;
     let explanations = if explained {
-        let explained = explain::explain(&spec.checks, &outcomes, &spec.external());
-        explained.map_err(|error| session::failed(&error))?
+        explain::explain(&spec.checks, &outcomes, &spec.external(), &|| false)
     } else {
         BTreeMap::new()
     };
@@ -103,9 +101,21 @@ fn try_all(
     Ok(checks::run(checks, &doors, stop))
 }
 
+/// What is tried once a spec is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// Nothing.
+    None,
+    /// Its checks.
+    Checks,
+    /// Its checks, and what stops those that aren't as expected is said.
+    Explained,
+}
+
 /// Has the checks of a spec be tried once it is applied, if that is wanted. That there are none is said.
-pub(super) fn keep(session: &mut Session, wanted: bool) {
-    if !wanted {
+pub(super) fn keep(session: &mut Session, trial: Trial) {
+    session.explains = trial == Trial::Explained;
+    if trial == Trial::None {
         session.checks.clear();
     } else if session.checks.is_empty() {
         output::remark(&format!("{} has no checks.\n", session.topology));
@@ -119,16 +129,22 @@ pub(super) fn after(session: &Session) -> Status {
         return Status::Done;
     }
     let stop = || signals::asked().is_some();
-    match try_all(&session.checks, &session.desired.external, &stop) {
-        Ok(outcomes) => told(&session.topology, &session.checks, outcomes),
-        Err(error) => session::failed(&error),
-    }
+    let external = &session.desired.external;
+    let told = try_all(&session.checks, external, &stop).map(|outcomes| {
+        let explanations = if session.explains {
+            explain::explain(&session.checks, &outcomes, external, &stop)
+        } else {
+            BTreeMap::new()
+        };
+        let report = Report::new(&session.topology, &session.checks, outcomes);
+        told(&report.explained(explanations))
+    });
+    told.unwrap_or_else(|error| session::failed(&error))
 }
 
 /// Prints how checks ended.
-fn told(topology: &TopologyName, checks: &[Check], outcomes: Vec<Outcome>) -> Status {
-    let report = Report::new(topology, checks, outcomes);
-    let text = render::text(&report, output::colour_of_stdout());
+fn told(report: &Report<'_>) -> Status {
+    let text = render::text(report, output::colour_of_stdout());
     output::page(&format!("\n{text}"));
     match (report.is_as_expected(), signals::asked()) {
         (true, _) => Status::Done,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::output;
 use crate::checks::{self, Failure, Outcome, Unresolved, dns};
 use crate::kernel::walk::Map;
 use crate::kernel::{self, doors, namespace, trace};
@@ -24,30 +25,62 @@ const ASKED: Duration = Duration::from_millis(1200);
 /// The port of name servers (RFC 1035, section 4.2).
 const DNS: u16 = 53;
 
-/// Explains those checks that didn't end as they must, by their places.
+/// Explains those checks that didn't end as they must, by their places, until `stop` says so. What can't be explained is said, and
+/// is no failure: how the checks ended is known.
 pub(super) fn explain(
     checks: &[Check],
     outcomes: &[Outcome],
     external: &External,
-) -> Result<BTreeMap<usize, Explanation>, kernel::Error> {
+    stop: &(dyn Fn() -> bool + Sync),
+) -> BTreeMap<usize, Explanation> {
     let all = checks.iter().zip(outcomes).enumerate();
     let wrong = all.filter(|(_, (check, outcome))| !outcome.is_as_expected(check));
-    let wrong: Vec<(usize, (&Check, &Outcome))> = wrong.take(MOST).collect();
+    let wrong: Vec<(usize, &Check, &Outcome)> = wrong
+        .map(|(place, (check, outcome))| (place, check, outcome))
+        .collect();
+    if wrong.len() > MOST {
+        output::remark(&format!(
+            "The first {MOST} of {} checks that aren't as expected are explained.\n",
+            wrong.len()
+        ));
+    }
     let mut explained = BTreeMap::new();
+    let first = &wrong[..wrong.len().min(MOST)];
+    if let Err(error) = all_of(first, external, stop, &mut explained) {
+        output::error(&format!("can't explain more: {error}"));
+    }
+    explained
+}
+
+fn all_of(
+    wrong: &[(usize, &Check, &Outcome)],
+    external: &External,
+    stop: &(dyn Fn() -> bool + Sync),
+    explained: &mut BTreeMap<usize, Explanation>,
+) -> Result<(), kernel::Error> {
     if wrong.is_empty() {
-        return Ok(explained);
+        return Ok(());
     }
     let named = namespace::names()?.into_iter().map(Ns::Named);
     let external_ones = external.keys().cloned().map(Ns::Named);
     let all: BTreeSet<Ns> = named.chain(external_ones).chain([Ns::Host]).collect();
-    let doors = doors::open(&all.iter().collect(), external, false)?;
-    let map = Map::of(&doors)?;
-    for (place, (check, outcome)) in wrong {
-        if doors.contains_key(&check.from.value) {
-            explained.insert(place, one(check, outcome, &doors, &map)?);
+    let mut doors = BTreeMap::new();
+    for ns in &all {
+        // A file of others that is no namespace is none on the way.
+        if let Ok(opened) = doors::open(&BTreeSet::from([ns]), external, false) {
+            doors.extend(opened);
         }
     }
-    Ok(explained)
+    let map = Map::of(&doors)?;
+    for (place, check, outcome) in wrong {
+        if stop() {
+            break;
+        }
+        if doors.contains_key(&check.from.value) {
+            explained.insert(*place, one(check, outcome, &doors, &map)?);
+        }
+    }
+    Ok(())
 }
 
 fn one(

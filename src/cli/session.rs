@@ -123,6 +123,8 @@ pub(super) struct Session {
     pub(super) renamed: Option<TopologyName>,
     /// What is tried once all is done: the checks of the spec, unless nobody asks for that.
     pub(super) checks: Vec<Check>,
+    /// Whether it is said of those that aren't as expected what stops them.
+    pub(super) explains: bool,
     /// Whether it takes over what others made.
     adopts: bool,
     /// What the spec was lowered with.
@@ -221,6 +223,7 @@ impl Session {
             plan,
             renamed: takeover.adopt_from.clone(),
             checks: Vec::new(),
+            explains: false,
             adopts: takeover.adopt,
             facts: Facts::default(),
         })

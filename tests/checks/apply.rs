@@ -31,6 +31,14 @@ fn a_check_that_fails_takes_the_apply_back() {
             assert!(output.stderr.contains(said), "{}", output.stderr);
         }
         assert_same_world(&before, &world());
+        // What stops it is said while it is there.
+        let output = netform(&["apply", "-f", SPEC, "--yes", "--check", "--explain"]);
+        assert_eq!(output.status, 3, "{output:?}");
+        let judge = "host: table inet netform-lab, chain judge, rule ";
+        assert!(output.stdout.contains(judge), "{}", output.stdout);
+        assert_same_world(&before, &world());
+        let alone = netform(&["apply", "-f", SPEC, "--yes", "--explain"]);
+        assert_eq!(alone.status, 64, "{alone:?}");
         // Nobody asked for it.
         netform(&["apply", "-f", SPEC, "--yes"]).ok();
         // Nothing is done, so there is nothing to take back.

@@ -358,6 +358,8 @@ fn name_servers_that_are_silent_are_told_of() {
                 "host: no program listens at UDP port 53; start it, or see what it is bound to: `ss -tuln`",
             ]
         );
+        // A file that is no namespace stops nothing.
+        sh("touch /run/netns/stale").ok();
         // For programs, too.
         let output = netform(&["check", "-f", SPEC, "--explain", "-o", "json"]);
         let document: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
@@ -411,7 +413,7 @@ fn what_others_wrote_moves_no_cursor() {
             nft add rule inet theirs f drop comment \"\\\"$(printf '\\033[2J\\rfine')\\\"\"")
         .ok();
         let script = format!(
-            "python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' '{}' check -f {SPEC} --explain",
+            "env -u NO_COLOR TERM=xterm python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' '{}' check -f {SPEC} --explain",
             env!("CARGO_BIN_EXE_netform")
         );
         let shown = sh(&script).stdout;
@@ -422,5 +424,25 @@ fn what_others_wrote_moves_no_cursor() {
         assert!(shown.contains("\x1b[1mlab\x1b[0m"), "{shown:?}");
         let piped = netform(&["check", "-f", SPEC, "--explain"]).stdout;
         assert!(piped.contains("drops it: \x1b[2J\rfine"), "{piped:?}");
+    });
+}
+
+#[test]
+fn of_many_the_first_are_explained_and_it_is_said() {
+    in_sandbox(|| {
+        let mut checks = String::new();
+        for number in 10..32 {
+            let line = format!("  - {{ from: blue, ping: 198.51.100.{number}, within: 50ms }}\n");
+            checks.push_str(&line);
+        }
+        write(&checks);
+        netform(&["apply", "-f", SPEC, "--yes"]).ok();
+        let output = netform(&["check", "-f", SPEC, "--explain"]);
+        assert_eq!(
+            output.stderr,
+            "The first 20 of 22 checks that aren't as expected are explained.\n"
+        );
+        let explained = output.stdout.matches("blue: there is no route to ").count();
+        assert_eq!(explained, 20, "{}", output.stdout);
     });
 }

@@ -156,7 +156,14 @@ pub(super) fn undo(
 
 /// The plan to what was before, or why there is none.
 fn way_back(session: &mut Session, before: &State) -> Result<Plan, String> {
-    let now = session.kernel.observe(&session.topology, before);
+    // A link that was made and that the kernel refused to tag is known by what was wanted.
+    let mut known = before.clone();
+    for (id, entry) in &session.desired.entries {
+        if let Resource::Link(_) = entry.resource {
+            known.entries.entry(id.clone()).or_insert(entry.clone());
+        }
+    }
+    let now = session.kernel.observe(&session.topology, &known);
     let now = now.map_err(|error| error.to_string())?;
     plan::plan(&session.topology, before, &now).map_err(|conflicts| {
         let what = named(&conflicts, &session.topology);

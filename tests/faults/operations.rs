@@ -142,6 +142,22 @@ fn is_finished(case: &Case) {
     });
 }
 
+/// A link of one end that the kernel makes, and then refuses to tag, has nothing that leads to it.
+#[test]
+fn whatever_request_for_a_bridge_is_refused_nothing_is_left() {
+    in_sandbox(|| {
+        BRIDGE.prepare();
+        let of = Move::Apply;
+        let before = Whole::now(of);
+        for place in places(of, Mode::Refused) {
+            note(&format!("{place:?}\n"));
+            let output = fail(of, Mode::Refused, &place, &[]);
+            assert!(matches!(output.status, 1 | 3), "{output:?}");
+            before.assert_same(&Whole::now(of));
+        }
+    });
+}
+
 macro_rules! cases {
     ($($name:ident, $back:ident, $on:ident: $case:expr;)*) => {
         $(pub(crate) const $name: Case = $case;

@@ -9,6 +9,7 @@ use crate::checks::{self, Outcome};
 use crate::kernel::{self, doors};
 use crate::render::check::{self as render, Report};
 use crate::resource::Ns;
+use crate::resource::name::TopologyName;
 use crate::spec::model::{Check, What};
 use crate::state::External;
 
@@ -76,15 +77,26 @@ fn all(arguments: &Arguments) -> Result<Status, Status> {
 /// Tries the checks of a spec.
 fn tried(given: &Given, explained: bool) -> Result<Report<'_>, Status> {
     let spec = &given.spec;
-    let outcomes = try_all(&spec.checks, &spec.external(), &|| false);
-    let outcomes = outcomes.map_err(|error| session::failed(&error))?;
+    let (topology, external) = (&spec.name.value, spec.external());
+    let report = report(topology, &spec.checks, &external, explained, &|| false);
+    report.map_err(|error| session::failed(&error))
+}
+
+/// Tries the checks of a topology, and says how they ended and, if that is wanted, what stops those that aren't as expected.
+fn report<'s>(
+    topology: &'s TopologyName,
+    checks: &'s [Check],
+    external: &External,
+    explained: bool,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Report<'s>, kernel::Error> {
+    let outcomes = try_all(checks, external, stop)?;
     let explanations = if explained {
-        explain::explain(&spec.checks, &outcomes, &spec.external(), &|| false)
+        explain::explain(checks, &outcomes, external, stop)
     } else {
         BTreeMap::new()
     };
-    let report = Report::new(&spec.name.value, &spec.checks, outcomes);
-    Ok(report.explained(explanations))
+    Ok(Report::new(topology, checks, outcomes).explained(explanations))
 }
 
 /// Tries checks.
@@ -129,17 +141,11 @@ pub(super) fn after(session: &Session) -> Status {
         return Status::Done;
     }
     let stop = || signals::asked().is_some();
-    let external = &session.desired.external;
-    let told = try_all(&session.checks, external, &stop).map(|outcomes| {
-        let explanations = if session.explains {
-            explain::explain(&session.checks, &outcomes, external, &stop)
-        } else {
-            BTreeMap::new()
-        };
-        let report = Report::new(&session.topology, &session.checks, outcomes);
-        told(&report.explained(explanations))
-    });
-    told.unwrap_or_else(|error| session::failed(&error))
+    let (checks, external) = (&session.checks, &session.desired.external);
+    match report(&session.topology, checks, external, session.explains, &stop) {
+        Ok(report) => told(&report),
+        Err(error) => session::failed(&error),
+    }
 }
 
 /// Prints how checks ended.

@@ -16,6 +16,7 @@ use super::space::inode_of;
 use super::{namespace, peers, ports, sysctl, tables};
 use crate::resource::Family;
 use crate::resource::Ns;
+use crate::resource::link::bridge;
 use crate::resource::name::LinkName;
 use crate::resource::nftables::gateway::{Nat, Service};
 use crate::resource::sysctl::SysctlKey;
@@ -191,7 +192,7 @@ impl<'d> Map<'d> {
                 let bridge = self.bridge_of(ns, name)?;
                 Some((ns.clone(), name.clone(), bridge))
             });
-            let is_bridged = port.is_some() || link.kind == "bridge";
+            let is_bridged = port.is_some() || link.kind == bridge::NAME;
             steps.extend(port.map(|(ns, came_by, bridge)| Step::Bridged {
                 ns,
                 came_by,

@@ -55,8 +55,7 @@ impl Explanation {
         } else {
             "it"
         };
-        let told = told.iter();
-        lines.extend(told.map(|(ns, judged)| judgement(ns, judged, what)));
+        lines.extend(told.iter().map(|(ns, judged)| judgement(ns, judged, what)));
         let unknown = self.traced.iter().filter_map(|(ns, traced)| {
             let why = traced.as_ref().err()?;
             Some(format!("{ns}: what its rules do isn't known: {why}"))
@@ -64,7 +63,9 @@ impl Explanation {
         lines.extend(unknown);
         if self.mended {
             lines.push("when it was tried again, it ended as it must".to_owned());
-        } else if let [(_, way)] = self.ways.as_slice() {
+        } else if told.is_empty()
+            && let [(_, way)] = self.ways.as_slice()
+        {
             lines.extend(self.lost(way));
         }
         lines
@@ -89,13 +90,13 @@ impl Explanation {
         all.filter(|(_, one)| matters(one)).collect()
     }
 
-    /// Where it was lost, if routes lead on and no rule stops it.
+    /// Where it was lost, if routes lead on and no rule decided about it.
     fn lost(&self, way: &Way) -> Option<String> {
         let leaves = matches!(way.end, WayEnd::Outside { .. });
         if !leaves && !matches!(way.end, WayEnd::Arrived { .. }) {
             return None;
         }
-        if self.ended == Ended::Refused || !self.told().is_empty() {
+        if self.ended == Ended::Refused {
             return None;
         }
         if self.ended == Ended::Passed {

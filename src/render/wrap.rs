@@ -65,21 +65,17 @@ fn is_shown(line: &str) -> bool {
     rest.starts_with(['╭', '│', '·', '╰', '⋮'])
 }
 
-/// How many columns a text takes.
+/// How many columns a text takes. What sets a colour takes none.
 fn width(text: &str) -> usize {
-    if !text.contains('\x1b') {
-        return text.width();
+    let mut rest = text;
+    let mut columns = 0;
+    while let Some(at) = rest.find('\x1b') {
+        columns += rest[..at].width();
+        let (taken, shown) = plain::colour(&rest[at..]).map_or((1, 1), |length| (length, 0));
+        columns += shown;
+        rest = &rest[at + taken..];
     }
-    let mut parts = text.split('\x1b');
-    let first = parts.next().map_or(0, UnicodeWidthStr::width);
-    let rest = parts.map(|part| {
-        let escape = format!("\x1b{part}");
-        match plain::colour(&escape) {
-            Some(length) => escape[length..].width(),
-            None => escape.width(),
-        }
-    });
-    first + rest.sum::<usize>()
+    columns + rest.width()
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub(super) const ELEMENT: u16 = 1;
 /// `NFTA_DATA_VALUE`.
 const VALUE: u16 = 1;
 
+/// The register that the instructions of [`Request`] load into, and look at.
+pub(super) const REGISTER: u32 = 1;
+
 /// Attributes, one behind the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes<'a>(&'a [u8]);
@@ -157,6 +160,44 @@ impl Request {
         });
     }
 
+    /// Adds what loads something that is known of a packet (`enum nft_meta_keys`).
+    pub(super) fn load_meta(&mut self, key: u32) {
+        self.expression("meta", |data| {
+            data.put_u32(attr::META_KEY, key);
+            data.put_u32(attr::META_DREG, REGISTER);
+        });
+    }
+
+    /// Adds what loads some bytes of a header (`enum nft_payload_bases`).
+    pub(super) fn load_header(&mut self, base: u32, offset: usize, length: usize) {
+        self.expression("payload", |data| {
+            data.put_u32(attr::PAYLOAD_DREG, REGISTER);
+            data.put_u32(attr::PAYLOAD_BASE, base);
+            data.put_u32(attr::PAYLOAD_OFFSET, small(offset));
+            data.put_u32(attr::PAYLOAD_LEN, small(length));
+        });
+    }
+
+    /// Adds what keeps some bits of what was loaded, and flips others.
+    pub(super) fn bitwise(&mut self, mask: &[u8], xor: &[u8]) {
+        self.expression("bitwise", |data| {
+            data.put_u32(attr::BITWISE_SREG, REGISTER);
+            data.put_u32(attr::BITWISE_DREG, REGISTER);
+            data.put_u32(attr::BITWISE_LEN, small(mask.len()));
+            data.put_value(attr::BITWISE_MASK, mask);
+            data.put_value(attr::BITWISE_XOR, xor);
+        });
+    }
+
+    /// Adds what goes on only if what was loaded compares (`enum nft_cmp_ops`).
+    pub(super) fn compare(&mut self, operator: u32, value: &[u8]) {
+        self.expression("cmp", |data| {
+            data.put_u32(attr::CMP_SREG, REGISTER);
+            data.put_u32(attr::CMP_OP, operator);
+            data.put_value(attr::CMP_DATA, value);
+        });
+    }
+
     /// Adds an attribute that has others in it.
     pub(super) fn put_nested(&mut self, number: u16, build: impl FnOnce(&mut Request)) {
         let start = self.bytes.len();
@@ -182,4 +223,8 @@ impl Request {
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes
     }
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("addresses and headers are short")
 }

@@ -120,40 +120,22 @@ fn remove(key: &PermitKey, handle: u64) -> Message {
 
 /// An instruction, of those that such a rule has. All use the first register.
 fn expression(list: &mut Request, step: &Step) {
-    let register = 1;
-    let (name, build): (&str, &dyn Fn(&mut Request)) = match step {
-        Step::Load { field, .. } => ("meta", &|data| {
-            let key = if *field == Field::In {
-                attr::META_IIFNAME
-            } else {
-                attr::META_OIFNAME
-            };
-            data.put_u32(attr::META_KEY, key);
-            data.put_u32(attr::META_DREG, register);
+    match step {
+        Step::Load { field, .. } => list.load_meta(if *field == Field::In {
+            attr::META_IIFNAME
+        } else {
+            attr::META_OIFNAME
         }),
-        Step::Header { offset, len, .. } => ("payload", &|data| {
-            data.put_u32(attr::PAYLOAD_DREG, register);
-            data.put_u32(attr::PAYLOAD_BASE, attr::NETWORK_HEADER);
-            data.put_u32(attr::PAYLOAD_OFFSET, small(*offset));
-            data.put_u32(attr::PAYLOAD_LEN, small(*len));
-        }),
-        Step::Bitwise { mask, xor, .. } => ("bitwise", &|data| {
-            data.put_u32(attr::BITWISE_SREG, register);
-            data.put_u32(attr::BITWISE_DREG, register);
-            data.put_u32(attr::BITWISE_LEN, small(mask.len()));
-            data.put_value(attr::BITWISE_MASK, mask);
-            data.put_value(attr::BITWISE_XOR, xor);
-        }),
+        Step::Header { offset, len, .. } => {
+            list.load_header(attr::NETWORK_HEADER, *offset, *len);
+        }
+        Step::Bitwise { mask, xor, .. } => list.bitwise(mask, xor),
         Step::Compare {
             op: Op::Equal,
-            data: bytes,
+            data,
             ..
-        } => ("cmp", &|data| {
-            data.put_u32(attr::CMP_SREG, register);
-            data.put_u32(attr::CMP_OP, 0);
-            data.put_value(attr::CMP_DATA, bytes);
-        }),
-        Step::Verdict(Verdict::Accept) => ("immediate", &|data| {
+        } => list.compare(attr::EQUAL, data),
+        Step::Verdict(Verdict::Accept) => list.expression("immediate", |data| {
             data.put_u32(attr::IMMEDIATE_DREG, 0);
             data.put_nested(attr::IMMEDIATE_DATA, |value| {
                 value.put_nested(attr::DATA_VERDICT, |verdict| {
@@ -161,11 +143,6 @@ fn expression(list: &mut Request, step: &Step) {
                 });
             });
         }),
-        _ => return,
-    };
-    list.expression(name, build);
-}
-
-fn small(number: usize) -> u32 {
-    u32::try_from(number).expect("addresses and headers are short")
+        _ => {}
+    }
 }

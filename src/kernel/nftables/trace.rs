@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::process;
 
-use super::attribute::{Attributes, Request, family};
+use super::attribute::{Attributes, REGISTER, Request, family};
 use super::error::{Error, Object};
 use super::socket::Channel;
 use super::write::Message;
@@ -78,16 +78,10 @@ const CHAINS: [Marking; 10] = [
     Marking::new("back_out", libc::NF_INET_POST_ROUTING, true),
 ];
 
-/// `NFT_CMP_EQ` and `NFT_CMP_NEQ`.
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
-
-/// The register that values are loaded into.
-const REGISTER: u32 = 1;
 /// `SYN` and `RST` among the flags of TCP, and where these are in its header (RFC 9293, section 3.1): what begins connections, and
 /// refuses them.
 const SYN_OR_RST: u8 = 0x02 | 0x04;
-const TCP_FLAGS: u32 = 13;
+const TCP_FLAGS: usize = 13;
 
 /// A socket that hears what becomes of some packets in its network namespace, for as long as it lives.
 pub(in crate::kernel) struct Trace {
@@ -279,24 +273,15 @@ fn judged(event: Attributes<'_>) -> Option<(Judgement, Option<u64>)> {
 fn mark(list: &mut Request, flow: &Flow, answers: bool) {
     for (part, value) in wanted(flow, answers) {
         match part {
-            Part::Meta(key) => load_meta(list, key),
-            Part::Header(base, offset) => {
-                let length = u32::try_from(value.len()).expect("fields are short");
-                load(list, base, offset, length);
-            }
+            Part::Meta(key) => list.load_meta(key),
+            Part::Header(base, offset) => list.load_header(base, offset, value.len()),
         }
-        compare_as(list, EQUAL, &value);
+        list.compare(attr::EQUAL, &value);
     }
     if let Transport::Tcp(_) = flow.transport {
-        load(list, attr::TRANSPORT_HEADER, TCP_FLAGS, 1);
-        list.expression("bitwise", |data| {
-            data.put_u32(attr::BITWISE_SREG, REGISTER);
-            data.put_u32(attr::BITWISE_DREG, REGISTER);
-            data.put_u32(attr::BITWISE_LEN, 1);
-            data.put_value(attr::BITWISE_MASK, &[SYN_OR_RST]);
-            data.put_value(attr::BITWISE_XOR, &[0]);
-        });
-        compare_as(list, NOT_EQUAL, &[0]);
+        list.load_header(attr::TRANSPORT_HEADER, TCP_FLAGS, 1);
+        list.bitwise(&[SYN_OR_RST], &[0]);
+        list.compare(attr::NOT_EQUAL, &[0]);
     }
     list.expression("immediate", |data| {
         data.put_u32(attr::IMMEDIATE_DREG, REGISTER);
@@ -313,7 +298,7 @@ enum Part {
     /// What is known of it (`enum nft_meta_keys`).
     Meta(u32),
     /// From some place in a header on.
-    Header(u32, u32),
+    Header(u32, usize),
 }
 
 /// What the packets of a flow have in common, or the answers to them.
@@ -331,8 +316,8 @@ fn wanted(flow: &Flow, answers: bool) -> Vec<(Part, Vec<u8>)> {
         let number = u8::try_from(number).expect("protocols have 8 bits");
         (Part::Meta(attr::META_L4PROTO), vec![number])
     };
-    let network = |offset: u32, value| (Part::Header(attr::NETWORK_HEADER, offset), value);
-    let transport = |offset: u32, value| (Part::Header(attr::TRANSPORT_HEADER, offset), value);
+    let network = |offset: usize, value| (Part::Header(attr::NETWORK_HEADER, offset), value);
+    let transport = |offset: usize, value| (Part::Header(attr::TRANSPORT_HEADER, offset), value);
     // The types of ICMP (RFC 792), or of ICMPv6 (RFC 4443, RFC 4861).
     let of_type = |question: u8, answer: u8| {
         let kind = if answers { answer } else { question };
@@ -375,30 +360,6 @@ fn wanted(flow: &Flow, answers: bool) -> Vec<(Part, Vec<u8>)> {
             vec![ip, to(address), udp, port(number)]
         }
     }
-}
-
-fn load_meta(list: &mut Request, key: u32) {
-    list.expression("meta", |data| {
-        data.put_u32(attr::META_KEY, key);
-        data.put_u32(attr::META_DREG, REGISTER);
-    });
-}
-
-fn load(list: &mut Request, base: u32, offset: u32, length: u32) {
-    list.expression("payload", |data| {
-        data.put_u32(attr::PAYLOAD_DREG, REGISTER);
-        data.put_u32(attr::PAYLOAD_BASE, base);
-        data.put_u32(attr::PAYLOAD_OFFSET, offset);
-        data.put_u32(attr::PAYLOAD_LEN, length);
-    });
-}
-
-fn compare_as(list: &mut Request, operator: u32, bytes: &[u8]) {
-    list.expression("cmp", |data| {
-        data.put_u32(attr::CMP_SREG, REGISTER);
-        data.put_u32(attr::CMP_OP, operator);
-        data.put_value(attr::CMP_DATA, bytes);
-    });
 }
 
 #[cfg(test)]

@@ -194,3 +194,19 @@ fn what_changes_is_printed_as_it_does() {
         }
     });
 }
+
+#[test]
+fn a_namespace_that_is_deleted_meanwhile_does_not_live_on() {
+    in_sandbox(|| {
+        let path = write("lab", "a", 11);
+        netform(&["apply", "-f", &path]).ok();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netform"));
+        let command = command.args(["show", "lab", "--watch=3600"]);
+        let mut watch = Watch(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+        let mut lines = BufReader::new(watch.0.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        // The kernel takes a moment, and the reader a moment to come to its rest.
+        sh("ip netns del a; for _ in $(seq 200); do [ -e /sys/class/net/to-a ] || exit 0; sleep 0.02; done; exit 1").ok();
+    });
+}

@@ -92,10 +92,13 @@ fn snapshot() -> Result<Status, Status> {
 fn topologies(arguments: &Arguments) -> Result<Status, Status> {
     let specs = (!arguments.files.is_empty()).then(|| from::parse(&arguments.files));
     let specs = specs.transpose()?;
-    let mut kernel = Kernel::open().map_err(|error| failed(&error))?;
     let mut last = String::new();
     loop {
+        // Opened each time: a socket kept from one look to the next has a namespace that is deleted meanwhile live on, and with
+        // it the other ends of its links.
+        let mut kernel = Kernel::open().map_err(|error| failed(&error))?;
         let text = text(arguments, &mut kernel, specs.as_deref())?;
+        drop(kernel);
         if text != last {
             let in_place = arguments.watch.is_some() && stdout().is_terminal();
             if in_place {

@@ -24,6 +24,13 @@ use sketch::Sketch;
 /// How many random transitions are tried.
 const TRANSITIONS: u64 = 5;
 
+/// Waits until all links of the namespaces deleted before are gone, and with them the other ends. The kernel clears namespaces
+/// away in their order, some time after `ip netns del`, so the last one's link tells of all.
+const NAMESPACES_ARE_GONE: &str = "ip netns add gone
+    ip link add gone0 type veth peer name gone1 netns gone
+    ip netns del gone
+    while ip link show dev gone0 >/dev/null 2>&1; do sleep 0.01; done";
+
 /// Gets from one random spec to another by `apply` and, from the same beginning, by the script, now and then with somebody's
 /// doings before; and then to nothing.
 fn transitions(drifts: bool) {
@@ -53,7 +60,12 @@ fn transitions(drifts: bool) {
                 if transition % 4 > 0 {
                     host.apply(Some(&from));
                 }
+                host.forget();
                 sh(&mishap);
+                // A script isn't planned again when what the plan saw goes meanwhile.
+                if mishap.contains("ip netns del") {
+                    sh(NAMESPACES_ARE_GONE).ok();
+                }
             };
 
             begin(&mut host);

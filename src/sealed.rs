@@ -88,7 +88,7 @@ pub(crate) fn open<T: DeserializeOwned>(kind: Kind, text: &str) -> Result<T, Str
     let isnt = |error: &serde_json::Error| isnt(kind, &error.to_string());
     let version: Version = serde_json::from_str(text).map_err(|error| {
         if error.is_eof() {
-            format!("is cut short ({})\n  {again}", harmless(&error.to_string()))
+            format!("is cut short ({})\n  {again}", one_line(&error.to_string()))
         } else {
             isnt(&error)
         }
@@ -124,9 +124,31 @@ pub(crate) fn isnt(kind: Kind, why: &str) -> String {
     format!(
         "is no {} ({})\n  {}",
         kind.name(),
-        harmless(why),
+        one_line(why),
         kind.again()
     )
+}
+
+/// How much of a reason is told: what is unknown in a file may be as long as the file.
+const TOLD: usize = 200;
+
+/// A reason that may have text of the file in it. That must not look like a line of netform's own.
+fn one_line(why: &str) -> String {
+    let mut chars = why.chars();
+    let line = chars.by_ref().take(TOLD);
+    let mut line: String = line
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// Text of a file from elsewhere, as a terminal shows it.

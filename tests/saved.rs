@@ -241,6 +241,33 @@ fn a_file_that_was_cut_or_written_in_is_refused() {
 }
 
 #[test]
+fn what_a_file_says_does_not_pass_for_a_line_of_netform() {
+    let keys = [
+        "x\n\nNo changes.\n",
+        "a\tb\u{1b}[2J",
+        &"long ".repeat(10_000),
+    ];
+    for key in keys {
+        let mut file =
+            serde_json::json!({ "format_version": 1, "netform": "0.1.0", "checksum": "" });
+        file[key] = 1.into();
+        let why = Saved::parse(&file.to_string()).expect_err("it has no such key");
+        let lines: Vec<&str> = why.lines().collect();
+        assert_eq!(lines.len(), 2, "{why}");
+        assert!(
+            lines[0].starts_with("is no saved plan (unknown field"),
+            "{why}"
+        );
+        assert!(lines[1].starts_with("  save the plan again"), "{why}");
+        assert!(why.len() < 400, "{}", why.len());
+        assert!(
+            !why.contains(|c: char| c.is_control() && c != '\n'),
+            "{why:?}"
+        );
+    }
+}
+
+#[test]
 fn one_file_is_of_one_topology() {
     in_sandbox(|| {
         fs::create_dir("/run/net").expect("made");

@@ -36,12 +36,12 @@ impl<'s> Lowering<'s> {
             self.subnet(&mut gateways, subnet, routes);
         }
         self.agree();
+        self.ignore_advertisements(&gateways);
         let mut publications = self.publications(&gateways);
         for (ns, links) in &gateways {
             let published = publications.remove(ns).unwrap_or_default();
             let fallback = self.forward(ns, links, &published);
             self.published.insert(ns.clone(), published.clone());
-            self.ignore_advertisements(ns, links);
             self.firewalls(ns, links, &published);
             let entry = self.spec.entry(ns);
             let said = entry.and_then(|namespace| namespace.forwarding.as_ref());
@@ -437,23 +437,17 @@ impl<'s> Lowering<'s> {
     }
 
     /// No member can make itself the router of a gateway by a router advertisement.
-    fn ignore_advertisements(&mut self, ns: &Ns, links: &BTreeMap<LinkName, GatewayLink>) {
+    fn ignore_advertisements(&mut self, gateways: &Gateways) {
         if !self.facts.machine.ipv6 {
             return;
         }
-        let deaf: Vec<LinkName> = self
-            .made()
-            .filter(|end| {
-                end.ns.value == *ns && has_ipv6(end) && links.contains_key(&end.name.value)
-            })
-            .map(|end| end.name.value.clone())
-            .collect();
-        for link in deaf {
-            self.set(
-                ns,
-                SysctlKey::conf(Family::Ipv6, link, "accept_ra"),
-                Sysctl::off(),
-            );
+        let is_gateway = |end: &&End| {
+            let links = gateways.get(&end.ns.value);
+            links.is_some_and(|links| links.contains_key(&end.name.value))
+        };
+        for end in self.made().filter(|end| has_ipv6(end)).filter(is_gateway) {
+            let key = SysctlKey::conf(Family::Ipv6, end.name.value.clone(), "accept_ra");
+            self.set(&end.ns.value, key, Sysctl::off());
         }
     }
 }

@@ -50,8 +50,7 @@ impl<'s> Lowering<'s> {
             .place(ns)
             .default_route_without(family, self.topology)
             .map(|route| (route.metric, Some(route.link.clone()), route.more.clone()));
-        let brought = routes.iter().find(|((of, f), _)| *of == ns && *f == family);
-        let brought = brought.map(|(_, (_, dev))| {
+        let brought = routes.get(&(ns, family)).map(|(_, dev)| {
             let metric = RouteKey::default_of(family).metric;
             (metric, Some((*dev).clone()), BTreeSet::new())
         });

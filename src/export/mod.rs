@@ -60,7 +60,7 @@ impl Extras {
                         let implied = extras.implied.get_or_insert_default();
                         implied.insert(place.clone());
                         if wanted.value != *value {
-                            extras.sysctls.insert(place, value.clone());
+                            extras.sysctls.insert(place, value.to_string());
                         }
                     }
                 }

@@ -342,7 +342,7 @@ impl Assembly<'_> {
             let owner = owner_of(&key);
             let id = Id::new(self.ns.clone(), Key::Sysctl(key));
             self.state
-                .insert(id, Resource::Sysctl(Sysctl { value }), owner);
+                .insert(id, Resource::Sysctl(Sysctl { value: value.into() }), owner);
         }
     }
 

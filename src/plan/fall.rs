@@ -407,7 +407,7 @@ fn switches<'s>(
         let cut_off = matches!(
             decision,
             Decision::Loan(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
-                if loan.and_then(|loan| loan.by.get(topology)) == Some(&before.value)
+                if loan.and_then(|loan| loan.by.get(topology)) .is_some_and(|value| *value == before.value)
         );
         if family == Family::Ipv6 && written == Some("0") {
             forced(&mut effects.fallen, ground, switch, decisions, topology);

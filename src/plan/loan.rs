@@ -44,7 +44,7 @@ pub(super) fn borrow(
 ) -> Option<Action> {
     let current = value(observed, id).unwrap_or_default();
     let before = Sysctl {
-        value: current.to_owned(),
+        value: current.into(),
     };
     let after = wanted.clone();
     let loan = observed.loans.get(id);
@@ -156,12 +156,12 @@ pub(super) fn give_back(
         (None, Some(_)) => relied(topology, (&id.ns, key), observed),
     };
     let before = Sysctl {
-        value: current.unwrap_or(original).to_owned(),
+        value: current.unwrap_or(original).into(),
     };
     let after = match &stays {
         Some(_) => before.clone(),
         None => Sysctl {
-            value: original.clone(),
+            value: original.into(),
         },
     };
     Some(Action::GiveBack {
@@ -194,7 +194,7 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
                 }) = decision
                 && after.value != left
             {
-                before.value = left;
+                before.value = left.into();
             }
             let of_link = matches!(&id.key, Key::Sysctl(key)
                 if key.forwarding_of_link() == Some(family)
@@ -204,7 +204,7 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
                 && id.ns == *ns
                 && of_link
             {
-                before.value.clone_from(&left);
+                before.value = left.as_str().into();
             }
         }
     }

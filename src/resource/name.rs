@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Why a text is not a name of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,13 +47,14 @@ pub enum BadName {
     },
 }
 
-/// Declares a name: a text with a rule.
+/// Declares a name: a text with a rule. Most names are short, and there are many of them, so that those up to 23 bytes stand where
+/// they are used, and longer ones are shared.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The text.
@@ -66,7 +68,7 @@ macro_rules! name {
 
             fn try_from(text: &str) -> Result<$name, BadName> {
                 let check: fn(&str) -> Result<(), BadName> = $check;
-                check(text).map(|()| $name(text.to_owned()))
+                check(text).map(|()| $name(SmolStr::new(text)))
             }
         }
 
@@ -162,7 +164,7 @@ impl LinkName {
     ///
     /// Why it is neither.
     pub fn reference(text: &str) -> Result<LinkName, BadName> {
-        link(text, ALTNAME_BYTES).map(|()| LinkName(text.to_owned()))
+        link(text, ALTNAME_BYTES).map(|()| LinkName(SmolStr::new(text)))
     }
 
     /// Whether it is too long for a link's own name.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
 
 use super::Family;
 use super::name::{BadName, LinkName};
@@ -18,7 +19,7 @@ pub const ROUTE_LOCALNET: &str = "route_localnet";
 #[serde(rename_all = "lowercase")]
 pub enum SysctlKey {
     /// One of the whole namespace, as a path below `/proc/sys`: `net/ipv4/ip_forward`.
-    Global(String),
+    Global(SmolStr),
     /// One of a link: `net/FAMILY/conf/LINK/NAME`. It lives and dies with the link.
     Conf {
         /// The address family.
@@ -26,7 +27,7 @@ pub enum SysctlKey {
         /// The link.
         link: LinkName,
         /// The last part of the path.
-        name: String,
+        name: SmolStr,
     },
 }
 
@@ -101,7 +102,7 @@ impl SysctlKey {
         match parts[1..] {
             ["ipv4", "conf", "all", "forwarding"] => Ok(SysctlKey::forwarding(Family::Ipv4)),
             [.., "conf", "all" | "default", _] | [.., "neigh", "default", _] => {
-                Ok(SysctlKey::Global(path))
+                Ok(SysctlKey::Global(path.into()))
             }
             [family @ ("ipv4" | "ipv6"), "conf", link, name] => {
                 let link = LinkName::reference(link).map_err(|bad| BadSysctl::Link(own(), bad))?;
@@ -114,7 +115,7 @@ impl SysctlKey {
             }
             ["ipv4" | "ipv6", "conf", ..] => Err(BadSysctl::Form(own())),
             [_, "conf" | "neigh", _, _] => Err(BadSysctl::OfLink(own())),
-            _ => Ok(SysctlKey::Global(path)),
+            _ => Ok(SysctlKey::Global(path.into())),
         }
     }
 
@@ -148,7 +149,7 @@ impl SysctlKey {
             Family::Ipv4 => "ipv4",
             Family::Ipv6 => "ipv6",
         };
-        SysctlKey::Global(format!("net/{family}/conf/{which}/{name}"))
+        SysctlKey::Global(format_smolstr!("net/{family}/conf/{which}/{name}"))
     }
 
     /// Whether writing it writes the value of every link.
@@ -179,13 +180,7 @@ impl SysctlKey {
 
     /// The namespace's forwarding switch of a family. Writing it writes the value of every link.
     pub fn forwarding(family: Family) -> SysctlKey {
-        SysctlKey::Global(
-            match family {
-                Family::Ipv4 => "net/ipv4/ip_forward",
-                Family::Ipv6 => "net/ipv6/conf/all/forwarding",
-            }
-            .to_owned(),
-        )
+        SysctlKey::Global(SmolStr::new_static(switch(family)))
     }
 
     /// A link's sysctl.
@@ -193,20 +188,17 @@ impl SysctlKey {
         SysctlKey::Conf {
             family,
             link,
-            name: name.to_owned(),
+            name: name.into(),
         }
     }
 
     /// Whether frames of a family that go from port to port of a bridge are shown to the rules for what is
     /// forwarded. It is there only where `br_netfilter` is loaded.
     pub fn frames(family: Family) -> SysctlKey {
-        SysctlKey::Global(
-            match family {
-                Family::Ipv4 => "net/bridge/bridge-nf-call-iptables",
-                Family::Ipv6 => "net/bridge/bridge-nf-call-ip6tables",
-            }
-            .to_owned(),
-        )
+        SysctlKey::Global(SmolStr::new_static(match family {
+            Family::Ipv4 => "net/bridge/bridge-nf-call-iptables",
+            Family::Ipv6 => "net/bridge/bridge-nf-call-ip6tables",
+        }))
     }
 
     /// Whether redirects are accepted, which the switch of IPv4 forwarding writes.
@@ -216,9 +208,12 @@ impl SysctlKey {
 
     /// The family whose forwarding this switches for the whole namespace, if it does.
     pub fn switch(&self) -> Option<Family> {
+        let SysctlKey::Global(path) = self else {
+            return None;
+        };
         Family::BOTH
             .into_iter()
-            .find(|family| *self == SysctlKey::forwarding(*family))
+            .find(|family| path == switch(*family))
     }
 
     /// The value that it has while it is on loan: that of a switch that is on, or of `accept_ra` even
@@ -247,7 +242,7 @@ impl SysctlKey {
     /// The path below `/proc/sys`.
     pub fn path(&self) -> String {
         match self {
-            SysctlKey::Global(path) => path.clone(),
+            SysctlKey::Global(path) => path.to_string(),
             SysctlKey::Conf { family, link, name } => {
                 let family = match family {
                     Family::Ipv4 => "ipv4",
@@ -269,6 +264,14 @@ impl fmt::Display for SysctlKey {
     }
 }
 
+/// The path of a namespace's forwarding switch.
+fn switch(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "net/ipv4/ip_forward",
+        Family::Ipv6 => "net/ipv6/conf/all/forwarding",
+    }
+}
+
 /// A separator as the other one.
 fn swapped(c: char) -> char {
     match c {
@@ -282,21 +285,21 @@ fn swapped(c: char) -> char {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sysctl {
     /// The text, without the newline at its end, with single spaces for tabs.
-    pub value: String,
+    pub value: SmolStr,
 }
 
 impl Sysctl {
     /// The value of a switch that is on.
     pub fn on() -> Sysctl {
         Sysctl {
-            value: "1".to_owned(),
+            value: SmolStr::new_static("1"),
         }
     }
 
     /// The value of a switch that is off.
     pub fn off() -> Sysctl {
         Sysctl {
-            value: "0".to_owned(),
+            value: SmolStr::new_static("0"),
         }
     }
 }

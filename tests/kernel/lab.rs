@@ -98,7 +98,7 @@ impl Builder {
             ns,
             Key::Sysctl(key),
             Resource::Sysctl(Sysctl {
-                value: value.to_owned(),
+                value: value.into(),
             }),
         );
     }

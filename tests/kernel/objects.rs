@@ -231,7 +231,7 @@ fn settings_that_come_with_links_are_those_of_their_files() {
                     matches!(&id.key, Key::Sysctl(key) if key.path().ends_with("forward") || key.path().ends_with("/forwarding"))
                 }) {
                     let Resource::Sysctl(sysctl) = &mut entry.1.resource else { continue };
-                    sysctl.value = "1".to_owned();
+                    sysctl.value = "1".into();
                 }
             }
             let observed = kernel.observe(&b.topology, &desired).expect("observed");

@@ -186,7 +186,7 @@ fn words_after_the_tag_stay() {
 
 fn borrow(topology: &str, id: &Id, before: &str, original: &str) -> Plan {
     let sysctl = |value: &str| Sysctl {
-        value: value.to_owned(),
+        value: value.into(),
     };
     let action = Action::Borrow {
         before: sysctl(before),
@@ -198,7 +198,7 @@ fn borrow(topology: &str, id: &Id, before: &str, original: &str) -> Plan {
 
 fn give_back(topology: &str, id: &Id, after: &str) -> Plan {
     let sysctl = |value: &str| Sysctl {
-        value: value.to_owned(),
+        value: value.into(),
     };
     let (before, after) = (sysctl("1"), sysctl(after));
     one(

@@ -163,9 +163,9 @@ fn a_table_that_goes_and_is_made_again_meanwhile_is_still_claimed() {
 fn a_value_that_was_not_seen_is_not_borrowed() {
     on_a_private_host(|| {
         let mut b = Builder::new();
-        let ttl = SysctlKey::Global("net/ipv4/ip_default_ttl".to_owned());
+        let ttl = SysctlKey::Global("net/ipv4/ip_default_ttl".into());
         b.sysctl(&Ns::Host, ttl.clone(), "100");
-        let ports = SysctlKey::Global("net/ipv4/ip_local_reserved_ports".to_owned());
+        let ports = SysctlKey::Global("net/ipv4/ip_local_reserved_ports".into());
         b.sysctl(&Ns::Host, ports, "8080");
         let mut kernel = Kernel::open().expect("open");
         let mut observed = kernel.observe(&b.topology, &b.state).expect("observed");

@@ -368,10 +368,10 @@ pub(crate) fn others_served(before: &World, after: &World, desired: &State) {
             continue;
         };
         let value = |world: &World| world.value(&id.ns, id.key.clone()).map(str::to_owned);
-        if value(before).as_ref() == Some(&wanted.value) {
+        if value(before).is_some_and(|value| value == wanted.value) {
             assert_eq!(
                 value(after).as_ref(),
-                Some(&wanted.value),
+                Some(&wanted.value.to_string()),
                 "{id:?} of another topology"
             );
         }

@@ -268,7 +268,7 @@ fn foreign(world: &mut World, rng: &mut Rng) {
         _ => {
             // On a link that isn't lent to anybody, or the values to give back aren't known.
             if !world.is_found(ns) {
-                let key = SysctlKey::Global("net/core/somaxconn".to_owned());
+                let key = SysctlKey::Global("net/core/somaxconn".into());
                 world.write(ns, &key, "77").unwrap();
             }
         }

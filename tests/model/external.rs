@@ -76,7 +76,7 @@ pub(crate) fn appear(world: &mut World, text: &str, rng: &mut Rng) {
     }
     for key in ["net/ipv4/ip_forward", "net/core/somaxconn"] {
         if some(rng, 3) {
-            let key = SysctlKey::Global(key.to_owned());
+            let key = SysctlKey::Global(key.into());
             world.write(&ns, &key, "1").unwrap();
         }
     }
@@ -133,7 +133,7 @@ impl Sketch {
         if abroad.switches[1] {
             let value = "2".to_owned();
             let key = conf(Family::Ipv6, &eth0, "accept_ra");
-            put(ns, key, Resource::Sysctl(Sysctl { value }));
+            put(ns, key, Resource::Sysctl(Sysctl { value: value.into() }));
         }
         if abroad.somaxconn {
             put(ns, path4("net/core/somaxconn"), sysctl(true));

@@ -76,13 +76,13 @@ pub(crate) fn host(rng: &mut Rng) -> (World, Vec<LinkName>) {
         None,
     );
     if rng.u8(..4) == 0 {
-        let key = SysctlKey::Global("net/ipv4/ip_forward".to_owned());
+        let key = SysctlKey::Global("net/ipv4/ip_forward".into());
         world.write(&Ns::Host, &key, "1").unwrap();
     } else if rng.bool() {
         let key = SysctlKey::Conf {
             family: Family::Ipv4,
             link: link_name(if rng.bool() { "eth1" } else { "ens33" }),
-            name: "forwarding".to_owned(),
+            name: "forwarding".into(),
         };
         world.write(&Ns::Host, &key, "1").unwrap();
     }

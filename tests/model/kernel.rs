@@ -53,14 +53,14 @@ pub(crate) struct Stand {
 pub(crate) type Refusal = String;
 
 pub(crate) fn path4(name: &str) -> Key {
-    Key::Sysctl(SysctlKey::Global(name.to_owned()))
+    Key::Sysctl(SysctlKey::Global(name.into()))
 }
 
 pub(crate) fn conf(family: Family, link: &LinkName, name: &str) -> Key {
     Key::Sysctl(SysctlKey::Conf {
         family,
         link: link.clone(),
-        name: name.to_owned(),
+        name: name.into(),
     })
 }
 
@@ -122,7 +122,7 @@ impl World {
         let id = Id::new(ns.clone(), key);
         let value = value.to_owned();
         let entry = Entry {
-            resource: Resource::Sysctl(Sysctl { value }),
+            resource: Resource::Sysctl(Sysctl { value: value.into() }),
             owner: Owner::Foreign,
         };
         self.entries.insert(id, entry);

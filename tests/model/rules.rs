@@ -105,7 +105,7 @@ impl World {
     pub(crate) fn write(&mut self, ns: &Ns, key: &SysctlKey, value: &str) -> Result<(), Refusal> {
         let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
         match self.entries.get_mut(&id).map(|entry| &mut entry.resource) {
-            Some(Resource::Sysctl(sysctl)) => value.clone_into(&mut sysctl.value),
+            Some(Resource::Sysctl(sysctl)) => sysctl.value = value.into(),
             _ => return Err(format!("ENOENT: {ns} {key}")),
         }
         for family in [Family::Ipv4, Family::Ipv6] {

@@ -233,7 +233,7 @@ fn operation(
     let operation = change.operation;
     let id = &operation.id;
     let sysctl = |sysctl: &crate::resource::sysctl::Sysctl| Value::Sysctl {
-        value: sysctl.value.clone(),
+        value: sysctl.value.to_string(),
     };
     let (action, before, after) = match &operation.action {
         plans::Action::Create(made) => {

@@ -219,7 +219,7 @@ fn borrowed(id: &Id, original: &str, state: &State) -> Option<Borrowed> {
     Some(Borrowed {
         namespace: id.ns.to_string(),
         sysctl: key.to_string(),
-        value,
+        value: value.map(String::from),
         original: original.to_owned(),
     })
 }

@@ -334,7 +334,7 @@ impl Value {
                 content: file.content.clone(),
             },
             Resource::Sysctl(sysctl) => Value::Sysctl {
-                value: sysctl.value.clone(),
+                value: sysctl.value.to_string(),
             },
             Resource::Table(table) => Value::Table {
                 ruleset: table.to_string(),

@@ -178,7 +178,7 @@ pub fn world(there: &[(&TopologyName, &State)], wanted: &[&State], facts: &Facts
                 && is_settled(&world, id, key)
             {
                 let value = Sysctl {
-                    value: UNKNOWN.to_owned(),
+                    value: UNKNOWN.into(),
                 };
                 let unknown = entry(Resource::Sysctl(value));
                 world.entries.entry(id.clone()).or_insert(unknown);
@@ -206,7 +206,7 @@ fn lend(world: &mut State, there: &[(&TopologyName, &State)]) {
                 let loan = world.loans.entry(id.clone()).or_default();
                 loan.by.insert((*topology).clone(), UNKNOWN.to_owned());
                 if sysctl.value != key.lent() {
-                    loan.lent.insert((*topology).clone(), sysctl.value.clone());
+                    loan.lent.insert((*topology).clone(), sysctl.value.to_string());
                 }
             }
         }

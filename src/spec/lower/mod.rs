@@ -321,7 +321,7 @@ impl<'s> Lowering<'s> {
             for link in takers {
                 let key = SysctlKey::conf(Family::Ipv6, link, "accept_ra");
                 let value = Sysctl {
-                    value: key.lent().to_owned(),
+                    value: key.lent().into(),
                 };
                 self.set(ns, key, value);
             }

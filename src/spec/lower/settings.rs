@@ -52,7 +52,7 @@ impl Lowering<'_> {
             _ if same.is_some() => {}
             _ => {
                 let value = Sysctl {
-                    value: value.clone(),
+                    value: value.into(),
                 };
                 self.set(ns, key, value);
             }
@@ -63,7 +63,7 @@ impl Lowering<'_> {
     fn value(&self, ns: &Ns, key: &SysctlKey) -> Option<String> {
         let id = Id::new(ns.clone(), Key::Sysctl(key.clone()));
         match &self.state.get(&id)?.resource {
-            Resource::Sysctl(sysctl) => Some(sysctl.value.clone()),
+            Resource::Sysctl(sysctl) => Some(sysctl.value.to_string()),
             _ => None,
         }
     }

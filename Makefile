@@ -8,13 +8,14 @@ BASH = $(SHARE)/bash-completion/completions/netform
 ZSH = $(SHARE)/zsh/site-functions/_netform
 FISH = $(SHARE)/fish/vendor_completions.d/netform.fish
 
-.PHONY: help demo build test lint fuzz bless editor-test install uninstall
+.PHONY: help demo build test lint fuzz bench bless editor-test install uninstall
 
 help:
 	@echo 'make demo          watch a namespace come up on a private host, reach the world, and go again'
 	@echo 'make test          run all tests'
 	@echo 'make lint          formatting, clippy, documentation, licences'
 	@echo 'make fuzz          feed the parsers random input for FUZZ_SECONDS each (docs/fuzzing.md)'
+	@echo 'make bench         time netform on a private host, against the least that the kernel asks for (docs/performance.md)'
 	@echo 'make bless         take what the golden tests print now for right'
 	@echo 'make editor-test   try the schema in yaml-language-server, which npm fetches'
 	@echo 'make install       build for release, and install into PREFIX=$(PREFIX)'
@@ -35,6 +36,7 @@ test:
 lint:
 	@scripts/install-deps.sh build
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path benches/floor/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 	python3 scripts/licences.py
@@ -43,6 +45,11 @@ lint:
 fuzz:
 	@scripts/install-deps.sh fuzz
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-20} scripts/fuzz.sh
+
+# BENCH_SIZES='1 100' says with how many namespaces.
+bench:
+	@scripts/install-deps.sh bench
+	@scripts/bench.sh $(BENCH_SIZES)
 
 bless:
 	NETFORM_BLESS=1 $(CARGO) test --locked --test spec_errors

@@ -3,15 +3,17 @@
 #
 #   scripts/install-deps.sh build    what it takes to build netform
 #   scripts/install-deps.sh fuzz     that, and what the fuzzers are built with
+#   scripts/install-deps.sh bench    what it takes to build netform, and what the benchmark compares it with
 #   scripts/install-deps.sh test     what it takes to build netform, and what the tests and the demo use besides
 set -eu
 
 case ${1-} in
 build) wanted='gcc pkg-config libnftnl-dev libmnl-dev' ;;
+bench) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iptables strace python3 python3-venv' ;;
 fuzz) wanted='gcc g++ pkg-config libnftnl-dev libmnl-dev' ;;
 test) wanted='gcc pkg-config libnftnl-dev libmnl-dev iproute2 nftables iptables iputils-ping' ;;
 *)
-    echo "usage: $0 build|fuzz|test" >&2
+    echo "usage: $0 build|bench|fuzz|test" >&2
     exit 64
     ;;
 esac

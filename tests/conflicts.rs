@@ -416,3 +416,38 @@ fn a_namespace_that_goes_names_who_and_what_is_inside() {
         assert!(!quiet.stdout.contains("process"), "{}", quiet.stdout);
     });
 }
+
+#[test]
+fn hundreds_of_one_reason_are_not_all_told() {
+    in_sandbox(|| {
+        let names: Vec<String> = (100..123).map(|number| format!("n{number}")).collect();
+        let spaces = names.join(": {}, ");
+        let spec = format!("version: 1\nname: lab\nnamespaces: {{ {spaces}: {{}} }}\n");
+        std::fs::write(SPEC, spec).expect("written");
+        for name in &names {
+            sh(&format!("ip netns add {name}")).ok();
+        }
+        let said = refused(&[]);
+        assert_eq!(said.matches("error: namespace n").count(), 20, "{said}");
+        says(
+            &said,
+            &[
+                "\n… and 3 more, the next of which is namespace n120\n",
+                "\n23 things stand in the way: nothing was changed.\n",
+            ],
+        );
+
+        // So it is with what is wrong in a spec.
+        let subnets: Vec<String> = (0..25)
+            .map(|at| format!("s{at}: {{ cidr: 10.0.{at}.1/24 }}"))
+            .collect();
+        let spec = format!(
+            "version: 1\nname: lab\nsubnets: {{ {} }}\n",
+            subnets.join(", ")
+        );
+        std::fs::write(SPEC, spec).expect("written");
+        let said = refused(&[]);
+        assert_eq!(said.matches("error: ").count(), 20, "{said}");
+        assert!(said.ends_with("\n… and 5 more\n"), "{said}");
+    });
+}

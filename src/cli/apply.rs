@@ -373,7 +373,7 @@ fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
     };
     let now = session
         .kernel
-        .observe(&session.topology, &session.desired)
+        .observe_after(&plan, &session.topology, &session.desired)
         .map_err(|error| trouble(error.to_string(), error.is_passing()))?;
     let rest = plan::plan(&session.topology, &session.desired, &now).map_err(|conflicts| {
         let what = named(&conflicts, &session.topology);

@@ -1,6 +1,6 @@
 //! What a plan is made against: this host, or a snapshot of one.
 
-use super::session::{Takeover, failed};
+use super::session::{self, Takeover, failed};
 use super::{Status, conflict, output};
 use crate::kernel::{self, Kernel, Provenance, Snapshot};
 use crate::plan::{self, Conflict, Plan, Warning};
@@ -158,10 +158,17 @@ pub(super) fn tell_of(
         Ok(seem) => seem,
         Err(error) => return failed(&error),
     };
-    for (conflict, provenance) in conflicts.iter().zip(&seem) {
+    for (conflict, provenance) in conflicts.iter().zip(&seem).take(session::TOLD) {
         let place = place(&conflict.id);
         let text = conflict::text(conflict, provenance.as_ref(), topology, place.as_deref());
         output::error(&text);
+    }
+    let more = conflicts.iter().skip(session::TOLD);
+    if let (Some(first), count @ 1..) = (more.clone().next(), more.len()) {
+        let first = phrase::located(&first.id, topology);
+        output::remark(&format!(
+            "… and {count} more, the next of which is {first}\n"
+        ));
     }
     if conflicts.len() > 1 {
         output::remark(&format!(

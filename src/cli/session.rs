@@ -62,13 +62,20 @@ pub(super) fn report(
     sources: &[spec::source::Source],
 ) -> Status {
     let colour = output::colour_of_stderr();
-    let texts: Vec<String> = diagnostics
+    let mut texts: Vec<String> = diagnostics
         .iter()
+        .take(TOLD)
         .map(|diagnostic| diagnostic.render(sources, colour))
         .collect();
+    if let Some(more @ 1..) = diagnostics.len().checked_sub(TOLD) {
+        texts.push(format!("… and {more} more\n"));
+    }
     output::remark(&texts.join("\n"));
     Status::Failed
 }
+
+/// How many errors are told in full: where there are hundreds, they mostly have one reason.
+pub(super) const TOLD: usize = 20;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,10 +238,11 @@ impl Session {
 }
 
 fn open(access: Access) -> Result<(Kernel, Option<Lock>), Status> {
-    let kernel = Kernel::open().map_err(|error| failed(&error))?;
+    let mut kernel = Kernel::open().map_err(|error| failed(&error))?;
     let lock = match access {
         Access::Read => None,
         Access::Change(patience) => {
+            kernel.begin_to_change();
             let lock = kernel.lock_within(patience);
             Some(lock.map_err(|error| failed(&error))?)
         }

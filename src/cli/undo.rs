@@ -11,7 +11,7 @@ use crate::plan::{self, Action, Conflict, Operation, Plan, Transfer};
 use crate::render::plan::View;
 use crate::render::{self, phrase};
 use crate::resource::name::TopologyName;
-use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, Sysctl, SysctlKey};
+use crate::resource::sysctl::{FORCED, ROUTE_LOCALNET, SysctlKey};
 use crate::resource::{Family, Id, Key, Resource};
 use crate::state::{Owner, State};
 
@@ -186,6 +186,13 @@ pub(super) fn before(session: &mut Session) -> Result<State, kernel::Error> {
         external: session.observed.external.clone(),
         ..State::new()
     };
+    // A plan that takes something away doesn't name its settings, so they may not have been read.
+    let mut unread: Vec<Id> = Vec::new();
+    let mut add_settings_of = |id: &Id| {
+        let of_it = settings(&id.key).into_iter();
+        let of_it = of_it.map(|key| Id::new(id.ns.clone(), Key::Sysctl(key)));
+        unread.extend(of_it.filter(|setting| session.observed.get(setting).is_none()));
+    };
     for (id, entry) in &session.observed.entries {
         if !entry.owner.is(topology) {
             continue;
@@ -194,28 +201,23 @@ pub(super) fn before(session: &mut Session) -> Result<State, kernel::Error> {
         if let Resource::Rule(rule) = &mut entry.resource {
             rule.surplus.clear();
         }
-        owned.entries.insert(id.clone(), entry.clone());
-        // A plan that takes one away doesn't name its settings, so they may not have been read.
-        for key in settings(&id.key) {
-            let setting = Id::new(id.ns.clone(), Key::Sysctl(key));
-            owned.insert(
-                setting,
-                Resource::Sysctl(Sysctl::off()),
-                entry.owner.clone(),
-            );
-        }
+        owned.entries.insert(id.clone(), entry);
+        add_settings_of(id);
     }
-    // What is taken over is to be somebody else's again.
+    // What is taken over is to be somebody else's again, and its settings are to be what they are.
+    let owner = || Owner::Topology(topology.clone());
     for operation in &session.plan.operations {
         let Some(entry) = session.observed.get(&operation.id) else {
             continue;
         };
         if operation.transfer == Some(Transfer::Adopt) {
             owned.entries.insert(operation.id.clone(), entry.clone());
+            add_settings_of(&operation.id);
             for key in settings(&operation.id.key) {
                 let setting = Id::new(operation.id.ns.clone(), Key::Sysctl(key));
-                let off = Resource::Sysctl(Sysctl::off());
-                owned.insert(setting, off, Owner::Topology(topology.clone()));
+                if let Some(read) = session.observed.get(&setting) {
+                    owned.insert(setting, read.resource.clone(), owner());
+                }
             }
         } else if let Action::Update {
             before: Resource::Sysctl(_),
@@ -230,18 +232,15 @@ pub(super) fn before(session: &mut Session) -> Result<State, kernel::Error> {
     }
     let on_loan = session.observed.loans.iter();
     for (id, loan) in on_loan.filter(|(_, loan)| loan.by.contains_key(topology)) {
-        let off = Resource::Sysctl(Sysctl::off());
-        owned.insert(id.clone(), off, Owner::Topology(topology.clone()));
         owned.loans.insert(id.clone(), loan.clone());
+        match session.observed.get(id) {
+            Some(read) => owned.insert(id.clone(), read.resource.clone(), owner()),
+            None => unread.push(id.clone()),
+        }
     }
-    let now = session.kernel.observe(topology, &owned)?;
-    owned.entries.retain(|id, entry| {
-        let Key::Sysctl(_) = id.key else { return true };
-        // One that can't be read is not there: IPv6 on a link with a small MTU.
-        now.get(id)
-            .map(|found| entry.resource = found.resource.clone())
-            .is_some()
-    });
+    for (id, value) in session.kernel.settings(unread)? {
+        owned.insert(id, Resource::Sysctl(value), owner());
+    }
     Ok(owned)
 }
 

@@ -341,8 +341,13 @@ impl Assembly<'_> {
         for (key, value) in all {
             let owner = owner_of(&key);
             let id = Id::new(self.ns.clone(), Key::Sysctl(key));
-            self.state
-                .insert(id, Resource::Sysctl(Sysctl { value: value.into() }), owner);
+            self.state.insert(
+                id,
+                Resource::Sysctl(Sysctl {
+                    value: value.into(),
+                }),
+                owner,
+            );
         }
     }
 

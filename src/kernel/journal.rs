@@ -10,7 +10,7 @@ use crate::plan::{Action, Operation, Plan, Transfer};
 use crate::resource::name::{LinkName, NamespaceName, TopologyName};
 use crate::resource::port::Port;
 use crate::resource::sysctl::SysctlKey;
-use crate::resource::{Family, Id, Key, Ns, Resource};
+use crate::resource::{Id, Key, Ns, Resource};
 
 /// The record of the plan's topology. It says what the plan makes before that is made, all at once:
 /// what is in it and never came to be does no harm.
@@ -462,11 +462,12 @@ fn already_on(kernel: &mut Kernel, id: &Id, key: &SysctlKey) -> Result<BTreeSet<
             .filter_map(|record| record.loan(&of_link))
             .any(|loan| loan.original == "0")
     };
-    let place = usize::from(family == Family::Ipv6);
     let links = &kernel.space(&id.ns)?.links;
     Ok(links
         .iter()
-        .filter(|(_, known)| known.forwarding[place] && known.owner.is_none())
+        .filter(|(_, known)| {
+            known.conf.get(family, "forwarding") == Some(1) && known.owner.is_none()
+        })
         .filter(|(name, _)| !on_loan(name))
         .map(|(name, _)| name.clone())
         .collect())

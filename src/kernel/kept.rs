@@ -28,6 +28,7 @@ impl Kernel {
     pub fn go_on(&mut self) {
         self.spaces.clear();
         self.found.clear();
+        self.recent = None;
         self.last = None;
         self.renaming = None;
     }

@@ -78,6 +78,7 @@ use self::record::Membership;
 use self::space::{Doors, Space};
 use crate::plan::{Conflict, Plan, Warning};
 use crate::resource::name::{NamespaceName, TopologyName};
+use crate::resource::sysctl::Sysctl;
 use crate::resource::{Id, Ns};
 use crate::state::{External, Facts, State, Survey};
 
@@ -96,6 +97,13 @@ pub struct Kernel {
     /// What was read of the host and of external namespaces for [`Kernel::facts`], and the inode of each:
     /// the next observation begins with it.
     found: BTreeMap<Ns, (read::Reading, u64)>,
+    /// What the last observation read of namespaces, and what for, if it is kept: what a plan doesn't touch needn't be read
+    /// again to see what became of it.
+    recent: Option<BTreeMap<Ns, Recent>>,
+    /// What the observation that is being made asked for.
+    asked: BTreeMap<Ns, observe::Wanted>,
+    /// What there is to be read again. None: everything.
+    touched: Option<BTreeSet<Ns>>,
     /// The renaming that is planned: what is read is told as if it were done.
     renaming: Option<rename::Renaming>,
     /// The namespaces that plans have removed, until that is sure.
@@ -104,6 +112,12 @@ pub struct Kernel {
     was: BTreeMap<Id, adoption::Was>,
     /// What the last observation means for the record.
     last: Option<Account>,
+}
+
+/// What was read of a namespace.
+struct Recent {
+    seen: observe::Seen,
+    wanted: observe::Wanted,
 }
 
 /// What an observation means for the record of its topology.
@@ -138,6 +152,9 @@ impl Kernel {
             room: raise_limit(),
             spaces: BTreeMap::new(),
             found: BTreeMap::new(),
+            recent: None,
+            asked: BTreeMap::new(),
+            touched: None,
             renaming: None,
             kept: BTreeMap::new(),
             was: BTreeMap::new(),
@@ -215,6 +232,31 @@ impl Kernel {
         let (state, account) = observe::observe(self, topology, desired)?;
         self.last = Some(account);
         Ok(state)
+    }
+
+    /// The same, after a plan was done: what neither its operations nor the links at whose other ends they are have to do with
+    /// is taken for what it was when it was read last, if [`Kernel::begin_to_change`] was called before that.
+    pub fn observe_after(
+        &mut self,
+        plan: &Plan,
+        topology: &TopologyName,
+        desired: &State,
+    ) -> Result<State, Error> {
+        self.touched = Some(plan.concerns().cloned().collect());
+        let state = self.observe(topology, desired);
+        self.touched = None;
+        state
+    }
+
+    /// Has what is read be kept for [`Kernel::observe_after`].
+    pub fn begin_to_change(&mut self) {
+        self.recent = Some(BTreeMap::new());
+    }
+
+    /// The values of settings of what [`Kernel::observe`] read last. Those that came with links are as they were then; others are
+    /// read now. One that isn't there is left out: IPv6 on a link with a small MTU.
+    pub fn settings(&mut self, wanted: Vec<Id>) -> Result<BTreeMap<Id, Sysctl>, Error> {
+        see::settings(self, wanted)
     }
 
     /// Reads all namespaces that have a name, and the host, as `topology` would see them, and what else there is to

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,24 +105,29 @@ pub fn inside<T: Send>(
 /// `work` may enter namespaces. What comes back is in the order of the items.
 pub(super) fn spread<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(threads).max(1);
-    let mut items = items.into_iter();
-    thread::scope(|scope| {
-        let work = &work;
-        let mut running = Vec::new();
-        while items.len() > 0 {
-            let share: Vec<I> = items.by_ref().take(share).collect();
-            running.push(scope.spawn(move || share.into_iter().map(work).collect::<Vec<O>>()));
-        }
-        running
+    let threads = threads.min(items.len());
+    // The last is taken first: it is the host, which takes as long as hundreds of others.
+    let waiting: Vec<(usize, I)> = items.into_iter().enumerate().collect();
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().ok()?.pop();
+    let mut all: Vec<(usize, O)> = thread::scope(|scope| {
+        let one = || {
+            let items = std::iter::from_fn(next);
+            items.map(|(place, item)| (place, work(item))).collect()
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        let results = running.into_iter().map(|thread| {
+            let result = thread.join();
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        results
+            .collect::<Vec<Vec<_>>>()
             .into_iter()
-            .flat_map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            .flatten()
             .collect()
-    })
+    });
+    all.sort_unstable_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, result)| result).collect()
 }
 
 /// How long to wait for others that prepare the directory.

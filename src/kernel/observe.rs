@@ -39,6 +39,9 @@ pub(super) trait Host {
     /// Reads namespaces. One that doesn't exist is left out.
     fn see(&mut self, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, Error>;
 
+    /// What an observation read, once it is assembled.
+    fn remember(&mut self, _seen: Vec<Seen>) {}
+
     /// The number that one namespace has for another.
     fn number(&mut self, of: &Ns, other: &Ns) -> Result<Option<i32>, Error>;
 
@@ -60,7 +63,7 @@ pub(super) trait Host {
 }
 
 /// What to read of a namespace besides its links, its addresses and its main table.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct Wanted {
     /// The numbers of more routing tables.
     pub(super) tables: BTreeSet<u32>,
@@ -226,6 +229,7 @@ pub(super) fn observe<H: Host>(
         None => lost::Left::of(topology, &seen, &peers, &state),
     };
     state.lost = (!lost.is_empty()).then(|| lost::likely(&seen, &state));
+    host.remember(seen);
     let account = Account {
         topology: topology.clone(),
         gone,

@@ -245,7 +245,14 @@ impl Link {
 
     /// The value of a setting that came with it.
     pub(super) fn conf(&self, family: Family, name: &str) -> Option<i32> {
-        let mut all = CONF.iter().zip(&self.conf.0);
+        self.conf.get(family, name)
+    }
+}
+
+impl Conf {
+    /// One of them.
+    pub(super) fn get(&self, family: Family, name: &str) -> Option<i32> {
+        let mut all = CONF.iter().zip(&self.0);
         let (_, value) = all.find(|((f, n, _), _)| *f == family && *n == name)?;
         *value
     }
@@ -370,6 +377,18 @@ pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, Error> {
     )
 }
 
+/// The routes of both families in some tables, and what has our protocol number in others: what a spec had there, and
+/// doesn't have any more.
+pub(super) fn routes_of(socket: &mut Socket, tables: &BTreeSet<u32>) -> Result<Vec<Route>, Error> {
+    let mut all = Vec::new();
+    for table in tables {
+        all.extend(routes(socket, *table)?);
+    }
+    let elsewhere = marked_routes(socket)?.into_iter();
+    all.extend(elsewhere.filter(|route| !tables.contains(&route.table)));
+    Ok(all)
+}
+
 /// The routes of both families in a table.
 pub(super) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<Route>, Error> {
     socket.dump(
@@ -384,15 +403,26 @@ pub(super) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<Route>, Erro
 
 /// The routes of both families in all tables.
 pub(super) fn every_route(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+    every_route_that(socket, |_, _| true)
+}
+
+/// The routes of both families whose table and protocol are right.
+pub(super) fn every_route_that(
+    socket: &mut Socket,
+    is_right: impl Fn(u32, u8) -> bool,
+) -> Result<Vec<Route>, Error> {
     socket.dump(
         RTM_GETROUTE,
         |request| request.fixed(&[0; 12]),
-        |all: &mut Vec<Route>, message| all.extend(route(&message)),
+        |all: &mut Vec<Route>, message| {
+            let route = route(&message);
+            all.extend(route.filter(|route| is_right(route.table, route.protocol)));
+        },
     )
 }
 
 /// The routes of both families that have our protocol number, in whatever table.
-pub(super) fn marked_routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+fn marked_routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
     socket.dump(
         RTM_GETROUTE,
         |request| {

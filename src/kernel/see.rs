@@ -10,14 +10,14 @@ use super::observe::{Host, Seen, Wanted};
 use super::read::{self, Reading};
 use super::record::{self, Record};
 use super::socket::Socket;
-use super::space::{Doors, Names, Space, door, inode_of};
-use super::{Kernel, facts, file, namespace, older_than, peers, sysctl, tables, tag};
+use super::space::{Doors, Names, Space, door, door_of, inode_of};
+use super::{Kernel, Recent, facts, file, namespace, older_than, peers, sysctl, tables, tag};
 use crate::resource::address::PROMOTES;
 use crate::resource::file::FileKind;
 use crate::resource::name::{NamespaceName, TopologyName};
 use crate::resource::route;
-use crate::resource::sysctl::SysctlKey;
-use crate::resource::{Family, Ns};
+use crate::resource::sysctl::{Sysctl, SysctlKey};
+use crate::resource::{Family, Id, Key, Ns};
 use crate::state::{External, Machine};
 
 /// One namespace to be read.
@@ -63,6 +63,18 @@ impl Host for Kernel {
         see(self, wanted)
     }
 
+    fn remember(&mut self, seen: Vec<Seen>) {
+        let Some(recent) = &mut self.recent else {
+            return;
+        };
+        for seen in seen {
+            if let Some(wanted) = self.asked.remove(&seen.ns) {
+                recent.insert(seen.ns.clone(), Recent { seen, wanted });
+            }
+        }
+        self.asked.clear();
+    }
+
     fn number(&mut self, of: &Ns, other: &Ns) -> Result<Option<i32>, Error> {
         peers::number(self, of, other)
     }
@@ -105,24 +117,41 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
     let room = kernel.room();
     let spaces = &mut kernel.spaces;
     let mut found = std::mem::take(&mut kernel.found);
-    let tasks = wanted
+    let mut all = Vec::with_capacity(wanted.len());
+    let mut recent = kernel.recent.as_mut().map(std::mem::take);
+    let mut asked = std::mem::take(&mut kernel.asked);
+    let touched = kernel.touched.as_ref();
+    let tasks: Vec<Task> = wanted
         .into_iter()
         .enumerate()
-        .map(|(place, (ns, mut wanted))| {
+        .filter_map(|(place, (ns, mut wanted))| {
             wanted.tables.insert(route::MAIN);
+            asked.remove(&ns);
+            if let Some(recent) = &mut recent {
+                if wanted.comes_with_links() {
+                    asked.insert(ns.clone(), wanted.clone());
+                }
+                if let Some(one) = recent.remove(&ns)
+                    && touched.is_some_and(|touched| !touched.contains(&ns))
+                    && one.wanted == wanted
+                {
+                    all.push(one.seen);
+                    return None;
+                }
+            }
             let space = spaces.remove(&ns);
-            Task {
+            Some(Task {
                 found: found.remove(&ns),
                 socket: space.and_then(|space| space.socket.map(|socket| (socket, space.inode))),
                 keep: place < room,
                 ns,
                 wanted,
-            }
+            })
         })
         .collect();
+    kernel.asked = asked;
     let doors = &kernel.doors;
     let results = namespace::spread(tasks, |task| see_one(doors, task));
-    let mut all = Vec::with_capacity(results.len());
     for result in results {
         let Some((seen, socket)) = result? else {
             continue;
@@ -137,6 +166,14 @@ fn see(kernel: &mut Kernel, wanted: BTreeMap<Ns, Wanted>) -> Result<Vec<Seen>, E
         all.push(seen);
     }
     Ok(all)
+}
+
+impl Wanted {
+    /// Whether nothing is asked for that others than the operations of a plan change without a trace in the links, the
+    /// addresses and the routes.
+    fn comes_with_links(&self) -> bool {
+        self.nftables.is_none() && !self.permits && self.sysctls.iter().all(read::is_at_hand)
+    }
 }
 
 /// Reads one namespace, on a thread that ends afterwards. None: it doesn't exist. With it comes its socket, if that is to
@@ -183,15 +220,17 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<(Seen, Option<Socket>)>, 
         let value = sysctl::read(&all.path())?;
         reading.promotes = value.is_some_and(|value| value != "0");
     }
-    for table in &tables {
-        reading.routes.extend(read::routes(&mut socket, *table)?);
-    }
-    // What the spec had in other tables, and doesn't have any more.
-    let marked = read::marked_routes(&mut socket)?;
-    let elsewhere = marked
-        .into_iter()
-        .filter(|route| !tables.contains(&route.table));
-    reading.routes.extend(elsewhere);
+    let is_found = match &task.ns {
+        Ns::Host => true,
+        Ns::Named(name) => doors.external.contains_key(name),
+    };
+    reading.routes = if is_found {
+        read::routes_of(&mut socket, &tables)?
+    } else {
+        // One question takes longer than all the routes of a namespace that nobody else fills.
+        let wanted = |table, protocol| tables.contains(&table) || protocol == tag::PROTOCOL;
+        read::every_route_that(&mut socket, wanted)?
+    };
     (reading.rules, reading.other_rules) = read::rules(&mut socket)?;
     for key in files {
         if let Some(value) = sysctl::read(&key.path())? {
@@ -234,6 +273,54 @@ fn see_one(doors: &Doors, task: Task) -> Result<Option<(Seen, Option<Socket>)>, 
         inode,
     };
     Ok(Some((seen, task.keep.then_some(socket))))
+}
+
+/// The values of settings of what was read last. Those that come with links are as they were then; others are read now. One
+/// that isn't there is left out.
+pub(super) fn settings(
+    kernel: &mut Kernel,
+    wanted: Vec<Id>,
+) -> Result<BTreeMap<Id, Sysctl>, Error> {
+    let mut values = BTreeMap::new();
+    let mut switches: BTreeMap<Ns, [Option<i32>; 2]> = BTreeMap::new();
+    for id in wanted {
+        let Key::Sysctl(key) = &id.key else {
+            continue;
+        };
+        let number = match (key, key.switch()) {
+            (SysctlKey::Conf { family, link, name }, _) if read::is_at_hand(key) => {
+                let known = kernel
+                    .spaces
+                    .get(&id.ns)
+                    .and_then(|space| space.links.get(link));
+                known.and_then(|known| known.conf.get(*family, name))
+            }
+            (_, Some(family)) => {
+                if !switches.contains_key(&id.ns) {
+                    switches.insert(id.ns.clone(), read::switches(kernel.socket(&id.ns)?)?);
+                }
+                switches[&id.ns][family as usize]
+            }
+            _ => {
+                let door = door_of(&kernel.doors, &id.ns)?;
+                let value = namespace::inside(door.as_fd(), || sysctl::read(&key.path()))?;
+                if let Some(value) = value {
+                    values.insert(
+                        id,
+                        Sysctl {
+                            value: value.into(),
+                        },
+                    );
+                }
+                continue;
+            }
+        };
+        if let Some(number) = number {
+            let value = number.to_string().into();
+            values.insert(id, Sysctl { value });
+        }
+    }
+    Ok(values)
 }
 
 /// Has the next observation take the links and addresses of the host and of external namespaces from

@@ -1,5 +1,6 @@
 //! A netlink socket of one namespace (`man 7 rtnetlink`).
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,10 +88,12 @@ impl Socket {
 
     /// Throws away the answers to what failed: they would be taken for those to what comes next.
     fn clear(&self) {
-        let mut buffer = Vec::with_capacity(DATAGRAM);
         while self.stale.load(Ordering::Relaxed) {
-            buffer.clear();
-            match self.socket.recv(&mut buffer, MSG_DONTWAIT) {
+            let heard = with_buffer(|buffer| {
+                buffer.clear();
+                self.socket.recv(buffer, MSG_DONTWAIT)
+            });
+            match heard {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // More got lost than was kept.
@@ -110,15 +113,32 @@ impl Socket {
             return Ok(failed);
         };
         requests.acknowledge();
-        let mut heard = false;
         let sent = self.socket.send(requests.batch.bytes(), 0);
         sent.map_err(|e| Error::call("send to the kernel", e))?;
-        let mut buffer = Vec::with_capacity(DATAGRAM);
+        let heard = with_buffer(|buffer| self.hear(buffer, last, &mut failed, &mut answer))?;
+        if heard {
+            Ok(failed)
+        } else {
+            Err(Error::Impossible(
+                "the kernel did not answer a request at once",
+            ))
+        }
+    }
+
+    /// Hears all that is there, and says whether the last request was answered.
+    fn hear(
+        &self,
+        buffer: &mut Vec<u8>,
+        last: usize,
+        failed: &mut Vec<(usize, Verdict)>,
+        mut answer: impl FnMut(usize, Message<'_>),
+    ) -> Result<bool, Error> {
+        let mut heard = false;
         loop {
             buffer.clear();
-            match self.socket.recv(&mut buffer, MSG_DONTWAIT) {
+            match self.socket.recv(buffer, MSG_DONTWAIT) {
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 // More errors than the kernel keeps for us. The first of them, which matter, are there.
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -127,7 +147,7 @@ impl Socket {
                 }
                 Err(e) => return Err(Error::call("hear from the kernel", e)),
             }
-            for message in messages(&buffer) {
+            for message in messages(buffer) {
                 let place = message.sequence as usize;
                 let Some(verdict) = message.verdict() else {
                     answer(place, message);
@@ -138,13 +158,6 @@ impl Socket {
                     failed.push((place, verdict));
                 }
             }
-        }
-        if heard {
-            Ok(failed)
-        } else {
-            Err(Error::Impossible(
-                "the kernel did not answer a request at once",
-            ))
         }
     }
 
@@ -183,17 +196,24 @@ impl Socket {
         fill(&mut batch.request(kind, NLM_F_DUMP, self.sequence));
         let sent = self.socket.send(batch.bytes(), 0);
         sent.map_err(|e| Error::call("send to the kernel", e))?;
-        let mut whole = true;
         // The kernel fits a dump into the largest buffer it was read with, up to 32 KiB.
-        let mut buffer = Vec::with_capacity(DATAGRAM);
+        with_buffer(|buffer| self.hear_dump(buffer, &mut each))
+    }
+
+    fn hear_dump(
+        &self,
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(Message<'_>),
+    ) -> Result<bool, Error> {
+        let mut whole = true;
         loop {
             buffer.clear();
-            match self.socket.recv(&mut buffer, 0) {
+            match self.socket.recv(buffer, 0) {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Error::call("hear from the kernel", e)),
             }
-            for message in messages(&buffer) {
+            for message in messages(buffer) {
                 if message.sequence != self.sequence {
                     continue;
                 }
@@ -212,6 +232,19 @@ impl Socket {
             }
         }
     }
+}
+
+/// Lends what answers are read into: one for each thread, since there are far more sockets. What `hear` calls must not ask for
+/// it again, or gets another.
+fn with_buffer<T>(hear: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut buffer = BUFFER.take();
+    buffer.reserve(DATAGRAM);
+    let heard = hear(&mut buffer);
+    BUFFER.set(buffer);
+    heard
 }
 
 /// Requests that go out together, numbered from 0. Only the last needs an acknowledgement; the kernel

@@ -33,8 +33,8 @@ pub(super) struct Known {
     pub(super) owner: Option<TopologyName>,
     /// Whether it was made by netform and lacks the tag: its creation never came to its end.
     pub(super) untagged: bool,
-    /// Whether IPv4 forwards what comes in by it, if that is known.
-    pub(super) forwarding: [bool; 2],
+    /// Its settings, as far as they come with it.
+    pub(super) conf: read::Conf,
 }
 
 /// The namespaces that are not looked for by their names each time.
@@ -108,8 +108,7 @@ impl Space {
                     index: link.index,
                     untagged: link.group == tag::GROUP && owner.is_none(),
                     owner,
-                    forwarding: crate::resource::Family::BOTH
-                        .map(|family| link.conf(family, "forwarding") == Some(1)),
+                    conf: link.conf,
                 };
                 self.links.insert(name, known);
             }

@@ -1,8 +1,15 @@
 //! What whoever carries out an operation must know of it.
 
-use super::{Action, Operation, Transfer};
+use super::{Action, Operation, Plan, Transfer};
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Change, Key, Ns, Resource};
+
+impl Plan {
+    /// The namespaces in which it may change something.
+    pub fn concerns(&self) -> impl Iterator<Item = &Ns> {
+        self.operations.iter().flat_map(Operation::concerns)
+    }
+}
 
 impl Operation {
     /// Whether a value is to be borrowed of a link, or a switch of a namespace, that was not there when it was read: nobody
@@ -26,6 +33,24 @@ impl Operation {
             return false;
         };
         after.change_from(before) == Change::None
+    }
+
+    /// The namespaces in which it may change something: its own, and those of the other ends of its link.
+    fn concerns(&self) -> impl Iterator<Item = &Ns> {
+        let (before, after) = match &self.action {
+            Action::Create(one) | Action::Remove(one) => (Some(one), None),
+            Action::Update { before, after } => (Some(before), Some(after)),
+            Action::Borrow { .. } | Action::GiveBack { .. } => (None, None),
+        };
+        let peers = before
+            .into_iter()
+            .chain(after)
+            .filter_map(|resource| match resource {
+                Resource::Link(link) => link.peer().map(|peer| &peer.ns),
+                _ => None,
+            });
+        let with = self.with.iter().map(|id| &id.ns);
+        [&self.id.ns].into_iter().chain(with).chain(peers)
     }
 
     /// The namespaces whose routes wait for it: that of a link that is made or changed, and that of its peer.

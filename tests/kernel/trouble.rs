@@ -191,3 +191,45 @@ fn a_value_that_was_not_seen_is_not_borrowed() {
         assert_eq!(sh("sysctl -n net.ipv4.ip_local_reserved_ports"), "\n");
     });
 }
+
+#[test]
+fn what_a_plan_has_to_do_with_is_read_again_and_nothing_else() {
+    on_a_private_host(|| {
+        let mut b = Builder::new();
+        let spaces = ["a", "b", "c"].map(|text| b.namespace(text));
+        for (ns, mac) in spaces.iter().zip([1, 3, 5]) {
+            let outside = format!("v{ns}");
+            b.end((ns, "eth0"), (&Ns::Host, &outside), mac);
+            b.end((&Ns::Host, &outside), (ns, "eth0"), mac + 1);
+        }
+        let mut kernel = Kernel::open().expect("open");
+        apply(&mut kernel, &b.topology, &b.state);
+        // The other end of this one is on the host, that of the next in a namespace.
+        let changed = &spaces[0];
+        b.link(changed, "eth0").mtu = Some(1400);
+        kernel.begin_to_change();
+        let observed = kernel.observe(&b.topology, &b.state).expect("observed");
+        let plan = plan(&b.topology, &b.state, &observed);
+        assert_eq!(plan.operations.len(), 1, "{plan:?}");
+        kernel.execute(&plan).expect("done");
+
+        sh(
+            "ip -n a link set eth0 mtu 1410; ip -n c link set eth0 mtu 1420; ip link set vc mtu 1430",
+        );
+        let after = kernel.observe_after(&plan, &b.topology, &b.state);
+        let after = after.expect("observed");
+        let mtu = |state: &State, ns: &Ns, link: &str| {
+            let found = state.get(&Id::link(ns.clone(), name(link)));
+            match found.map(|entry| &entry.resource) {
+                Some(Resource::Link(link)) => link.mtu.expect("it has one"),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(mtu(&after, changed, "eth0"), 1410);
+        assert_eq!(mtu(&after, &spaces[2], "eth0"), 1500);
+        assert_eq!(mtu(&after, &Ns::Host, "vc"), 1430);
+        // It is known for once only.
+        let now = kernel.observe(&b.topology, &b.state).expect("observed");
+        assert_eq!(mtu(&now, &spaces[2], "eth0"), 1420);
+    });
+}

@@ -133,7 +133,13 @@ impl Sketch {
         if abroad.switches[1] {
             let value = "2".to_owned();
             let key = conf(Family::Ipv6, &eth0, "accept_ra");
-            put(ns, key, Resource::Sysctl(Sysctl { value: value.into() }));
+            put(
+                ns,
+                key,
+                Resource::Sysctl(Sysctl {
+                    value: value.into(),
+                }),
+            );
         }
         if abroad.somaxconn {
             put(ns, path4("net/core/somaxconn"), sysctl(true));

@@ -122,7 +122,9 @@ impl World {
         let id = Id::new(ns.clone(), key);
         let value = value.to_owned();
         let entry = Entry {
-            resource: Resource::Sysctl(Sysctl { value: value.into() }),
+            resource: Resource::Sysctl(Sysctl {
+                value: value.into(),
+            }),
             owner: Owner::Foreign,
         };
         self.entries.insert(id, entry);

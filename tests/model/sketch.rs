@@ -225,7 +225,13 @@ impl Sketch {
         if let Some(value) = space.somaxconn {
             let value = value.to_string();
             let key = path4("net/core/somaxconn");
-            put(ns, key, Resource::Sysctl(Sysctl { value: value.into() }));
+            put(
+                ns,
+                key,
+                Resource::Sysctl(Sysctl {
+                    value: value.into(),
+                }),
+            );
         }
         if let Some(content) = &space.file {
             let content = content.clone();
@@ -489,7 +495,13 @@ impl Sketch {
             for link in &self.takes_ra {
                 let value = "2".to_owned();
                 let key = conf(Family::Ipv6, link, "accept_ra");
-                put(&Ns::Host, key, Resource::Sysctl(Sysctl { value: value.into() }));
+                put(
+                    &Ns::Host,
+                    key,
+                    Resource::Sysctl(Sysctl {
+                        value: value.into(),
+                    }),
+                );
             }
         }
         if let Some(variant) = self.table {
@@ -556,5 +568,7 @@ fn unbar(state: &mut State) {
 
 pub(crate) fn sysctl(on: bool) -> Resource {
     let value = if on { "1" } else { "0" }.to_owned();
-    Resource::Sysctl(Sysctl { value: value.into() })
+    Resource::Sysctl(Sysctl {
+        value: value.into(),
+    })
 }

@@ -206,7 +206,8 @@ fn lend(world: &mut State, there: &[(&TopologyName, &State)]) {
                 let loan = world.loans.entry(id.clone()).or_default();
                 loan.by.insert((*topology).clone(), UNKNOWN.to_owned());
                 if sysctl.value != key.lent() {
-                    loan.lent.insert((*topology).clone(), sysctl.value.to_string());
+                    loan.lent
+                        .insert((*topology).clone(), sysctl.value.to_string());
                 }
             }
         }

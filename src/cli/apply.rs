@@ -352,16 +352,20 @@ fn checked(session: &mut Session, before: &State, options: &Options) -> Status {
 
 /// Does a plan once.
 fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
-    let plan = session.plan.clone();
-    let mut progress = Progress::of(&plan, verb);
-    let executed = session
-        .kernel
-        .execute_telling(&plan, &mut |done| progress.tell(done), &|| {
-            signals::asked().is_some()
-        });
+    let Session {
+        kernel,
+        topology,
+        desired,
+        plan,
+        ..
+    } = session;
+    let mut progress = Progress::of(plan, verb);
+    let executed = kernel.execute_telling(plan, &mut |done| progress.tell(done), &|| {
+        signals::asked().is_some()
+    });
     drop(progress);
     executed.map_err(|failure| Trouble {
-        text: told(&failure, &plan),
+        text: told(&failure, plan),
         passing: failure.error.is_passing(),
         // Also of the operations that were sent with the first that failed, some may be done.
         done: failure.done,
@@ -371,12 +375,11 @@ fn attempt_once(session: &mut Session, verb: Verb) -> Result<(), Trouble> {
         passing,
         done: plan.operations.len(),
     };
-    let now = session
-        .kernel
-        .observe_after(&plan, &session.topology, &session.desired)
+    let now = kernel
+        .observe_after(plan, topology, desired)
         .map_err(|error| trouble(error.to_string(), error.is_passing()))?;
-    let rest = plan::plan(&session.topology, &session.desired, &now).map_err(|conflicts| {
-        let what = named(&conflicts, &session.topology);
+    let rest = plan::plan(topology, desired, &now).map_err(|conflicts| {
+        let what = named(&conflicts, topology);
         let text = format!("somebody else changed the host meanwhile: {what}");
         trouble(text, false)
     })?;

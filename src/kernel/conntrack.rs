@@ -40,9 +40,6 @@ mod cta {
 /// Has the kernel forget the connections of this thread's namespace that end. A kernel without this
 /// interface (`CONFIG_NF_CT_NETLINK`) keeps them: they go on until they are over.
 pub(super) fn end(withdrawn: &Withdrawn) -> Result<(), Error> {
-    if withdrawn.is_empty() {
-        return Ok(());
-    }
     let mut socket = Socket::of_netfilter()?;
     let keep = |all: &mut Vec<Vec<u8>>, message: &Message<'_>, _: &Connection| {
         all.push(message.payload.to_vec());

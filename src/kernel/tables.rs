@@ -81,7 +81,7 @@ fn table(operation: &Operation) -> Result<(), Error> {
         _ => return Err(Error::Impossible("a table is something else")),
     };
     NfSocket::open()?.apply(&[change])?;
-    conntrack::end(&operation.ends)
+    operation.ends.as_deref().map_or(Ok(()), conntrack::end)
 }
 
 /// Makes and removes accept rules in the chains of others.

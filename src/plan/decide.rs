@@ -23,13 +23,31 @@ pub(super) enum Decision<'s> {
     /// It is to be removed.
     Remove(&'s Resource),
     /// It is a sysctl on loan.
-    Loan(Action),
+    Loan(Box<Action>),
     /// It stands in the way. If it goes with something else, what is wanted can be made.
     Conflict(&'s Entry, &'s Resource),
     /// It is offered, and can't be changed into what is wanted: why.
     Unfit(&'s Entry, String),
     /// Another topology has it on loan, with a value of its own.
     Contested(&'s TopologyName, &'s Resource),
+}
+
+impl Decision<'_> {
+    /// What is done to what is on loan, if it is that.
+    pub(super) fn loan(&self) -> Option<&Action> {
+        match self {
+            Decision::Loan(action) => Some(action),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn loan_mut(&mut self) -> Option<&mut Action> {
+        match self {
+            Decision::Loan(action) => Some(action),
+            _ => None,
+        }
+    }
 }
 
 /// What is to be done about each identity that one of the two States has.
@@ -46,7 +64,7 @@ pub(super) fn decide<'s>(
                     match (loan::rival(topology, id, wanted, observed), found) {
                         (Some(rival), Some(found)) => Decision::Contested(rival, &found.resource),
                         _ => loan::borrow(topology, id, wanted, observed, desired)
-                            .map_or(Decision::Keep, Decision::Loan),
+                            .map_or(Decision::Keep, |action| Decision::Loan(Box::new(action))),
                     }
                 }
                 (Resource::Sysctl(_), false) if loan::is_lent(topology, id, observed) => {
@@ -78,7 +96,7 @@ pub(super) fn decide<'s>(
         if !wanted && let Some(action) = loan::give_back(topology, id, observed, desired) {
             // What is no loan any more, because the link is our own now, is written as that.
             if !matches!(decisions.get(id), Some(decision) if *decision != Decision::Keep) {
-                decisions.insert(id, Decision::Loan(action));
+                decisions.insert(id, Decision::Loan(Box::new(action)));
             }
         }
     }

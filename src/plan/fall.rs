@@ -405,8 +405,8 @@ fn switches<'s>(
         let written = written(decision);
         // It has the value already that is given back: that was cut off, and the rest is still to be done.
         let cut_off = matches!(
-            decision,
-            Decision::Loan(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
+            decision.loan(),
+            Some(Action::GiveBack { before, stays: Some(Stays::Changed), .. })
                 if loan.and_then(|loan| loan.by.get(topology)) .is_some_and(|value| *value == before.value)
         );
         if family == Family::Ipv6 && written == Some("0") {
@@ -500,15 +500,16 @@ fn forced<'s>(
 pub(super) fn written<'d>(decision: &'d Decision<'_>) -> Option<&'d str> {
     let (before, after) = match decision {
         Decision::Create(Resource::Sysctl(after)) => return Some(&after.value),
-        Decision::Update(Resource::Sysctl(before), Resource::Sysctl(after))
-        | Decision::Loan(
+        Decision::Update(Resource::Sysctl(before), Resource::Sysctl(after)) => (before, after),
+        Decision::Loan(action) => match &**action {
             Action::Borrow { before, after, .. }
             | Action::GiveBack { before, after, .. }
             | Action::Update {
                 before: Resource::Sysctl(before),
                 after: Resource::Sysctl(after),
-            },
-        ) => (before, after),
+            } => (before, after),
+            _ => return None,
+        },
         _ => return None,
     };
     (before != after).then_some(&after.value)

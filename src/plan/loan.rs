@@ -177,7 +177,7 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
         let Key::Sysctl(key) = &id.key else {
             return None;
         };
-        let given_back = matches!(decision, Decision::Loan(Action::GiveBack { .. }));
+        let given_back = matches!(decision.loan(), Some(Action::GiveBack { .. }));
         let left = written(decision).filter(|_| given_back)?;
         Some((&id.ns, key.switch()?, left.to_owned()))
     });
@@ -187,11 +187,11 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
             let redirects = SysctlKey::redirects();
             if let Some(left) = SysctlKey::forwarding(family).writes(&left, &redirects)
                 && id.key == Key::Sysctl(redirects)
-                && let Decision::Loan(Action::GiveBack {
+                && let Some(Action::GiveBack {
                     before,
                     after,
                     stays: None,
-                }) = decision
+                }) = decision.loan_mut()
                 && after.value != left
             {
                 before.value = left.into();
@@ -199,10 +199,10 @@ pub(super) fn follow_switches(decisions: &mut BTreeMap<&Id, Decision<'_>>) {
             let of_link = matches!(&id.key, Key::Sysctl(key)
                 if key.forwarding_of_link() == Some(family)
                     || family == Family::Ipv6 && left == "0" && key.is_forced());
-            if let Decision::Loan(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
-                decision
-                && id.ns == *ns
+            if id.ns == *ns
                 && of_link
+                && let Some(Action::Borrow { before, .. } | Action::GiveBack { before, .. }) =
+                    decision.loan_mut()
             {
                 before.value = left.as_str().into();
             }

@@ -65,8 +65,8 @@ pub struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
     /// The connections that end with the change of a table, because what they depended on is withdrawn.
-    #[serde(skip_serializing_if = "Withdrawn::is_empty")]
-    pub ends: Withdrawn,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Box<Withdrawn>>,
     /// Why, where the action alone doesn't say it. For people: nothing depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
@@ -309,7 +309,14 @@ fn operations(
         left_off,
         ..
     } = effects;
-    let mut operations = Vec::new();
+    let of_decisions = decisions.values().map(|decision| match decision {
+        Decision::Keep => 0,
+        Decision::Replace(..) => 2,
+        _ => 1,
+    });
+    // Not twice as much: it is most of the memory where there are very many.
+    let count: usize = of_decisions.sum();
+    let mut operations = Vec::with_capacity(count + fallen.len());
     let ids = decisions.keys().chain(fallen.keys());
     let ids: BTreeSet<&Id> = ids.chain(left_off.keys()).copied().collect();
     for id in ids {
@@ -393,7 +400,7 @@ fn operations(
                 let with = remover(cause, decisions, fallen);
                 push(Action::Remove((*found).clone()), with, None);
             }
-            Some(Decision::Loan(action)) => push(action.clone(), None, None),
+            Some(Decision::Loan(action)) => push((**action).clone(), None, None),
             // A conflict has stopped the plan before.
             Some(Decision::Conflict(..) | Decision::Unfit(..) | Decision::Contested(..)) => {}
             // A link's forwarding that somebody else relies on, which a switch writes.
@@ -415,8 +422,8 @@ fn operations(
 }
 
 /// The connections that end with an operation. Those in a namespace that goes end with that.
-fn ends(action: &Action, with: Option<&Id>) -> Withdrawn {
-    match action {
+fn ends(action: &Action, with: Option<&Id>) -> Option<Box<Withdrawn>> {
+    let withdrawn = match action {
         Action::Update {
             before: Resource::Table(before),
             after: Resource::Table(after),
@@ -424,8 +431,9 @@ fn ends(action: &Action, with: Option<&Id>) -> Withdrawn {
         Action::Remove(Resource::Table(before)) if with.is_none() => {
             Withdrawn::between(before, None)
         }
-        _ => Withdrawn::default(),
-    }
+        _ => return None,
+    };
+    (!withdrawn.is_empty()).then(|| Box::new(withdrawn))
 }
 
 /// What has an operation of its own that takes a thing down: where it goes with something of others, which nobody

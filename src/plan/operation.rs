@@ -1,6 +1,7 @@
 //! What whoever carries out an operation must know of it.
 
 use super::{Action, Operation, Plan, Transfer};
+use crate::resource::nftables::gateway::withdrawn::Ended;
 use crate::resource::sysctl::SysctlKey;
 use crate::resource::{Change, Key, Ns, Resource};
 
@@ -33,6 +34,11 @@ impl Operation {
             return false;
         };
         after.change_from(before) == Change::None
+    }
+
+    /// The connections that end with it.
+    pub fn ended(&self) -> impl Iterator<Item = &Ended> + Clone {
+        self.ends.iter().flat_map(|ends| &ends.ended)
     }
 
     /// The namespaces in which it may change something: its own, and those of the other ends of its link.

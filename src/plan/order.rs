@@ -96,7 +96,10 @@ fn step(operation: &Operation) -> Step {
 /// Puts operations into an order in which they can be done one after the other, and tells each what must
 /// be done before it. Independent ones stand by namespace. `waits` says what must be gone besides before
 /// something is made.
-pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>) -> Vec<Operation> {
+pub(super) fn order(
+    mut operations: Vec<Operation>,
+    waits: &BTreeMap<&Id, Vec<&Id>>,
+) -> Vec<Operation> {
     let steps: Vec<Step> = operations.iter().map(step).collect();
     let after = Edges::of(&operations, &steps, waits).after;
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
@@ -141,17 +144,23 @@ pub(super) fn order(operations: Vec<Operation>, waits: &BTreeMap<&Id, Vec<&Id>>)
     for (new, old) in sequence.iter().enumerate() {
         places[*old] = new;
     }
-    let mut operations: Vec<Option<Operation>> = operations.into_iter().map(Some).collect();
-    sequence
-        .iter()
-        .filter_map(|old| {
-            let mut operation = operations[*old].take()?;
-            operation.after = after[*old].iter().map(|earlier| places[*earlier]).collect();
-            operation.after.sort_unstable();
-            operation.after.dedup();
-            Some(operation)
-        })
-        .collect()
+    for (operation, mut after) in operations.iter_mut().zip(after) {
+        after
+            .iter_mut()
+            .for_each(|earlier| *earlier = places[*earlier]);
+        after.sort_unstable();
+        after.dedup();
+        operation.after = after;
+    }
+    // In place: a plan of very many takes most of the memory that there is.
+    for place in 0..places.len() {
+        while places[place] != place {
+            let new = places[place];
+            operations.swap(place, new);
+            places.swap(place, new);
+        }
+    }
+    operations
 }
 
 /// The sysctl that takes IPv6 from a link, and its addresses with it.

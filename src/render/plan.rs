@@ -305,7 +305,7 @@ fn head(
     if let Some(note) = opening(operation, plan) {
         let _ = writeln!(text, "       {}", colour.paint(Role::Faint, &note));
     }
-    for ended in &operation.ends.ended {
+    for ended in operation.ended() {
         let what = colour.paint(Role::Warning, "!");
         let _ = writeln!(text, "       {what} ends {}", phrase::connections(ended));
     }

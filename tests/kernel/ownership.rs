@@ -4,7 +4,6 @@ use netform::kernel::Kernel;
 use netform::plan::{Action, Operation, Plan};
 use netform::resource::address::AddressKey;
 use netform::resource::name::LinkName;
-use netform::resource::nftables::gateway::withdrawn::Withdrawn;
 use netform::resource::route::RouteKey;
 use netform::resource::sysctl::{Sysctl, SysctlKey};
 use netform::resource::{Family, Id, Key, Ns, Resource};
@@ -219,7 +218,7 @@ fn one(topology: &str, id: &Id, action: Action) -> Plan {
         action,
         with: None,
         transfer: None,
-        ends: Withdrawn::default(),
+        ends: None,
         reason: None,
         after: Vec::new(),
     };

@@ -275,7 +275,7 @@ fn operation(
         },
         text: plan::reason(reason, id, topology),
     });
-    let ended = operation.ends.ended.iter();
+    let ended = operation.ended();
     Operation {
         action,
         namespace: id.ns.to_string(),

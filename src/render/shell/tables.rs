@@ -27,7 +27,7 @@ impl Writer<'_> {
             _ => return,
         };
         self.nft(&operation.id.ns, &document);
-        for ended in &operation.ends.ended {
+        for ended in operation.ended() {
             self.end(&operation.id.ns, ended);
         }
     }

@@ -145,9 +145,9 @@ pub(super) fn order(
         places[*old] = new;
     }
     for (operation, mut after) in operations.iter_mut().zip(after) {
-        after
-            .iter_mut()
-            .for_each(|earlier| *earlier = places[*earlier]);
+        for earlier in &mut after {
+            *earlier = places[*earlier];
+        }
         after.sort_unstable();
         after.dedup();
         operation.after = after;
